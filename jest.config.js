@@ -1,0 +1,16 @@
+// Tests are TypeScript modules, transformed by swc; the types are checked by `./dev check`.
+export default {
+  testEnvironment: 'node',
+  extensionsToTreatAsEsm: ['.ts'],
+  testMatch: ['**/*.test.ts'],
+  modulePathIgnorePatterns: ['<rootDir>/.tools', '<rootDir>/.lab'],
+  transform: {
+    '^.+\\.ts$': [
+      '@swc/jest',
+      { jsc: { target: 'es2023', parser: { syntax: 'typescript' } }, module: { type: 'es6' } },
+    ],
+  },
+  testTimeout: 60_000,
+  // Real QEMUs and agents share two cores: more workers than that only make them wait for each other.
+  maxWorkers: 2,
+};

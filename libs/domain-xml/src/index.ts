@@ -1,0 +1,1 @@
+export { DomainXmlError, type DomainXmlErrorKind, type XmlProblem } from './errors.ts';

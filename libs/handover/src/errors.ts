@@ -1,0 +1,24 @@
+/** Why the register did not decide. */
+export type HandoverErrorKind =
+  /** Redis did not answer: nobody knows the decision yet. */
+  | 'register-unavailable'
+  /** Another life of Redis answered: it may have forgotten something. */
+  | 'register-changed'
+  /** Redis answered something we do not understand. */
+  | 'register-reply'
+  /** The source has not voted: the destination must not start the guest. */
+  | 'vote-missing'
+  /** The handover record does not allow the guest to run here. */
+  | 'handover-refused';
+
+/** The one class that this package throws; `kind` is also the reason a caller of an agent sees. */
+export class HandoverError extends Error {
+  override readonly name = 'HandoverError';
+  readonly kind: HandoverErrorKind;
+
+  /** `message` says what, where, why, and what to do next. */
+  constructor(kind: HandoverErrorKind, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+  }
+}

@@ -1,0 +1,1 @@
+export { HandoverError, type HandoverErrorKind } from './errors.ts';

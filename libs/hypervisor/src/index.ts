@@ -1,0 +1,1 @@
+export { HypervisorError, type HypervisorErrorKind } from './errors.ts';

@@ -1,0 +1,1 @@
+export { JobError, type JobErrorKind } from './errors.ts';

@@ -1,0 +1,50 @@
+/** Why a migration failed, as far as the protocol's own rules are concerned. */
+export type MigrationErrorKind =
+  /** The phase needs the cookie of the phase before. */
+  | 'cookie-missing'
+  /** The cookie is truncated or changed. */
+  | 'cookie-damaged'
+  /** The cookie is of a newer version than this agent knows. */
+  | 'cookie-version'
+  /** The cookie requires a feature this agent does not know. */
+  | 'cookie-feature'
+  /** The cookie is of another migration, domain or phase. */
+  | 'cookie-foreign'
+  /** Source and destination are the same host. */
+  | 'same-host'
+  /** A field of the request is missing or wrong. */
+  | 'invalid-request'
+  /** The migration URI cannot be used. */
+  | 'invalid-uri'
+  /** The destination agent cannot be reached. */
+  | 'destination-unreachable'
+  /** The destination agent refused. */
+  | 'destination-refused'
+  /** QEMU reports that the migration failed. */
+  | 'migration-failed'
+  /** Somebody asked for the migration to be given up. */
+  | 'migration-cancelled'
+  /** QEMU says that this guest cannot be migrated. */
+  | 'migration-blocked'
+  /** A QEMU lacks a migration capability that is needed. */
+  | 'capability-missing'
+  /** The guest ended by itself during the migration. */
+  | 'guest-gone'
+  /** The destination's QEMU could not load the guest. */
+  | 'incoming-failed'
+  /** The migration is over already. */
+  | 'not-migrating'
+  /** The decision is not known yet. */
+  | 'in-doubt';
+
+/** The one class that this package throws; `kind` is also the reason a caller of an agent sees. */
+export class MigrationError extends Error {
+  override readonly name = 'MigrationError';
+  readonly kind: MigrationErrorKind;
+
+  /** `message` says what, where, why, and what to do next. */
+  constructor(kind: MigrationErrorKind, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+  }
+}

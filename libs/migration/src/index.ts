@@ -1,0 +1,1 @@
+export { MigrationError, type MigrationErrorKind } from './errors.ts';

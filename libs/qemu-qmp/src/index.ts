@@ -1,0 +1,1 @@
+export { QmpError, type QmpErrorKind } from './errors.ts';
