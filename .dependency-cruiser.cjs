@@ -1,0 +1,37 @@
+// Arrows one way: services → agent → {hypervisor, handover, migration, domain-xml} → {qemu-qmp, jobs} → proto.
+const below = {
+  'libs/qemu-qmp': [],
+  'libs/jobs': [],
+  'libs/handover': [],
+  'libs/domain-xml': [],
+  'libs/migration': ['proto'],
+  'libs/hypervisor': ['libs/domain-xml', 'libs/qemu-qmp'],
+  'libs/agent': ['libs/hypervisor', 'libs/handover', 'libs/migration', 'libs/domain-xml', 'libs/qemu-qmp', 'libs/jobs', 'proto'],
+  'services/source-agent': ['libs', 'proto'],
+  'services/dest-agent': ['libs', 'proto'],
+  'services/cli': ['libs/agent', 'proto', 'lab', 'guest'],
+  lab: ['libs/agent', 'proto', 'guest'],
+  guest: [],
+};
+
+module.exports = {
+  forbidden: [
+    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
+    ...Object.entries(below).map(([from, to]) => ({
+      name: `${from} stays in its layer`,
+      severity: 'error',
+      // Tests may use what they like: real parts of other packages stand in for the world.
+      from: { path: `^${from}/`, pathNot: '\\.test\\.ts$' },
+      to: { path: '^(libs|services|lab|guest|test|proto)/', pathNot: `^(${[from, ...to].join('|')})/` },
+    })),
+    { name: 'nothing imports tests', severity: 'error', from: { pathNot: '^test/' }, to: { path: '^test/' } },
+    { name: 'unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true, pathNot: '^node:' } },
+  ],
+  options: {
+    parser: 'swc',
+    tsPreCompilationDeps: true,
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '(node_modules|proto/gen)/' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'], extensions: ['.ts', '.js', '.cjs', '.mjs', '.json'] },
+  },
+};

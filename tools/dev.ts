@@ -1,0 +1,80 @@
+/** `./dev COMMAND`: what the project can do, by name. Installing is `./dev`'s own work; it is done when this runs. */
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { check } from './check.ts';
+
+const root = join(import.meta.dirname, '..');
+
+/** Runs a command in the checkout's root with our own terminal and gives its exit status; a signal counts as 128 + its number. */
+function run(argv: readonly string[], env: Record<string, string> = {}): Promise<number> {
+  const [file = '', ...args] = argv;
+  const child = spawn(file, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
+  // Ctrl-C reaches the child by itself (same terminal); it decides what to do with it, we only wait.
+  process.on('SIGINT', () => {});
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code) => resolve(code ?? 130));
+  });
+}
+
+const script = (path: string, args: readonly string[]): Promise<number> =>
+  run([process.execPath, join(root, path), ...args]);
+
+const jest = (args: readonly string[]): Promise<number> =>
+  run([process.execPath, '--experimental-vm-modules', join(root, 'node_modules/jest/bin/jest.js'), ...args], {
+    NODE_NO_WARNINGS: '1',
+  });
+
+interface Command {
+  readonly usage: string;
+  readonly what: string;
+  run(args: readonly string[]): Promise<number>;
+}
+
+const commands: Readonly<Record<string, Command>> = {
+  demo: {
+    usage: 'demo',
+    what: 'two hosts, a running guest, one migration, everything shown and cleaned up',
+    run: (args) => script('lab/src/demo.ts', args),
+  },
+  test: {
+    usage: 'test [PATTERN…]',
+    what: 'all tests, against real QEMU and real Redis',
+    run: (args) => jest(args),
+  },
+  lab: {
+    usage: 'lab up [--hosts N] | status | down',
+    what: 'the hosts of the demo, left running to play with',
+    run: (args) => script('lab/src/main.ts', args),
+  },
+  ferry: {
+    usage: 'ferry …',
+    what: 'the command line that talks to the lab; `ferry --help`',
+    run: (args) => script('services/cli/src/main.ts', args),
+  },
+  check: {
+    usage: 'check',
+    what: 'formatting, lint, types, layering, dead code, proto lint, the spin model',
+    run: () => check(root),
+  },
+  bench: {
+    usage: 'bench [--rounds N] [--guests N]',
+    what: 'QEMU alone against Ferry, interleaved in one run',
+    run: (args) => script('test/bench/main.ts', args),
+  },
+};
+
+const [name = 'help', ...args] = process.argv.slice(2);
+const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
+if (command !== undefined) {
+  process.exitCode = await command.run(args);
+} else {
+  const lines = Object.values(commands).map((c) => `  ./dev ${c.usage.padEnd(36)} ${c.what}`);
+  const text = `usage:\n${lines.join('\n')}\n`;
+  if (name === 'help' || name === '--help') process.stdout.write(text);
+  else {
+    process.stderr.write(`dev: no command ${JSON.stringify(name)}\n${text}`);
+    process.exitCode = 2;
+  }
+}
