@@ -1,0 +1,180 @@
+import { once, setMaxListeners } from 'node:events';
+import type { Duplex } from 'node:stream';
+import { decode, isObject } from './decode.ts';
+import { QmpError } from './errors.ts';
+import { Framing, type QmpObject } from './framing.ts';
+import type { Commands } from './generated/qmp.ts';
+import { objectShapes, replyShapes } from './generated/shapes.ts';
+
+/** Commands that may wait for their answer at once. */
+export const pendingMax = 64;
+
+/** Called synchronously with an event as it came; `atUs` is QEMU's clock, in µs since 1970. */
+export type RawListener = (data: unknown, atUs: number) => void;
+
+export type QemuVersion = Commands['query-version']['returns'];
+
+interface Waiter {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+  /** What the reply answers, for messages. */
+  readonly name: string;
+}
+
+/** QEMU's greeting, which comes unasked, waits for its "reply" like a command; real ids begin at 1. */
+const greetingId = 0;
+
+/**
+ * A conversation in QMP: greeting, capabilities, replies matched to commands by id, events handed on as they come.
+ * Nothing here knows what a command means.
+ */
+export class QmpSession implements AsyncDisposable {
+  readonly #stream: Duplex;
+  readonly #framing = new Framing();
+  readonly #waiters: Map<number, Waiter> = new Map();
+  readonly #listeners: Map<string, Set<RawListener>> = new Map();
+  readonly #closed = new AbortController();
+  /** What waiters are told once the conversation has ended. */
+  #end: QmpError | undefined;
+  #lastId = greetingId;
+
+  /**
+   * Waits for the greeting and ends the negotiation of capabilities. Throws QmpError, or the signal's reason; the stream is
+   * destroyed then.
+   */
+  static async open(stream: Duplex, signal: AbortSignal): Promise<{ session: QmpSession; version: QemuVersion }> {
+    const session = new QmpSession(stream);
+    try {
+      const version = await session.#reply(greetingId, 'the greeting', signal);
+      await session.execute('qmp_capabilities', {}, signal);
+      return {
+        session,
+        version: decode(version, replyShapes['query-version'], 'version', objectShapes) as QemuVersion,
+      };
+    } catch (error) {
+      session.giveUp(error);
+      throw error;
+    }
+  }
+
+  private constructor(stream: Duplex) {
+    this.#stream = stream;
+    // Everybody who waits for something of this QEMU listens to it.
+    setMaxListeners(0, this.#closed.signal);
+    stream.on('data', (chunk: Buffer) => this.#read(chunk));
+    stream.on('error', (cause) => this.giveUp(cause));
+    stream.on('end', () => this.giveUp());
+    stream.on('close', () => this.giveUp());
+  }
+
+  /** Aborts with a QmpError `qemu-disconnected` when the connection has ended, after every command's waiter was told. */
+  get closed(): AbortSignal {
+    return this.#closed.signal;
+  }
+
+  /**
+   * Sends a command and waits for its reply, of which nothing is known yet. Throws QmpError, or the signal's reason: a command
+   * that was sent is then carried out all the same.
+   */
+  async execute(name: string, args: object, signal: AbortSignal): Promise<unknown> {
+    signal.throwIfAborted();
+    if (this.#end) throw this.#end;
+    if (this.#waiters.size >= pendingMax) {
+      throw new QmpError(
+        'qemu-unreachable',
+        `QEMU has left ${pendingMax} commands unanswered, so ${name} was not sent`,
+      );
+    }
+    this.#lastId += 1;
+    this.#stream.write(`${JSON.stringify({ execute: name, arguments: args, id: this.#lastId })}\n`);
+    return this.#reply(this.#lastId, name, signal);
+  }
+
+  /**
+   * Hands on every event of a name, synchronously as it is read, until disposed. A listener that throws ends the conversation:
+   * whoever waits learns the cause, nobody goes on with half of the listeners told.
+   */
+  on(name: string, listener: RawListener): Disposable {
+    // A subscription is its own even when one function is given twice.
+    const own: RawListener = (data, atUs) => listener(data, atUs);
+    const listeners = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, listeners.add(own));
+    return { [Symbol.dispose]: () => listeners.delete(own) };
+  }
+
+  /** Ends the conversation; every waiter is told why. QEMU itself goes on. */
+  giveUp(cause?: unknown): void {
+    if (this.#end) return;
+    const why = cause instanceof Error ? cause.message : 'QEMU ended, or another client took the monitor';
+    const ended = new QmpError('qemu-disconnected', `the connection to QEMU's monitor ended: ${why}`, { cause });
+    this.#end = cause instanceof QmpError ? cause : ended;
+    this.#stream.destroy();
+    for (const { reject } of this.#waiters.values()) reject(this.#end);
+    this.#waiters.clear();
+    this.#closed.abort(ended);
+  }
+
+  /** Closes the connection; QEMU goes on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.giveUp(new Error('this side closed it'));
+    if (!this.#stream.closed) await once(this.#stream, 'close');
+  }
+
+  /** The reply with an id. When the signal aborts, the waiter stays until the reply comes, or the reply would be a stranger. */
+  #reply(id: number, name: string, signal: AbortSignal): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const abandon = () => reject(signal.reason as Error);
+      signal.addEventListener('abort', abandon, { once: true });
+      const done = () => signal.removeEventListener('abort', abandon);
+      this.#waiters.set(id, {
+        name,
+        resolve: (value) => (done(), resolve(value)),
+        reject: (error) => (done(), reject(error)),
+      });
+    });
+  }
+
+  #read(chunk: Buffer): void {
+    try {
+      this.#framing.push(chunk, (message) => {
+        // A listener may have ended the conversation in the middle of a chunk.
+        if (!this.#end) this.#receive(message);
+      });
+    } catch (error) {
+      this.giveUp(error);
+    }
+  }
+
+  #receive(message: QmpObject): void {
+    if (typeof message['event'] === 'string') {
+      this.#dispatch(message['event'], message);
+      return;
+    }
+    const id = 'QMP' in message ? greetingId : message['id'];
+    const waiter = typeof id === 'number' ? this.#waiters.get(id) : undefined;
+    if (!waiter || typeof id !== 'number')
+      throw new QmpError('qemu-protocol', `QEMU answered what nobody asked (id ${String(id)})`);
+    this.#waiters.delete(id);
+    if ('error' in message) waiter.reject(refused(waiter.name, message['error']));
+    else if (id === greetingId) waiter.resolve(isObject(message['QMP']) ? message['QMP']['version'] : undefined);
+    else waiter.resolve(message['return']);
+  }
+
+  #dispatch(name: string, message: QmpObject): void {
+    const listeners = this.#listeners.get(name);
+    if (!listeners || listeners.size === 0) return;
+    const stamp = message['timestamp'];
+    const atUs = isObject(stamp) ? Number(stamp['seconds']) * 1e6 + Number(stamp['microseconds']) : Number.NaN;
+    if (!Number.isSafeInteger(atUs)) throw new QmpError('qemu-protocol', `QEMU sent event ${name} without its time`);
+    for (const listener of listeners) listener(message['data'] ?? {}, atUs);
+  }
+}
+
+function refused(name: string, error: unknown): QmpError {
+  const { class: errorClass, desc } = isObject(error) ? error : {};
+  if (typeof errorClass !== 'string' || typeof desc !== 'string') {
+    return new QmpError('qemu-protocol', `QEMU refused ${name} without a reason`);
+  }
+  const refusal = { class: errorClass.slice(0, 100), desc: desc.slice(0, 2000) };
+  return new QmpError('qemu-refused', `QEMU refused ${name}: ${refusal.desc}`, { refusal });
+}
