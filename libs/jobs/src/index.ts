@@ -1,1 +1,7 @@
-export { JobError, type JobErrorKind } from './errors.ts';
+export { type Clock, systemClock } from './clock.ts';
+export { JobError, type JobErrorKind, type JobHolder } from './errors.ts';
+export type { JobRecord } from './job-record.ts';
+export type { ActiveJob, PhaseReply } from './job-scripts.ts';
+export { type MigrationJob, MigrationJobs, type MigrationJobsOptions, type PhaseTable } from './jobs.ts';
+export type { JobKind, ShortJobKind } from './masks.ts';
+export type { ShortJob } from './short-jobs.ts';

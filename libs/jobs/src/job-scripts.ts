@@ -1,0 +1,310 @@
+import { readFileSync } from 'node:fs';
+import type { Redis, Result } from 'ioredis';
+import type { Clock } from './clock.ts';
+import { JobError, type JobHolder } from './errors.ts';
+import { type DomainKeys, keysOf } from './keys.ts';
+import { type JobKind, maskOf, type ShortJobKind } from './masks.ts';
+import { redisCall, wordsOf } from './redis-call.ts';
+
+type Bytes = Buffer | Uint8Array;
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    ferryJobStart(
+      slot: string,
+      lease: string,
+      record: string,
+      short: string,
+      ...args: string[]
+    ): Result<unknown, Context>;
+    ferryJobPhase(slot: string, lease: string, record: string, ...args: string[]): Result<unknown, Context>;
+    ferryJobContinue(
+      slot: string,
+      lease: string,
+      record: string,
+      ...args: (string | Buffer)[]
+    ): Result<unknown, Context>;
+    ferryJobFinish(slot: string, lease: string, record: string, ...args: (string | Buffer)[]): Result<unknown, Context>;
+    ferryJobLook(slot: string, lease: string): Result<unknown, Context>;
+    ferryJobAdopt(slot: string, lease: string, record: string, ...args: string[]): Result<unknown, Context>;
+    ferryLeaseRenew(lease: string, ...args: string[]): Result<unknown, Context>;
+    ferryShortBegin(slot: string, short: string, ...args: string[]): Result<unknown, Context>;
+    ferryShortRenew(short: string, ...args: string[]): Result<unknown, Context>;
+    ferryShortEnd(short: string, ...args: string[]): Result<unknown, Context>;
+  }
+}
+
+/** Each script's command and how many keys it takes. */
+const scripts = {
+  'job-start': ['ferryJobStart', 4],
+  'job-phase': ['ferryJobPhase', 3],
+  'job-continue': ['ferryJobContinue', 3],
+  'job-finish': ['ferryJobFinish', 3],
+  'job-look': ['ferryJobLook', 2],
+  'job-adopt': ['ferryJobAdopt', 3],
+  'lease-renew': ['ferryLeaseRenew', 1],
+  'short-begin': ['ferryShortBegin', 2],
+  'short-renew': ['ferryShortRenew', 1],
+  'short-end': ['ferryShortEnd', 1],
+} as const;
+
+/** What a migration's record outlives its end by: callers may repeat their calls that long, seconds. */
+const recordSeconds = 24 * 60 * 60;
+
+/** A phase's reply, to be given again to whoever repeats the call. */
+export interface PhaseReply {
+  readonly phase: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Who asks: this agent, and which life of it. */
+export interface JobsIdentity {
+  readonly host: string;
+  readonly owner: string;
+  /** New for each process: tells an agent's jobs from those that it held before a restart. */
+  readonly instance: string;
+  readonly kind: JobKind;
+  readonly leaseMs: number;
+}
+
+/** One migration's job as a script is told of it. */
+export interface JobRef {
+  readonly domain: string;
+  readonly migrationId: string;
+  readonly token: string;
+}
+
+/** An async job as Redis shows it. */
+export interface ActiveJob {
+  readonly migrationId: string;
+  readonly kind: JobKind;
+  readonly phase: string;
+  readonly owner: string;
+  readonly executing: boolean;
+  readonly leased: boolean;
+}
+
+/** What keeps a job from starting for now. */
+export interface InTheWay {
+  /** For the error: "query by domstats of source-agent@a". */
+  readonly by: string;
+  readonly holder: JobHolder | undefined;
+}
+
+/** The Lua scripts' typed face and only caller: builds the keys, sends, and turns each word into a return or a JobError. */
+export class JobScripts {
+  readonly #redis: Redis;
+  readonly #clock: Clock;
+  readonly #me: JobsIdentity;
+
+  constructor(redis: Redis, clock: Clock, me: JobsIdentity) {
+    this.#redis = redis;
+    this.#clock = clock;
+    this.#me = me;
+    for (const [file, [command, numberOfKeys]] of Object.entries(scripts)) {
+      redis.defineCommand(command, { numberOfKeys, lua: sourceOf(file) });
+    }
+  }
+
+  /** Takes the slot; or says which short job must end first. Throws already-migrating | phase-out-of-order. */
+  async start(
+    job: JobRef,
+    startedAtMs: number,
+    options: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<'ok' | InTheWay> {
+    const { slot, lease, short, record } = this.#keys(job);
+    const me = this.#me;
+    const args = [
+      job.token,
+      ms(me.leaseMs),
+      job.migrationId,
+      me.kind,
+      me.owner,
+      me.instance,
+      ms(startedAtMs),
+      job.domain,
+    ];
+    args.push(maskOf(me.kind, false), ...pairsOf(options));
+    const send = () => this.#redis.ferryJobStart(slot, lease, record(job.migrationId), short, ...args);
+    const reply = await this.#call('job-start', send, signal);
+    const words = wordsOf(reply, 'job-start', ['ok', 'already-migrating', 'short-job', 'ended']);
+    if (words[0] === 'already-migrating') throw alreadyMigrating(job.domain, me.host, holderOf(words));
+    if (words[0] === 'ended') {
+      const what = `migration ${job.migrationId} of domain ${job.domain} on ${me.host}`;
+      throw new JobError('phase-out-of-order', `${what} has ended already (${words[1]}): start anew under a new id`);
+    }
+    return words[0] === 'ok' ? 'ok' : shortInTheWay(words);
+  }
+
+  /** Records the next phase if the job may go on to it. Throws phase-out-of-order | lease-lost. */
+  async phase(
+    job: JobRef,
+    next: { phase: string; after: readonly string[]; step: string; mode: 'start' | 'set' },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { slot, lease, record } = this.#keys(job);
+    const args = [job.token, ms(this.#me.leaseMs), next.phase, next.step, next.mode, ...next.after];
+    const send = () => this.#redis.ferryJobPhase(slot, lease, record(job.migrationId), ...args);
+    const words = wordsOf(await this.#call('job-phase', send, signal), 'job-phase', [
+      'ok',
+      'lease-lost',
+      'phase-out-of-order',
+    ]);
+    if (words[0] === 'lease-lost') throw this.#lost(job);
+    if (words[0] === 'phase-out-of-order') {
+      const what = `migration ${job.migrationId} of domain ${job.domain} on ${this.#me.host}`;
+      const why = `${next.phase} may follow ${next.after.join(', ')} only`;
+      throw new JobError('phase-out-of-order', `${what} is in phase ${words[1]}: ${why}`);
+    }
+  }
+
+  /** Nobody executes the job now. Throws lease-lost. */
+  async continue(job: JobRef, reply: PhaseReply | undefined, signal: AbortSignal): Promise<void> {
+    const { slot, lease, record } = this.#keys(job);
+    const args: (string | Buffer)[] = [job.token, ms(this.#me.leaseMs)];
+    if (reply !== undefined) args.push(reply.phase, bufferOf(reply.bytes));
+    const send = () => this.#redis.ferryJobContinue(slot, lease, record(job.migrationId), ...args);
+    await this.#held(job, 'job-continue', send, signal);
+  }
+
+  /** Ends the job; its record stays for 24 h. Throws lease-lost. */
+  async finish(
+    job: JobRef,
+    end: { outcome: string; atMs: number; record: Readonly<Record<string, string>>; reply: PhaseReply | undefined },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { slot, lease, record } = this.#keys(job);
+    const reply = end.reply === undefined ? ['', ''] : [end.reply.phase, bufferOf(end.reply.bytes)];
+    const args = [job.token, ms(recordSeconds), end.outcome, ms(end.atMs), ...reply, ...pairsOf(end.record)];
+    const send = () => this.#redis.ferryJobFinish(slot, lease, record(job.migrationId), ...args);
+    await this.#held(job, 'job-finish', send, signal);
+  }
+
+  /** The async job that holds a domain on this host, whoever runs it. */
+  async look(domain: string, signal: AbortSignal): Promise<ActiveJob | undefined> {
+    const { slot, lease } = keysOf(domain, this.#me.host);
+    const reply = await this.#call('job-look', () => this.#redis.ferryJobLook(slot, lease), signal);
+    const words = wordsOf(reply, 'job-look', ['none', 'job']);
+    if (words[0] === 'none') return undefined;
+    const { kind, ...holder } = holderOf(words);
+    return { ...holder, kind: jobKindOf(kind), executing: words[5] === 'yes', leased: words[6] === 'yes' };
+  }
+
+  /** Takes over an abandoned job with the new token; undefined if there is none, or its lease is alive. */
+  async adopt(
+    job: JobRef,
+    signal: AbortSignal,
+  ): Promise<{ phase: string; startedAtMs: number; options: Record<string, string> } | undefined> {
+    const { slot, lease, record } = this.#keys(job);
+    const me = this.#me;
+    const args = [job.token, ms(me.leaseMs), job.migrationId, me.kind, me.owner, me.instance, maskOf(me.kind, true)];
+    const send = () => this.#redis.ferryJobAdopt(slot, lease, record(job.migrationId), ...args);
+    const words = wordsOf(await this.#call('job-adopt', send, signal), 'job-adopt', ['adopted', 'none', 'held']);
+    if (words[0] !== 'adopted') return undefined;
+    const [, phase = 'none', startedAt = '0', ...options] = words;
+    return { phase, startedAtMs: Number(startedAt), options: Object.fromEntries(unpaired(options)) };
+  }
+
+  /** Renews a job's lease: false if it is no longer ours. */
+  async renewLease(job: JobRef, signal: AbortSignal): Promise<boolean> {
+    const send = () => this.#redis.ferryLeaseRenew(this.#keys(job).lease, job.token, ms(this.#me.leaseMs));
+    return wordsOf(await this.#call('lease-renew', send, signal), 'lease-renew', ['ok', 'lease-lost'])[0] === 'ok';
+  }
+
+  /** Takes the short job; or says what must end first. */
+  async beginShort(
+    job: { domain: string; token: string; kind: ShortJobKind; api: string },
+    signal: AbortSignal,
+  ): Promise<'ok' | InTheWay> {
+    const { slot, short } = keysOf(job.domain, this.#me.host);
+    const args = [job.token, ms(this.#me.leaseMs), job.kind, job.api, this.#me.owner];
+    const reply = await this.#call('short-begin', () => this.#redis.ferryShortBegin(slot, short, ...args), signal);
+    const words = wordsOf(reply, 'short-begin', ['ok', 'held-by-migration', 'held-by-short']);
+    if (words[0] === 'ok') return 'ok';
+    if (words[0] === 'held-by-short') return shortInTheWay(words);
+    const holder = holderOf(words);
+    return { by: textOf(holder), holder };
+  }
+
+  /** Renews a short job: false if it is no longer ours. */
+  async renewShort(job: { domain: string; token: string }, signal: AbortSignal): Promise<boolean> {
+    const { short } = keysOf(job.domain, this.#me.host);
+    const send = () => this.#redis.ferryShortRenew(short, job.token, ms(this.#me.leaseMs));
+    return wordsOf(await this.#call('short-renew', send, signal), 'short-renew', ['ok', 'lease-lost'])[0] === 'ok';
+  }
+
+  /** Ends a short job; one that is no longer ours has ended already. */
+  async endShort(job: { domain: string; token: string }, signal: AbortSignal): Promise<void> {
+    const { short } = keysOf(job.domain, this.#me.host);
+    const reply = await this.#call('short-end', () => this.#redis.ferryShortEnd(short, job.token), signal);
+    wordsOf(reply, 'short-end', ['ok', 'lease-lost']);
+  }
+
+  /** A migration's record, as it is stored. */
+  async record(domain: string, migrationId: string, signal: AbortSignal): Promise<Record<string, string>> {
+    const key = keysOf(domain, this.#me.host).record(migrationId);
+    return this.#call('job-record', () => this.#redis.hgetall(key), signal);
+  }
+
+  /** What was answered to a phase. */
+  async reply(domain: string, migrationId: string, phase: string, signal: AbortSignal): Promise<Buffer | undefined> {
+    const key = keysOf(domain, this.#me.host).record(migrationId);
+    const reply = await this.#call('job-reply', () => this.#redis.hgetBuffer(key, `reply:${phase}`), signal);
+    return reply ?? undefined;
+  }
+
+  async #held(job: JobRef, name: string, send: () => Promise<unknown>, signal: AbortSignal): Promise<void> {
+    const words = wordsOf(await this.#call(name, send, signal), name, ['ok', 'lease-lost']);
+    if (words[0] === 'lease-lost') throw this.#lost(job);
+  }
+
+  #call<T>(name: string, send: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    return redisCall(this.#clock, name, send, signal);
+  }
+
+  #keys(job: JobRef): DomainKeys {
+    return keysOf(job.domain, this.#me.host);
+  }
+
+  #lost(job: JobRef): JobError {
+    const what = `migration ${job.migrationId} of domain ${job.domain} on ${this.#me.host}`;
+    return new JobError('lease-lost', `the lease of ${what} is lost: another holder has it, or Redis has forgotten it`);
+  }
+}
+
+/** The refusal of a second migration, which names the first. */
+export function alreadyMigrating(domain: string, host: string, holder: JobHolder): JobError {
+  const message = `domain ${domain} on ${host} is being migrated already, by ${textOf(holder)}`;
+  return new JobError('already-migrating', message, { holder });
+}
+
+const textOf = (holder: JobHolder) =>
+  `${holder.kind} job of migration ${holder.migrationId} (phase ${holder.phase}, held by ${holder.owner})`;
+
+function holderOf(words: readonly string[]): JobHolder {
+  const [, migrationId = '', kind = '', phase = '', owner = ''] = words;
+  return { migrationId, kind, phase, owner };
+}
+
+function shortInTheWay(words: readonly string[]): InTheWay {
+  const [, kind, api, owner] = words;
+  return { by: `${kind} job by ${api} of ${owner}`, holder: undefined };
+}
+
+/** Redis may hold what another version of Ferry wrote. */
+export function jobKindOf(text: string | undefined): JobKind {
+  if (text === 'MIGRATION_OUT' || text === 'MIGRATION_IN') return text;
+  throw new JobError('redis-reply', `Redis holds a job of a kind that we do not know: ${text}`);
+}
+
+function sourceOf(script: string): string {
+  return readFileSync(new URL(`./scripts/${script}.lua`, import.meta.url), 'utf8');
+}
+
+const ms = (value: number) => String(Math.round(value));
+const bufferOf = (bytes: Bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const pairsOf = (record: Readonly<Record<string, string>>) => Object.entries(record).flat();
+
+function* unpaired(flat: readonly string[]): Generator<[string, string]> {
+  for (let i = 0; i + 1 < flat.length; i += 2) yield [flat[i] ?? '', flat[i + 1] ?? ''];
+}

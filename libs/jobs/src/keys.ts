@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict';
+
+/** The Redis keys of a domain on a host. All carry the domain's UUID as hash tag, so that a script may touch any of them. */
+export interface DomainKeys {
+  /** The async job that holds the domain here (hash). */
+  readonly slot: string;
+  /** That job's lease (string, expires). */
+  readonly lease: string;
+  /** The short job that runs here (hash, expires). */
+  readonly short: string;
+  /** What is known of a migration here (hash, outlives the lease). */
+  readonly record: (migrationId: string) => string;
+}
+
+export function keysOf(domain: string, host: string): DomainKeys {
+  // The edge refuses other texts; here a brace in one would move the keys to another domain's slot.
+  assert.match(domain, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'a domain is named by its lower-case UUID');
+  const at = `ferry:{${domain}}`;
+  return {
+    slot: `${at}:job:${host}`,
+    lease: `${at}:lease:${host}`,
+    short: `${at}:short:${host}`,
+    record: (migrationId) => `${at}:migration:${migrationId}:${host}`,
+  };
+}

@@ -1,0 +1,9 @@
+-- job-continue.lua: nobody executes the job now; it stays, and waits for its next phase. Keeps what a phase answered.
+-- KEYS  1 slot   2 lease   3 record
+-- ARGV  1 token   2 lease ms   [3 phase answered   4 reply, bytes]
+-- Replies {"ok"} | {"lease-lost"}
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return { 'lease-lost' } end
+redis.call('HSET', KEYS[1], 'executing', 'no')
+if #ARGV >= 4 then redis.call('HSET', KEYS[3], 'reply:' .. ARGV[3], ARGV[4]) end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return { 'ok' }
