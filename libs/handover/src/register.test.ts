@@ -1,0 +1,84 @@
+import { randomUUID } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { type PrivateRedis, startRedis } from '@ferry/jobs/testing';
+import { HandoverRegister } from './index.ts';
+
+const never = new AbortController().signal;
+const domain = randomUUID();
+const migrationId = randomUUID();
+
+let server: PrivateRedis;
+let source: HandoverRegister;
+let dest: HandoverRegister;
+let incarnation: string;
+
+beforeEach(async () => {
+  server = await startRedis();
+  source = new HandoverRegister({ redis: server.client(), host: 'a' });
+  dest = new HandoverRegister({ redis: server.client(), host: 'b' });
+  incarnation = await source.incarnation(never);
+  await source.claim(domain, 'a', 'started', never);
+  await source.begin({ domain, migrationId, source: 'a', incarnation }, never);
+  await dest.begin({ domain, migrationId, destination: 'b', incarnation }, never);
+});
+afterEach(async () => {
+  await server[Symbol.asyncDispose]();
+});
+
+const here = () => ({ domain, migrationId, incarnation });
+
+describe('the register', () => {
+  it('commits after the vote, and gives the guest to the destination', async () => {
+    expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
+    expect(await source.vote(here(), never)).toBe('undecided');
+    expect(await source.look(here(), never)).toEqual({ decision: 'undecided', incarnation });
+    expect(await source.ownerOf(domain, never)).toMatchObject({ host: 'a', epoch: 1, evidence: 'started' });
+
+    expect(await dest.commit({ ...here(), voteCarried: false }, never)).toBe('committed');
+    const owner = await source.ownerOf(domain, never);
+    expect(owner).toMatchObject({
+      host: 'b',
+      epoch: 2,
+      evidence: `migration ${migrationId} committed under ${incarnation}`,
+    });
+
+    expect(await source.abort(here(), never)).toBe('committed');
+    expect(await source.vote(here(), never)).toBe('committed');
+    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toBe('committed');
+    expect(await source.ownerOf(domain, never)).toEqual(owner);
+  });
+
+  it('refuses to commit without a vote, and takes a carried one', async () => {
+    await expect(dest.commit({ ...here(), voteCarried: false }, never)).rejects.toMatchObject({ kind: 'vote-missing' });
+    expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
+    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toBe('committed');
+    expect(await source.vote(here(), never)).toBe('committed');
+  });
+
+  it('keeps an abort, and the owner with it', async () => {
+    expect(await source.abort(here(), never)).toBe('aborted');
+    expect(await source.vote(here(), never)).toBe('aborted');
+    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toBe('aborted');
+    expect(await source.ownerOf(domain, never)).toMatchObject({ host: 'a', epoch: 1 });
+  });
+
+  it('does nothing in another life of Redis', async () => {
+    await source.vote(here(), never);
+    await server.restart();
+    const changed = { kind: 'register-changed' };
+    await expect(source.vote(here(), never)).rejects.toMatchObject(changed);
+    await expect(source.abort(here(), never)).rejects.toMatchObject(changed);
+    await expect(dest.commit({ ...here(), voteCarried: true }, never)).rejects.toMatchObject(changed);
+    await expect(dest.begin(here(), never)).rejects.toMatchObject(changed);
+    expect(await dest.incarnation(never)).not.toBe(incarnation);
+  });
+
+  it('treats a record that has gone as a register that may have forgotten', async () => {
+    await server.client().flushall();
+    const changed = { kind: 'register-changed', message: expect.stringContaining('lost the migration') };
+    await expect(source.vote(here(), never)).rejects.toMatchObject(changed);
+    await expect(source.abort(here(), never)).rejects.toMatchObject(changed);
+    await expect(dest.commit({ ...here(), voteCarried: true }, never)).rejects.toMatchObject(changed);
+    expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
+  });
+});

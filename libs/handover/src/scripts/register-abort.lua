@@ -1,0 +1,17 @@
+-- register-abort.lua: decides that the source keeps the guest, unless the register has decided already. The owner stays as it is.
+-- spec/handover.pml: decide(ABORTED), which needs no vote.
+-- KEYS  1 record
+-- ARGV  1 incarnation meant   2 time to live, s
+-- Replies {"committed" | "aborted"} | {"changed", run id} | {"forgotten", run id}
+local incarnation = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
+if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
+local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote')
+local voted = recorded[2] == incarnation -- else what is recorded is void
+if voted and recorded[1] ~= 'undecided' then return { recorded[1] } end
+
+local time = redis.call('TIME')
+local nowMs = string.format('%d%03d', time[1], math.floor(time[2] / 1000))
+redis.call('HSET', KEYS[1], 'decision', 'aborted', 'vote', incarnation, 'decidedAtMs', nowMs)
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return { 'aborted' }
