@@ -1,0 +1,189 @@
+/** A cluster on one machine: hosts with their agents as real processes, one real Redis, certificates of its own. */
+import { randomUUID } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { credentials } from '@grpc/grpc-js';
+import { readFileSync } from 'node:fs';
+import { AgentProcess, type Side } from './agent-process.ts';
+import { CertificateAuthority, type TlsFiles } from './certificates.ts';
+import { newLabDirectory } from './directory.ts';
+import { Guard } from './guard.ts';
+import { LabHost } from './host.ts';
+import { LogFile } from './log-file.ts';
+import { takePorts } from './ports.ts';
+import { isRunning } from './processes.ts';
+import { agentProgram, type AgentCommand, workspace } from './program.ts';
+import { type LabQemu, recordedQemus } from './qemus.ts';
+import { type RedisOptions, RedisServer } from './redis-server.ts';
+import { sweep } from './sweep.ts';
+
+/** What a lab may be asked for. */
+export interface LabOptions {
+  /** Names of the hosts; `a` and `b` unless told otherwise. */
+  readonly hosts?: readonly string[];
+  /** Added to the environment of every agent, or of one. Wins over what the lab sets itself. */
+  readonly env?: Environment | ((agent: { host: string; side: Side }) => Environment);
+  readonly redis?: RedisOptions;
+  /** Start the agents, and wait until they serve; otherwise a test does that. */
+  readonly agents?: 'serving' | 'not-started';
+  /** Another program in the place of an agent: for tests of the lab itself. */
+  readonly command?: AgentCommand;
+  /** Called with the directory's name before anything exists. */
+  readonly onDirectory?: (dir: string) => void | Promise<void>;
+}
+
+type Environment = Readonly<Record<string, string>>;
+
+/** How long an agent may take to end in good order before it is killed: enough to drain, short enough for a test. */
+const drainMs = 3_000;
+
+/** Everything is gone when it is disposed of, or when the process that made it ends, in whatever way (see reaper.ts). */
+export class Lab implements AsyncDisposable {
+  /** Removed at the end; short, so that UNIX sockets fit. */
+  readonly dir: string;
+  /** The lab's certificate as a client of the agents. */
+  readonly tls: TlsFiles;
+  readonly redis: RedisServer;
+  readonly hosts: Readonly<Record<string, LabHost>>;
+  readonly #guard: Guard;
+  #over: Promise<void> | undefined;
+
+  private constructor(dir: string, tls: TlsFiles, redis: RedisServer, hosts: readonly LabHost[], guard: Guard) {
+    this.dir = dir;
+    this.tls = tls;
+    this.redis = redis;
+    this.hosts = Object.fromEntries(hosts.map((host) => [host.name, host]));
+    this.#guard = guard;
+  }
+
+  /**
+   * Starts a lab; about two seconds. If anything fails, or `signal` aborts, everything that was started is ended before the error is
+   * thrown; an agent that does not start is named with the tail of its log.
+   */
+  static async start(options: LabOptions = {}, signal: AbortSignal = AbortSignal.timeout(120_000)): Promise<Lab> {
+    const dir = newLabDirectory();
+    await options.onDirectory?.(dir);
+    // Before the first thing that could be left behind.
+    const guard = await Guard.start(dir);
+    let lab: Lab | undefined;
+    try {
+      signal.throwIfAborted();
+      lab = await Lab.#prepare(dir, options, guard, signal);
+      if ((options.agents ?? 'serving') === 'serving') await lab.#startAgents(signal);
+      return lab;
+    } catch (error) {
+      if (lab === undefined) await guard.end();
+      else await lab[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  static async #prepare(dir: string, options: LabOptions, guard: Guard, signal: AbortSignal): Promise<Lab> {
+    await mkdir(dir, { mode: 0o700 });
+    const redis = new RedisServer(dir, options.redis ?? {});
+    const names = options.hosts ?? ['a', 'b'];
+    const [authority] = await Promise.all([CertificateAuthority.create('Ferry lab'), redis.start(signal)]);
+    const tls = await authority.issue('client', join(dir, 'tls'));
+    const channel = credentials.createSsl(readFileSync(tls.ca), readFileSync(tls.key), readFileSync(tls.cert));
+    const hosts: LabHost[] = [];
+    for (const name of names) hosts.push(await makeHost(name, dir, options, authority, redis.url, channel, signal));
+    return new Lab(dir, tls, redis, hosts, guard);
+  }
+
+  async #startAgents(signal: AbortSignal): Promise<void> {
+    const starts = this.agents.map((agent) => agent.start({}, signal));
+    // All of them, also when one fails: none may come up after the others have been ended.
+    const failed = (await Promise.allSettled(starts)).find((result) => result.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  /** A host by name. */
+  host(name: string): LabHost {
+    const host = this.hosts[name];
+    if (host === undefined)
+      throw new Error(`no host ${name} in this lab; there are ${Object.keys(this.hosts).join(', ')}`);
+    return host;
+  }
+
+  /** Every agent of every host. */
+  get agents(): AgentProcess[] {
+    return Object.values(this.hosts).flatMap((host) => [host.source, host.dest]);
+  }
+
+  /** The QEMUs that run now, as the agents have recorded them. */
+  qemus(): LabQemu[] {
+    return recordedQemus(this.dir).filter(isRunning);
+  }
+
+  /** Leaves the lab running after this process has ended; `sweep(lab.dir)` ends it then. */
+  async release(): Promise<void> {
+    for (const host of Object.values(this.hosts)) host.close();
+    this.redis.disconnect();
+    this.#over ??= this.#guard.release();
+    await this.#over;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#over ??= this.#end();
+    await this.#over;
+  }
+
+  async #end(): Promise<void> {
+    try {
+      for (const host of Object.values(this.hosts)) host.close();
+      this.redis.disconnect();
+      await Promise.all(this.agents.map((agent) => agent.kill('SIGTERM', drainMs)));
+      await sweep(this.dir);
+    } finally {
+      // Has nothing left to do, unless the above failed.
+      await this.#guard.end();
+    }
+  }
+}
+
+async function makeHost(
+  name: string,
+  dir: string,
+  options: LabOptions,
+  authority: CertificateAuthority,
+  redisUrl: string,
+  channel: ReturnType<typeof credentials.createSsl>,
+  signal: AbortSignal,
+): Promise<LabHost> {
+  if (!/^[a-z][a-z0-9-]{0,15}$/.test(name))
+    throw new Error(`${name} is no name for a lab's host: letters, digits and dashes, 16 at most`);
+  const stateDir = join(dir, name);
+  await mkdir(stateDir, { mode: 0o700 });
+  const tls = await authority.issue(name, join(dir, 'tls'));
+  const ports = await takePorts(dir, signal);
+  const hostUuid = randomUUID();
+  const agent = (side: Side) => {
+    const env = {
+      ...inherited(),
+      FERRY_HOST: name,
+      FERRY_HOST_UUID: hostUuid,
+      FERRY_LISTEN: `127.0.0.1:${ports[side]}`,
+      FERRY_STATE_DIR: stateDir,
+      FERRY_REDIS_URL: redisUrl,
+      FERRY_TLS_CA: tls.ca,
+      FERRY_TLS_CERT: tls.cert,
+      FERRY_TLS_KEY: tls.key,
+      FERRY_MIGRATION_ADDRESS: '127.0.0.1',
+      FERRY_MIGRATION_PORTS: ports.migration.join('-'),
+      FERRY_DOMAIN_PATHS: [dir, join(workspace, 'guest', 'build')].join(':'),
+      ...(typeof options.env === 'function' ? options.env({ host: name, side }) : options.env),
+    };
+    const program = agentProgram(side, env, options.command);
+    return new AgentProcess({ host: name, side, dir, program, log: new LogFile(join(dir, `${name}-${side}.log`)) });
+  };
+  return new LabHost(
+    { name, hostUuid, stateDir, migrationPorts: ports.migration, source: agent('source'), dest: agent('dest') },
+    channel,
+  );
+}
+
+/** Our own environment without another Ferry's settings, and without options meant for this Node alone. */
+function inherited(): Environment {
+  const ours = Object.entries(process.env).filter(([name]) => !name.startsWith('FERRY_') && name !== 'NODE_OPTIONS');
+  return Object.fromEntries(ours.map(([name, value]) => [name, value ?? '']));
+}

@@ -1,0 +1,87 @@
+/** The lab's one Redis: real, private, and stopped or killed when a test wants that. */
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { LabProcess } from './lab-process.ts';
+import { LogFile } from './log-file.ts';
+
+/** How the lab runs its Redis. */
+export interface RedisOptions {
+  /** Keep data over a stop or kill (append-only file, every write synced); otherwise each life begins empty. */
+  readonly durable?: boolean;
+}
+
+/** A redis-server on a UNIX socket in the lab's directory. */
+export class RedisServer {
+  readonly socket: string;
+  readonly log: LogFile;
+  readonly #dir: string;
+  readonly #durable: boolean;
+  #process: LabProcess | undefined;
+  #client: Redis | undefined;
+
+  constructor(dir: string, options: RedisOptions) {
+    this.#dir = dir;
+    this.#durable = options.durable ?? false;
+    this.socket = join(dir, 'redis.sock');
+    this.log = new LogFile(join(dir, 'redis.log'));
+  }
+
+  /** For FERRY_REDIS_URL. */
+  get url(): string {
+    return `unix://${this.socket}`;
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.running === true ? this.#process.id.pid : undefined;
+  }
+
+  /** A client of the tests' own, connected on first use. */
+  get client(): Redis {
+    this.#client ??= new Redis(this.socket, { maxRetriesPerRequest: 1 }).on('error', () => undefined);
+    return this.#client;
+  }
+
+  /** Starts it and waits until it accepts connections. */
+  async start(signal: AbortSignal = AbortSignal.timeout(30_000)): Promise<void> {
+    if (this.#process?.running === true) return;
+    const from = this.log.size;
+    const file = this.#durable ? ['--appendonly', 'yes', '--appendfsync', 'always'] : ['--appendonly', 'no'];
+    // Its process title would overwrite its environment, by which the lab's processes are found (see processesOfLab).
+    const title = ['--set-proc-title', 'no'];
+    const args = [...title, '--port', '0', '--unixsocket', this.socket, '--save', '', ...file, '--dir', this.#dir];
+    const env = { PATH: process.env['PATH'] ?? '' };
+    const server = await LabProcess.spawn(
+      'redis-server',
+      { file: 'redis-server', args, cwd: this.#dir, env },
+      this.#dir,
+      this.log,
+    );
+    this.#process = server;
+    const ready = (lines: string[]) =>
+      lines.some((line) => line.includes('eady to accept connections')) ? true : undefined;
+    if ((await this.log.until(ready, from, () => !server.running, signal)) !== true) {
+      throw new Error(`redis-server does not start; its log:\n${this.log.tail()}`);
+    }
+  }
+
+  /** Ends it in good order. */
+  async stop(): Promise<void> {
+    await this.#process?.end('SIGTERM');
+  }
+
+  /** Ends it at once. */
+  async kill(): Promise<void> {
+    await this.#process?.end('SIGKILL');
+  }
+
+  /** SIGSTOP makes it hang with its connections open, SIGCONT lets it go on. */
+  signal(signal: NodeJS.Signals): void {
+    this.#process?.signal(signal);
+  }
+
+  /** Closes the tests' own client. */
+  disconnect(): void {
+    this.#client?.disconnect();
+    this.#client = undefined;
+  }
+}

@@ -1,0 +1,37 @@
+/** Ends everything that belongs to a lab's directory and removes it: after a crash, or as the last step of an orderly end. */
+import { rm } from 'node:fs/promises';
+import { refuseOtherDirectories } from './directory.ts';
+import { releasePorts } from './ports.ts';
+import { isRunning, type ProcessId, processesOfLab, signalProcess, untilGone } from './processes.ts';
+import { recordedQemus } from './qemus.ts';
+
+/** How often processes may have been replaced by new ones (an agent that starts a QEMU in its last moment) before we give up. */
+const roundsMax = 20;
+const roundMs = 10_000;
+
+/**
+ * Ends every process of the lab in `dir`, then removes the directory and gives its ports back. Harmless when there is nothing left. Throws
+ * when `dir` is not a lab's directory, or when a process does not end.
+ */
+export async function sweep(dir: string): Promise<void> {
+  await refuseOtherDirectories(dir);
+  for (let round = 0; ; round += 1) {
+    const found = livingOf(dir);
+    if (found.length === 0) break;
+    if (round === roundsMax) throw new Error(`processes of the lab in ${dir} do not end: ${pidsOf(found)}`);
+    for (const each of found) signalProcess(each, 'SIGKILL');
+    await untilGone(found, AbortSignal.timeout(roundMs));
+  }
+  releasePorts(dir);
+  await rm(dir, { recursive: true, force: true });
+}
+
+function livingOf(dir: string): ProcessId[] {
+  const recorded = recordedQemus(dir).filter(isRunning);
+  const seen = new Set(recorded.map(({ pid }) => pid));
+  return [...recorded, ...processesOfLab(dir).filter(({ pid }) => !seen.has(pid))];
+}
+
+function pidsOf(processes: readonly ProcessId[]): string {
+  return processes.map(({ pid }) => pid).join(', ');
+}
