@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { type JobKind, JobError, MigrationJobs, systemClock } from './index.ts';
+import { type Clock, type JobKind, JobError, MigrationJobs, systemClock } from './index.ts';
 import { type PrivateRedis, startRedis } from './testing/redis-server.ts';
+import { VirtualClock } from './testing/virtual-clock.ts';
 
 const phases = {
   begin3: { after: [] },
@@ -18,14 +19,18 @@ const never = new AbortController().signal;
 const bytes = (text: string) => new TextEncoder().encode(text);
 const kindOf = (error: unknown) => (error instanceof JobError ? error.kind : error);
 
-function agent(kind: JobKind, more: { owner?: string; leaseMs?: number; waitMs?: number; host?: string } = {}) {
-  const {
-    owner = kind === 'MIGRATION_OUT' ? 'source-agent@a' : 'dest-agent@a',
-    leaseMs = 10_000,
-    waitMs = 0,
-    host = 'a',
-  } = more;
-  return new MigrationJobs({ redis: server.client(), host, owner, kind, leaseMs, waitMs, phases, clock: systemClock });
+function agent(kind: JobKind, more: { owner?: string; host?: string; clock?: Clock } = {}) {
+  const owner = kind === 'MIGRATION_OUT' ? 'source-agent@a' : 'dest-agent@a';
+  const usual = { redis: server.client(), host: 'a', owner, kind, leaseMs: 10_000, phases, clock: systemClock };
+  return new MigrationJobs({ ...usual, ...more });
+}
+
+/** Starts a job and leaves it between two phases. */
+async function begun(jobs: MigrationJobs, domain: string, migrationId = 'm', options: Record<string, string> = {}) {
+  const job = await jobs.migrationJobStart({ domain, migrationId, options }, never);
+  await jobs.migrationJobStartPhase(job, 'begin3', never);
+  await jobs.migrationJobContinue(job, undefined, never);
+  return job;
 }
 
 beforeAll(async () => {
@@ -39,9 +44,9 @@ describe('a migration job', () => {
   it('goes from Begin to Confirm by the helpers', async () => {
     using jobs = agent('MIGRATION_OUT');
     const [domain, migrationId] = [randomUUID(), randomUUID()];
-    const begun = await jobs.migrationJobStart({ domain, migrationId, options: { live: 'yes' } }, never);
-    await jobs.migrationJobStartPhase(begun, 'begin3', never);
-    await jobs.migrationJobContinue(begun, { phase: 'begin3', bytes: new Uint8Array([0, 255, 10]) }, never);
+    const beginning = await jobs.migrationJobStart({ domain, migrationId, options: { live: 'yes' } }, never);
+    await jobs.migrationJobStartPhase(beginning, 'begin3', never);
+    await jobs.migrationJobContinue(beginning, { phase: 'begin3', bytes: new Uint8Array([0, 255, 10]) }, never);
 
     const performing = jobs.migrationJobIsActive(domain, migrationId);
     await jobs.migrationJobStartPhase(performing, 'perform3', never);
@@ -77,6 +82,18 @@ describe('a migration job', () => {
     expect(() => jobs.migrationJobIsActive(domain, migrationId)).toThrow(/is not being migrated away/);
   });
 
+  it('outlives its end as a record for 24 hours, and leaves nothing else', async () => {
+    using jobs = agent('MIGRATION_OUT');
+    const domain = randomUUID();
+    const job = await begun(jobs, domain);
+    await jobs.migrationJobFinish(job, { outcome: 'failed', record: {} }, never);
+    const redis = server.client();
+    const record = `ferry:{${domain}}:migration:m:a`;
+    expect(await redis.keys(`ferry:{${domain}}:*`)).toEqual([record]);
+    expect(await redis.ttl(record)).toBeGreaterThan(23 * 3600);
+    expect(await redis.ttl(record)).toBeLessThanOrEqual(24 * 3600);
+  });
+
   it('refuses a second migration at once, by either agent, and names the first', async () => {
     using out = agent('MIGRATION_OUT');
     using incoming = agent('MIGRATION_IN');
@@ -94,13 +111,24 @@ describe('a migration job', () => {
     expect(() => incoming.migrationJobIsActive(domain, 'first')).toThrow(/is not being received/);
   });
 
+  it('lets one of two calls at once start it', async () => {
+    using jobs = agent('MIGRATION_OUT');
+    const request = { domain: randomUUID(), migrationId: 'm', options: {} };
+    const both = await Promise.allSettled([
+      jobs.migrationJobStart(request, never),
+      jobs.migrationJobStart(request, never),
+    ]);
+    expect(both.map((each) => each.status)).toEqual(['fulfilled', 'rejected']);
+    expect(both.map((each) => (each.status === 'rejected' ? each.reason : undefined))[1]).toMatchObject({
+      kind: 'already-migrating',
+      holder: { migrationId: 'm' },
+    });
+  });
+
   it('tells two calls at once apart', async () => {
     using jobs = agent('MIGRATION_OUT');
     const domain = randomUUID();
-    const begun = await jobs.migrationJobStart({ domain, migrationId: 'm', options: {} }, never);
-    await jobs.migrationJobStartPhase(begun, 'begin3', never);
-    await jobs.migrationJobContinue(begun, undefined, never);
-
+    await begun(jobs, domain);
     const [one, two] = [jobs.migrationJobIsActive(domain, 'm'), jobs.migrationJobIsActive(domain, 'm')];
     const both = await Promise.allSettled([
       jobs.migrationJobStartPhase(one, 'perform3', never),
@@ -111,8 +139,71 @@ describe('a migration job', () => {
       'phase-in-progress',
     ]);
     await expect(jobs.migrationJobFinish(two, { outcome: 'failed', record: {} }, never)).rejects.toThrow(
-      /for another call/,
+      /another call/,
     );
     expect(await jobs.activeOf(domain, never)).toMatchObject({ phase: 'perform3', executing: true });
+  });
+
+  it('has two slots on two hosts', async () => {
+    using here = agent('MIGRATION_OUT');
+    using there = agent('MIGRATION_IN', { host: 'b', owner: 'dest-agent@b' });
+    const request = { domain: randomUUID(), migrationId: 'm', options: {} };
+    await here.migrationJobStart(request, never);
+    const arriving = await there.migrationJobStart(request, never);
+    await there.migrationJobStartPhase(arriving, 'prepare', never);
+    expect(await here.activeOf(request.domain, never)).toMatchObject({ kind: 'MIGRATION_OUT', phase: 'none' });
+    expect(await there.activeOf(request.domain, never)).toMatchObject({ kind: 'MIGRATION_IN', phase: 'prepare' });
+  });
+});
+
+describe('recovery', () => {
+  it('takes over what an earlier process of the same agent held, which then can write no more', async () => {
+    using before = agent('MIGRATION_OUT');
+    using after = agent('MIGRATION_OUT');
+    const domain = randomUUID();
+    const old = await begun(before, domain, 'm', { live: 'yes' });
+
+    const job = await after.migrationJobAdopt(domain, never);
+    expect(job).toMatchObject({ migrationId: 'm', phase: 'begin3', executing: true, options: { live: 'yes' } });
+    expect(job?.startedAtMs).toBe(old.startedAtMs);
+
+    await expect(before.migrationJobStartPhase(old, 'perform3', never)).rejects.toMatchObject({ kind: 'lease-lost' });
+    expect(old.signal.aborted).toBe(true);
+    expect(() => before.migrationJobIsActive(domain, 'm')).toThrow(/is lost/);
+    expect(await after.activeOf(domain, never)).toMatchObject({ phase: 'begin3' });
+  });
+
+  it('leaves alone what is held by itself, by another agent, or of the other kind, until the lease has run out', async () => {
+    using out = agent('MIGRATION_OUT');
+    using other = agent('MIGRATION_OUT', { owner: 'other@a' });
+    using incoming = agent('MIGRATION_IN');
+    const domain = randomUUID();
+    expect(await out.migrationJobAdopt(domain, never)).toBeUndefined();
+    await begun(out, domain);
+    expect(await out.migrationJobAdopt(domain, never)).toBeUndefined();
+    expect(await other.migrationJobAdopt(domain, never)).toBeUndefined();
+    expect(await incoming.migrationJobAdopt(domain, never)).toBeUndefined();
+
+    await server.client().del(`ferry:{${domain}}:lease:a`);
+    expect(await out.activeOf(domain, never)).toMatchObject({ leased: false });
+    expect(await incoming.migrationJobAdopt(domain, never)).toBeUndefined();
+    expect(await other.migrationJobAdopt(domain, never)).toMatchObject({ migrationId: 'm' });
+    expect(await out.activeOf(domain, never)).toMatchObject({ owner: 'other@a', leased: true });
+  });
+
+  it('gives a job back to the agent that lost its lease for a while', async () => {
+    const clock = new VirtualClock();
+    using jobs = agent('MIGRATION_OUT', { clock });
+    const domain = randomUUID();
+    const job = await begun(jobs, domain);
+    clock.stall(9001); // the process stood still, and Redis went on
+    await server.client().del(`ferry:{${domain}}:lease:a`);
+    await expect(jobs.migrationJobStartPhase(job, 'perform3', never)).rejects.toMatchObject({ kind: 'lease-lost' });
+
+    const again = await jobs.migrationJobAdopt(domain, never);
+    if (again === undefined) throw new Error('not adopted');
+    await jobs.migrationJobSetPhase(again, 'confirm3-cancelled', never);
+    await jobs.migrationJobFinish(again, { outcome: 'failed', record: {} }, never);
+    expect(await jobs.activeOf(domain, never)).toBeUndefined();
   });
 });
