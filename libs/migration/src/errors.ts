@@ -35,7 +35,9 @@ export type MigrationErrorKind =
   /** The migration is over already. */
   | 'not-migrating'
   /** The decision is not known yet. */
-  | 'in-doubt';
+  | 'in-doubt'
+  /** Nobody went on with the migration for longer than FERRY_IDLE_MS. */
+  | 'abandoned';
 
 /** The one class that this package throws; `kind` is also the reason a caller of an agent sees. */
 export class MigrationError extends Error {

@@ -66,3 +66,20 @@ export const phases: Readonly<Record<Phase, PhaseRule>> = {
   finish3: { side: 'dest', protocols: [3], after: ['prepare'], recovery: 'keep-if-running' },
   finish2: { side: 'dest', protocols: [2], after: ['prepare'], recovery: 'keep-if-running' },
 };
+
+/** A phase's number on the wire (proto/ferry/v1/migration.proto); libvirt's own, and 10 for ours. */
+export const phaseNumber: Readonly<Record<Phase, 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10>> = {
+  perform2: 1,
+  begin3: 2,
+  perform3: 3,
+  'perform3-done': 4,
+  'confirm3-cancelled': 5,
+  confirm3: 6,
+  prepare: 7,
+  finish2: 8,
+  finish3: 9,
+  'perform2-done': 10,
+};
+
+/** Whether a word, from a job's record say, is a phase. */
+export const isPhase = (word: string): word is Phase => Object.hasOwn(phases, word);

@@ -1,0 +1,346 @@
+/**
+ * The migrations that an agent holds a job for, and the one way a phase is run: take the job by libvirt's rules, run the phase's body,
+ * keep its answer; or, whatever went wrong, settle by the phase table's recovery row.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { isPhase, MigrationError, type Phase, type Side } from '@ferry/migration';
+import { Failure } from '@ferry/proto/ferry/v1/migration';
+import { JobError, type Clock, type MigrationJob, type MigrationJobs } from '@ferry/jobs';
+import { FailureError, failureOf } from './failure.ts';
+import type { Log } from './log.ts';
+import { OngoingMigrations, type Ongoing, type OngoingStart, type OutcomeWord } from './ongoing.ts';
+
+/** How long one attempt to settle a migration may take. What cannot be settled now is tried again. */
+const settleMs = 20_000;
+const tickMs = 250;
+
+/** A generated message's own functions. */
+export interface Codec<T> {
+  encode(message: T): { finish(): Uint8Array };
+  decode(bytes: Uint8Array): T;
+}
+
+/** A migration that this agent holds the job of. */
+export interface Held<State> {
+  readonly ongoing: Ongoing;
+  readonly state: State;
+  /** The job as the current phase's call sees it. */
+  job: MigrationJob;
+  /** The last phase begun; ahead of the job's record while that is being written. */
+  phase: Phase | undefined;
+  readonly replies: Map<Phase, Uint8Array>;
+  /** The record of the phase before, which is written while the caller goes on already: nothing waits for Redis in the blackout. */
+  bookkeeping: Promise<void>;
+  executing: boolean;
+  /** A peer-to-peer migration: this agent drives it, so it is never abandoned between phases. */
+  driven: boolean;
+  /** When it was last heard of, by the monotonic clock, ms. */
+  touchedMs: number;
+  firstFailure: Failure | undefined;
+  /** Set when it could not be settled: how it ended, if that is known by now. */
+  unsettled: { outcome: OutcomeWord | undefined; phase: Phase } | undefined;
+}
+
+export interface HeldMigrationsOptions<State> {
+  readonly side: Side;
+  readonly jobs: MigrationJobs;
+  readonly ongoing: OngoingMigrations;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly idleMs: number;
+  /** Does what the phase's recovery row says and gives how the migration ended; throws if that cannot be known yet. */
+  readonly recover: (held: Held<State>, signal: AbortSignal) => Promise<OutcomeWord>;
+  /** Whether it is no wonder that nobody calls: memory is flowing. */
+  readonly busy: (held: Held<State>) => boolean;
+  /** The state of a migration found in the jobs' record, by an agent that was restarted. */
+  readonly revive: (
+    job: MigrationJob,
+    signal: AbortSignal,
+  ) => Promise<{ start: OngoingStart; state: State } | undefined>;
+}
+
+/** One phase's run. */
+export interface PhaseRun<State, Response> {
+  readonly phase: Phase;
+  readonly codec: Codec<Response>;
+  readonly body: (held: Held<State>, signal: AbortSignal) => Promise<Response>;
+  /** The phase that is recorded when the body is done, if that is another one. */
+  readonly then?: Phase;
+  /** Given if the phase ends the migration. */
+  readonly outcome?: (response: Response) => OutcomeWord;
+}
+
+const answered = 1;
+const refused = 0;
+const tagged = (tag: number, bytes: Uint8Array): Uint8Array => Buffer.concat([Buffer.from([tag]), bytes]);
+
+function replay<T>(bytes: Uint8Array, codec: Codec<T>): T {
+  if (bytes[0] === answered) return codec.decode(bytes.subarray(1));
+  throw new FailureError(Failure.decode(bytes.subarray(1)));
+}
+
+export class HeldMigrations<State> {
+  readonly #options: HeldMigrationsOptions<State>;
+  readonly #held = new Map<string, Held<State>>();
+  readonly #stopping = new AbortController();
+  #ticking: Promise<void> = Promise.resolve();
+
+  constructor(options: HeldMigrationsOptions<State>) {
+    this.#options = options;
+  }
+
+  find(migrationId: string): Held<State> | undefined {
+    return this.#held.get(migrationId);
+  }
+
+  /** Those whose jobs are held now. */
+  all(): Held<State>[] {
+    return [...this.#held.values()];
+  }
+
+  /** Runs a phase that opens the migration's job. Repeated, it gives the same answer. `make` looks at the guest before the job is taken. */
+  async open<Response>(
+    start: OngoingStart,
+    make: (signal: AbortSignal) => Promise<{ options: Record<string, string>; state: State }>,
+    run: PhaseRun<State, Response>,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    const { domainUuid: domain, migrationId } = start;
+    const recorded = await this.#recorded(domain, migrationId, run, signal);
+    if (recorded !== undefined) return replay(recorded, run.codec);
+    const { options, state } = await make(signal);
+    const job = await this.#options.jobs.migrationJobStart({ domain, migrationId, options }, signal);
+    return this.#run(this.#hold(start, state, job, undefined), run, signal);
+  }
+
+  #hold(start: OngoingStart, state: State, job: MigrationJob, phase: Phase | undefined): Held<State> {
+    const held: Held<State> = {
+      ongoing: this.#options.ongoing.open(start),
+      state,
+      job,
+      phase,
+      replies: new Map(),
+      bookkeeping: Promise.resolve(),
+      executing: false,
+      driven: false,
+      touchedMs: this.#options.clock.monotonic(),
+      firstFailure: undefined,
+      unsettled: undefined,
+    };
+    this.#held.set(start.migrationId, held);
+    return held;
+  }
+
+  /** Runs a phase of a migration whose job is held. Repeated, it gives the same answer. */
+  async step<Response>(
+    domain: string,
+    migrationId: string,
+    run: PhaseRun<State, Response>,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    const recorded = await this.#recorded(domain, migrationId, run, signal);
+    if (recorded !== undefined) return replay(recorded, run.codec);
+    const job = this.#options.jobs.migrationJobIsActive(domain, migrationId);
+    const held = this.#held.get(migrationId);
+    if (held === undefined || held.unsettled !== undefined) {
+      throw new MigrationError(
+        'in-doubt',
+        `migration ${migrationId} is being settled by this agent: ask again in a moment`,
+      );
+    }
+    if (held.executing) {
+      throw new JobError(
+        'phase-in-progress',
+        `phase ${held.phase} of migration ${migrationId} is being executed: wait for its answer`,
+      );
+    }
+    // The phase before may still be writing its record; what it says must be there before ours.
+    await held.bookkeeping;
+    held.job = job;
+    return this.#run(held, run, signal);
+  }
+
+  /** What was answered before: from memory while the job is held, else from Redis. */
+  async #recorded(
+    domain: string,
+    migrationId: string,
+    run: { readonly phase: Phase },
+    signal: AbortSignal,
+  ): Promise<Uint8Array | undefined> {
+    const held = this.#held.get(migrationId);
+    if (held !== undefined) return held.replies.get(run.phase);
+    return this.#options.jobs.replyOf(domain, migrationId, run.phase, signal);
+  }
+
+  async #run<Response>(held: Held<State>, run: PhaseRun<State, Response>, callSignal: AbortSignal): Promise<Response> {
+    const { jobs, side, clock } = this.#options;
+    const { phase, codec, body, outcome } = run;
+    const before = held.phase;
+    held.executing = true;
+    held.phase = phase;
+    // Who gives a migration up wants it ended: the phases that end it go on.
+    const abandoned = outcome === undefined ? [held.ongoing.abandonSignal] : [];
+    const signal = AbortSignal.any([callSignal, held.job.signal, ...abandoned]);
+    try {
+      const started = jobs.migrationJobStartPhase(held.job, phase, signal);
+      held.bookkeeping = started;
+      // A phase that may not be, changes nothing.
+      if (!startsInBlackout.has(phase)) await started;
+      else started.catch(() => undefined);
+    } catch (error) {
+      held.executing = false;
+      held.phase = before;
+      if (before !== undefined) throw error;
+      await this.#settle(held, phase, error);
+      throw error;
+    }
+    held.ongoing.phaseStarted(side, phase);
+    try {
+      const response = await body(held, signal);
+      held.ongoing.phaseDone(side, phase);
+      const bytes = tagged(answered, codec.encode(response).finish());
+      held.replies.set(phase, bytes);
+      if (outcome !== undefined) await this.#finish(held, outcome(response), { phase, bytes });
+      else held.bookkeeping = this.#record(held, run.then, { phase, bytes });
+      return response;
+    } catch (error) {
+      await this.#settle(held, phase, error);
+      throw error;
+    } finally {
+      held.executing = false;
+      held.touchedMs = clock.monotonic();
+    }
+  }
+
+  /** Writes down that a phase is done. If that fails the lease will tell: its signal ends the job. */
+  async #record(held: Held<State>, then: Phase | undefined, reply: { phase: Phase; bytes: Uint8Array }): Promise<void> {
+    const { jobs, log } = this.#options;
+    const signal = AbortSignal.timeout(settleMs);
+    if (then !== undefined) held.phase = then;
+    try {
+      await held.bookkeeping;
+      if (then !== undefined) await jobs.migrationJobSetPhase(held.job, then, signal);
+      await jobs.migrationJobContinue(held.job, reply, signal);
+    } catch (error) {
+      log.warn({ err: error, ...labels(held), phase: reply.phase }, 'the phase could not be recorded');
+    }
+  }
+
+  /** Gives a migration up, for a reason that came from outside its phases. */
+  async giveUp(held: Held<State>, cause: Error): Promise<void> {
+    held.ongoing.askToAbort(cause);
+    // A phase that is being executed hears the signal and settles by itself.
+    if (!held.executing && held.unsettled === undefined) {
+      held.executing = true;
+      await held.bookkeeping;
+      await this.#settle(held, held.phase ?? 'begin3', cause);
+    }
+  }
+
+  /** The one path of failure: recover by the phase's row, then end the job with the first cause. */
+  async #settle(held: Held<State>, phase: Phase, cause: unknown): Promise<void> {
+    const { side, log } = this.#options;
+    held.firstFailure ??= failureOf(cause, { side, phase });
+    held.unsettled ??= { outcome: undefined, phase };
+    log.warn({ err: cause, ...labels(held), phase }, 'phase failed');
+    await this.#trySettling(held);
+  }
+
+  async #trySettling(held: Held<State>): Promise<void> {
+    const { log, recover } = this.#options;
+    const unsettled = held.unsettled;
+    if (unsettled === undefined) return;
+    held.executing = true;
+    try {
+      unsettled.outcome ??= await recover(held, AbortSignal.timeout(settleMs));
+      const failure = held.firstFailure ?? Failure.fromPartial({});
+      const bytes = tagged(refused, Failure.encode(failure).finish());
+      await this.#finish(held, unsettled.outcome, { phase: unsettled.phase, bytes });
+    } catch (error) {
+      log.error({ err: error, ...labels(held), phase: held.phase }, 'the migration cannot be settled yet');
+    } finally {
+      held.executing = false;
+    }
+  }
+
+  /** Ends the job. The outcome is known from here on, so it is told at once; a record that cannot be written now is written later. */
+  async #finish(held: Held<State>, outcome: OutcomeWord, reply: { phase: Phase; bytes: Uint8Array }): Promise<void> {
+    const { jobs, log } = this.#options;
+    held.ongoing.end(outcome, outcome === 'completed' ? undefined : held.firstFailure);
+    const { migrationId, domainUuid } = held.ongoing.start;
+    const end = { outcome, record: { reason: held.firstFailure?.reason ?? '' }, reply };
+    const signal = AbortSignal.timeout(settleMs);
+    try {
+      await held.bookkeeping.catch(() => undefined);
+      await jobs.migrationJobFinish(held.job, end, signal).catch(async (error: unknown) => {
+        if (!(error instanceof JobError) || error.kind !== 'lease-lost') throw error;
+        const job = await jobs.migrationJobAdopt(domainUuid, signal);
+        if (job?.migrationId === migrationId) await jobs.migrationJobFinish(job, end, signal);
+      });
+      this.#held.delete(migrationId);
+    } catch (error) {
+      held.unsettled = { outcome, phase: reply.phase };
+      log.warn({ err: error, ...labels(held), outcome }, 'the job cannot be ended yet');
+    }
+  }
+
+  /** Takes over what this agent's predecessor left: a job of this host that nobody executes. */
+  async takeOver(domain: string, signal: AbortSignal): Promise<void> {
+    const { jobs, revive } = this.#options;
+    const job = await jobs.migrationJobAdopt(domain, signal);
+    const revived = job === undefined ? undefined : await revive(job, signal);
+    if (job === undefined || revived === undefined) return;
+    const phase = isPhase(job.phase) ? job.phase : undefined;
+    const held = this.#hold(revived.start, revived.state, job, phase);
+    const cause = new MigrationError(
+      'abandoned',
+      `the agent was restarted in phase ${job.phase} of migration ${job.migrationId}`,
+    );
+    await this.#settle(held, phase ?? 'begin3', cause);
+  }
+
+  /** Looks after migrations that nobody goes on with, until disposed of. */
+  startTicking(): void {
+    this.#ticking = this.#tickUntilStopped();
+  }
+
+  async #tickUntilStopped(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      await Promise.all(this.all().map((held) => this.#lookAfter(held)));
+      await delay(tickMs, undefined, { signal, ref: false }).catch(() => undefined);
+    }
+  }
+
+  async #lookAfter(held: Held<State>): Promise<void> {
+    const { clock, idleMs, busy } = this.#options;
+    if (held.executing) return;
+    if (held.unsettled !== undefined) return this.#trySettling(held);
+    if (held.job.signal.aborted) return this.giveUp(held, held.job.signal.reason as Error);
+    if (held.driven || busy(held)) held.touchedMs = clock.monotonic();
+    const idle = clock.monotonic() - held.touchedMs;
+    if (idle < idleMs) return;
+    const { migrationId } = held.ongoing.start;
+    await this.giveUp(
+      held,
+      new MigrationError(
+        'abandoned',
+        `nobody went on with migration ${migrationId} for ${Math.round(idle / 1000)} s after phase ${held.phase}`,
+      ),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping.abort();
+    await this.#ticking;
+  }
+}
+
+/** Phases that begin while the guest is paused: their record is written while their body already acts. */
+const startsInBlackout: ReadonlySet<Phase> = new Set(['finish3', 'finish2']);
+
+const labels = <State>(held: Held<State>): Record<string, string> => ({
+  migrationId: held.ongoing.start.migrationId,
+  domain: held.ongoing.start.domainUuid,
+  side: held.ongoing.start.side,
+});

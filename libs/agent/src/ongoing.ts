@@ -1,0 +1,183 @@
+/** What an agent knows of its migrations, for those who watch: phases, progress, switchover, the end. Kept in memory, bounded. */
+import { EventEmitter, on } from 'node:events';
+import { phaseNumber, type Phase, type Side } from '@ferry/migration';
+import {
+  type Failure,
+  type Migration,
+  type MigrationEvent,
+  MigrationStatistics,
+  Outcome,
+  Protocol,
+  Side as WireSide,
+} from '@ferry/proto/ferry/v1/migration';
+
+/** Progress reports kept for those who start to watch late; older ones make room for newer ones. */
+const eventsMax = 1_000;
+/** Ended migrations kept in memory; older ones are in Redis. */
+const endedMax = 500;
+
+const wireSide: Readonly<Record<Side, WireSide>> = { source: WireSide.SIDE_SOURCE, dest: WireSide.SIDE_DEST };
+
+export interface OngoingStart {
+  readonly migrationId: string;
+  readonly domainUuid: string;
+  readonly domainName: string;
+  readonly side: Side;
+  readonly protocol: 2 | 3;
+}
+
+/** The words a migration's job record keeps of its end. */
+export type OutcomeWord = 'completed' | 'failed' | 'cancelled';
+
+const wireOutcome: Readonly<Record<OutcomeWord, Outcome>> = {
+  completed: Outcome.OUTCOME_COMPLETED,
+  failed: Outcome.OUTCOME_FAILED,
+  cancelled: Outcome.OUTCOME_CANCELLED,
+};
+
+export class Ongoing {
+  readonly start: OngoingStart;
+  readonly startedAt = new Date();
+  peer = '';
+  statistics: MigrationStatistics = MigrationStatistics.fromPartial({});
+  #phase: Phase | undefined;
+  #phaseStartedUs = 0;
+  #outcome: Outcome = Outcome.OUTCOME_UNSPECIFIED;
+  #failure: Failure | undefined;
+  readonly #events: MigrationEvent[] = [];
+  readonly #emitter = new EventEmitter<{ event: [] }>().setMaxListeners(0);
+  readonly #asked = new AbortController();
+
+  constructor(start: OngoingStart) {
+    this.start = start;
+  }
+
+  /** Aborts when somebody asks for the migration to be given up; the reason says who or why. */
+  get abandonSignal(): AbortSignal {
+    return this.#asked.signal;
+  }
+
+  askToAbort(reason: Error): void {
+    this.#asked.abort(reason);
+  }
+
+  get ended(): boolean {
+    return this.#outcome !== Outcome.OUTCOME_UNSPECIFIED;
+  }
+
+  get outcome(): Outcome {
+    return this.#outcome;
+  }
+
+  get failure(): Failure | undefined {
+    return this.#failure;
+  }
+
+  phaseStarted(side: Side, phase: Phase): void {
+    if (side === this.start.side) this.#phase = phase;
+    this.#phaseStartedUs = nowUs();
+    this.#add({
+      $case: 'phaseChanged',
+      value: { side: wireSide[side], phase: phaseNumber[phase], done: false, tookUs: 0n },
+    });
+  }
+
+  phaseDone(side: Side, phase: Phase): void {
+    const tookUs = BigInt(Math.round(nowUs() - this.#phaseStartedUs));
+    this.#add({
+      $case: 'phaseChanged',
+      value: { side: wireSide[side], phase: phaseNumber[phase], done: true, tookUs },
+    });
+  }
+
+  progress(qemuStatus: string, statistics: MigrationStatistics): void {
+    this.statistics = statistics;
+    this.#add({ $case: 'progress', value: { qemuStatus, statistics } });
+  }
+
+  switchover(side: Side, atUs: number): void {
+    this.#add({ $case: 'switchover', value: { side: wireSide[side], atUs: BigInt(Math.round(atUs)) } });
+  }
+
+  /** The first end counts; `failure` is the first cause. */
+  end(outcome: OutcomeWord, failure: Failure | undefined): void {
+    if (this.ended) return;
+    this.#outcome = wireOutcome[outcome];
+    this.#failure = failure;
+    this.#add({ $case: 'ended', value: { outcome: this.#outcome, failure, statistics: this.statistics } });
+  }
+
+  #add(event: NonNullable<MigrationEvent['event']>): void {
+    if (this.#events.length >= eventsMax) {
+      const progress = this.#events.findIndex((e) => e.event?.$case === 'progress');
+      this.#events.splice(Math.max(0, progress), 1);
+    }
+    this.#events.push({ at: new Date(), event });
+    this.#emitter.emit('event');
+  }
+
+  /** The events from the beginning until the end. A watcher that is slow misses progress, nothing else. */
+  async *watch(signal: AbortSignal): AsyncIterable<MigrationEvent> {
+    const seen = new WeakSet<MigrationEvent>();
+    const changes = on(this.#emitter, 'event', { signal });
+    try {
+      for (;;) {
+        for (const event of [...this.#events]) {
+          if (seen.has(event)) continue;
+          seen.add(event);
+          yield event;
+        }
+        if (this.ended && this.#events.every((event) => seen.has(event))) return;
+        await changes.next();
+      }
+    } finally {
+      await changes.return?.();
+    }
+  }
+
+  /** The migration as this agent knows it now. */
+  describe(): Migration {
+    return {
+      ...{ migrationId: this.start.migrationId, domainUuid: this.start.domainUuid, domainName: this.start.domainName },
+      side: wireSide[this.start.side],
+      protocol: this.start.protocol === 2 ? Protocol.PROTOCOL_V2 : Protocol.PROTOCOL_V3,
+      phase: this.#phase === undefined ? 0 : phaseNumber[this.#phase],
+      active: !this.ended,
+      outcome: this.#outcome,
+      failure: this.#failure,
+      statistics: this.statistics,
+      peer: this.peer,
+      startedAt: this.startedAt,
+    };
+  }
+}
+
+/** Microseconds since 1970 by this host's clock, the unit of QEMU's event timestamps. */
+export const nowUs = (): number => (performance.timeOrigin + performance.now()) * 1_000;
+
+/** The migrations of one agent, by migration id. */
+export class OngoingMigrations {
+  readonly #byId = new Map<string, Ongoing>();
+
+  find(migrationId: string): Ongoing | undefined {
+    return this.#byId.get(migrationId);
+  }
+
+  /** The migration of that id, made known if it is not. */
+  open(start: OngoingStart): Ongoing {
+    const known = this.#byId.get(start.migrationId);
+    if (known !== undefined && !known.ended) return known;
+    const ongoing = new Ongoing(start);
+    this.#byId.set(start.migrationId, ongoing);
+    for (const [id, known] of this.#byId) {
+      if (this.#byId.size <= endedMax) break;
+      if (known.ended) this.#byId.delete(id);
+    }
+    return ongoing;
+  }
+
+  /** Those that have not ended. */
+  active(): Ongoing[] {
+    return [...this.#byId.values()].filter((ongoing) => !ongoing.ended);
+  }
+}

@@ -1,0 +1,160 @@
+/**
+ * What a host knows of its domains on disk: one directory a domain, so that both agents, and an agent that was restarted, find the same
+ * QEMUs. `domain.json` is written before QEMU is started, `qemu.json` when it has a pid.
+ */
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { HypervisorError } from './errors.ts';
+import type { ProcessIdentity } from './qemu-process.ts';
+
+const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+const definitionSchema = z.object({
+  uuid: z.string().regex(uuidPattern),
+  name: z.string().min(1).max(256),
+  /** The migration that this QEMU was started to take in; absent for a guest that was started or adopted here. */
+  incoming: z.string().optional(),
+  /** The monitor of a QEMU that somebody else started. */
+  adoptedMonitor: z.string().optional(),
+});
+export type Definition = z.infer<typeof definitionSchema>;
+
+const processSchema = z.object({ pid: z.number().int().positive(), startTime: z.string() });
+
+/** One domain's place. */
+export interface DomainPaths {
+  readonly dir: string;
+  readonly xml: string;
+  readonly log: string;
+  readonly pidFile: string;
+  monitor(side: 'source' | 'dest'): string;
+}
+
+const isMissing = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+
+async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new HypervisorError(
+      'state-unreadable',
+      `${path} is damaged: look at it, and remove its directory if no QEMU runs from it`,
+      { cause },
+    );
+  }
+}
+
+async function writeWhole(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.new`, text, { mode: 0o600 });
+  await rename(`${path}.new`, path);
+}
+
+export class DomainDirectory {
+  readonly #root: string;
+
+  constructor(stateDir: string) {
+    this.#root = join(stateDir, 'domains');
+  }
+
+  paths(uuid: string): DomainPaths {
+    const dir = join(this.#root, uuid);
+    return {
+      dir,
+      xml: join(dir, 'domain.xml'),
+      log: join(dir, 'qemu.log'),
+      pidFile: join(dir, 'qemu.pid'),
+      monitor: (side) => join(dir, `${side}.sock`),
+    };
+  }
+
+  /** The UUIDs that have a directory. */
+  async uuids(): Promise<string[]> {
+    try {
+      return (await readdir(this.#root)).filter((name) => uuidPattern.test(name));
+    } catch (error) {
+      if (isMissing(error)) return [];
+      throw error;
+    }
+  }
+
+  /** Makes a domain's directory; throws domain-exists if there is one: of two that try at once, one fails. */
+  async create(definition: Definition, xml: string): Promise<DomainPaths> {
+    const paths = this.paths(definition.uuid);
+    await mkdir(this.#root, { recursive: true, mode: 0o700 });
+    try {
+      await mkdir(paths.dir, { mode: 0o700 });
+    } catch (cause) {
+      throw new HypervisorError(
+        'domain-exists',
+        `domain ${definition.name} (${definition.uuid}) has a place on this host already: ${paths.dir}`,
+        { cause },
+      );
+    }
+    await writeWhole(paths.xml, xml);
+    await writeWhole(join(paths.dir, 'domain.json'), JSON.stringify(definition));
+    return paths;
+  }
+
+  definition(uuid: string): Promise<Definition | undefined> {
+    return readJson(join(this.paths(uuid).dir, 'domain.json'), definitionSchema);
+  }
+
+  /** Replaces what is known of a domain, e.g. when it is no longer incoming. */
+  redefine(definition: Definition): Promise<void> {
+    return writeWhole(join(this.paths(definition.uuid).dir, 'domain.json'), JSON.stringify(definition));
+  }
+
+  xml(uuid: string): Promise<string> {
+    return readFile(this.paths(uuid).xml, 'utf8');
+  }
+
+  recordProcess(uuid: string, process: ProcessIdentity): Promise<void> {
+    return writeWhole(join(this.paths(uuid).dir, 'qemu.json'), JSON.stringify(process));
+  }
+
+  process(uuid: string): Promise<ProcessIdentity | undefined> {
+    return readJson(join(this.paths(uuid).dir, 'qemu.json'), processSchema);
+  }
+
+  /** The pid that QEMU itself wrote, for an agent that died between starting it and writing down that it did. */
+  async pidOfQemu(uuid: string): Promise<number | undefined> {
+    try {
+      const pid = Number((await readFile(this.paths(uuid).pidFile, 'utf8')).trim());
+      return Number.isSafeInteger(pid) && pid > 0 ? pid : undefined;
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Milliseconds since the directory was made or last changed. */
+  async ageMs(uuid: string): Promise<number> {
+    try {
+      return Date.now() - (await stat(this.paths(uuid).dir)).mtimeMs;
+    } catch {
+      return 0;
+    }
+  }
+
+  /** The last lines that QEMU wrote, at most 2 kB, for an error's message. */
+  async logTail(uuid: string): Promise<string> {
+    try {
+      return (await readFile(this.paths(uuid).log, 'utf8')).slice(-2048).trim();
+    } catch {
+      return '';
+    }
+  }
+
+  async remove(uuid: string): Promise<void> {
+    await rm(this.paths(uuid).dir, { recursive: true, force: true });
+  }
+}

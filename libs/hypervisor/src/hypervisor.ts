@@ -1,0 +1,259 @@
+/** This host's QEMUs, as one agent sees them: found by their directories, driven over this agent's own monitors. */
+import { completeDomain, parseDomain, writeDomain, type Domain, type XmlPolicy } from '@ferry/domain-xml';
+import { Monitor } from '@ferry/qemu-qmp';
+import { askBinary, type QemuBinary } from './binary.ts';
+import { DomainDirectory, type Definition } from './domain-directory.ts';
+import { HypervisorError } from './errors.ts';
+import { checkFiles, checkMemory } from './host-checks.ts';
+import { launch } from './launch.ts';
+import { identify, isAlive, send, waitGone, type ProcessIdentity } from './qemu-process.ts';
+import { listenerOf } from './socket-owner.ts';
+
+/** How long QEMU may take to write back its disks' caches before it is killed. */
+const quitMs = 5_000;
+/** How long a killed process may take to be gone; the kernel frees a big guest's memory at some GiB a second. */
+const killMs = 30_000;
+/** A directory in which no QEMU was ever noted down is left over once it is this old. */
+const leftoverMs = 60_000;
+
+export interface HypervisorOptions {
+  readonly stateDir: string;
+  readonly binary: string;
+  readonly side: 'source' | 'dest';
+  readonly policy: XmlPolicy;
+  readonly memoryReserveBytes: number;
+}
+
+/** A QEMU that runs on this host, with this agent's monitor to it. */
+export interface Guest extends Definition {
+  readonly process: ProcessIdentity;
+  readonly monitor: Monitor;
+}
+
+export class Hypervisor {
+  readonly #options: HypervisorOptions;
+  readonly #binary: QemuBinary;
+  readonly #directory: DomainDirectory;
+  readonly #monitors = new Map<string, Promise<Monitor>>();
+
+  private constructor(options: HypervisorOptions, binary: QemuBinary) {
+    this.#options = options;
+    this.#binary = binary;
+    this.#directory = new DomainDirectory(options.stateDir);
+  }
+
+  /** Asks the QEMU binary what it can do, so that the answer is there when a guest comes. */
+  static async open(options: HypervisorOptions, signal: AbortSignal): Promise<Hypervisor> {
+    return new Hypervisor(options, await askBinary(options.binary, signal));
+  }
+
+  /** Reads a document as this host would build it: defaults, addresses and the machine type's version filled in. Throws DomainXmlError. */
+  read(xml: string): Domain {
+    return completeDomain(parseDomain(xml, this.#options.policy), { machineAliases: this.#binary.machineAliases });
+  }
+
+  /** The document that a domain of this host was built from. */
+  async domainOf(uuid: string): Promise<Domain> {
+    return parseDomain(await this.#directory.xml(uuid), this.#options.policy);
+  }
+
+  xmlOf(uuid: string): Promise<string> {
+    return this.#directory.xml(uuid);
+  }
+
+  /** The domains of this host whose QEMU runs, by name. */
+  async list(): Promise<Definition[]> {
+    const definitions = await Promise.all((await this.#directory.uuids()).map((uuid) => this.#running(uuid)));
+    return definitions.filter((d) => d !== undefined).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  async #running(uuid: string): Promise<Definition | undefined> {
+    const definition = await this.#directory.definition(uuid);
+    const process = definition === undefined ? undefined : await this.#processOf(uuid);
+    return process === undefined ? undefined : definition;
+  }
+
+  async #processOf(uuid: string): Promise<ProcessIdentity | undefined> {
+    const noted = await this.#directory.process(uuid);
+    if (noted !== undefined) return (await isAlive(noted)) ? noted : undefined;
+    const pid = await this.#directory.pidOfQemu(uuid);
+    return pid === undefined ? undefined : identify(pid);
+  }
+
+  /** Finds a domain by UUID or name. Throws domain-not-found. */
+  async find(nameOrUuid: string): Promise<Definition> {
+    const wanted = nameOrUuid.toLowerCase();
+    const found = (await this.list()).find((d) => d.uuid === wanted || d.name === nameOrUuid);
+    if (found !== undefined) return found;
+    throw new HypervisorError(
+      'domain-not-found',
+      `no domain ${JSON.stringify(nameOrUuid.slice(0, 100))} runs on this host: ask the others, or start it`,
+    );
+  }
+
+  /** Finds a domain and connects to its QEMU, or takes the connection that is there. */
+  async guest(nameOrUuid: string, signal: AbortSignal): Promise<Guest> {
+    const definition = await this.find(nameOrUuid);
+    const process = await this.#processOf(definition.uuid);
+    if (process === undefined)
+      throw new HypervisorError('domain-not-found', `the QEMU of domain ${definition.name} ended just now`);
+    return { ...definition, process, monitor: await this.#monitorOf(definition, signal) };
+  }
+
+  #monitorOf(definition: Definition, signal: AbortSignal): Promise<Monitor> {
+    const { uuid, adoptedMonitor } = definition;
+    const path = adoptedMonitor ?? this.#directory.paths(uuid).monitor(this.#options.side);
+    const known = this.#monitors.get(uuid);
+    if (known !== undefined) return known;
+    // One call's deadline must not become the connection's: the others wait for the same one.
+    const connecting = Monitor.connect(path, AbortSignal.any([signal, AbortSignal.timeout(quitMs)]));
+    this.#keep(uuid, connecting);
+    return connecting;
+  }
+
+  #keep(uuid: string, connecting: Promise<Monitor>): void {
+    this.#monitors.set(uuid, connecting);
+    const forget = (): void => {
+      if (this.#monitors.get(uuid) === connecting) this.#monitors.delete(uuid);
+    };
+    connecting.then((monitor) => monitor.closed.addEventListener('abort', forget, { once: true }), forget);
+  }
+
+  /**
+   * Starts a QEMU for a completed domain, its CPUs stopped; with `incoming`, one that waits for that migration's guest. What does not
+   * succeed leaves nothing behind. Throws HypervisorError.
+   */
+  async create(domain: Domain, incoming: string | undefined, signal: AbortSignal): Promise<Guest> {
+    await this.#refuseKnown(domain);
+    await checkFiles(domain, this.#options.policy.allowedRoots);
+    await checkMemory(domain, this.#options.memoryReserveBytes);
+    const definition: Definition = {
+      uuid: domain.uuid,
+      name: domain.name,
+      ...(incoming === undefined ? {} : { incoming }),
+    };
+    await this.#directory.create(definition, writeDomain(domain));
+    try {
+      const order = {
+        binary: this.#binary,
+        directory: this.#directory,
+        domain,
+        side: this.#options.side,
+        incoming: incoming !== undefined,
+      };
+      const { process, monitor } = await launch(order, signal);
+      this.#keep(domain.uuid, Promise.resolve(monitor));
+      return { ...definition, process, monitor };
+    } catch (error) {
+      await this.#directory.remove(domain.uuid);
+      throw error;
+    }
+  }
+
+  /** Throws domain-exists for a domain whose UUID or name runs here; clears away what a dead QEMU left. */
+  async #refuseKnown(domain: Domain): Promise<void> {
+    for (const known of await this.list()) {
+      if (known.uuid !== domain.uuid && known.name !== domain.name) continue;
+      throw new HypervisorError(
+        'domain-exists',
+        `domain ${known.name} (${known.uuid}) is on this host already: end it first, or give ${domain.name} another name and UUID`,
+      );
+    }
+    await this.#collect(domain.uuid);
+  }
+
+  async #collect(uuid: string): Promise<boolean> {
+    if ((await this.#processOf(uuid)) !== undefined) return false;
+    const started = (await this.#directory.process(uuid)) !== undefined;
+    if (!started && (await this.#directory.ageMs(uuid)) < leftoverMs) return false;
+    await this.#directory.remove(uuid);
+    return true;
+  }
+
+  /** Removes the directories whose QEMU is gone; gives their UUIDs. */
+  async collect(): Promise<string[]> {
+    const uuids = await this.#directory.uuids();
+    const collected = await Promise.all(uuids.map(async (uuid) => ((await this.#collect(uuid)) ? uuid : undefined)));
+    return collected.filter((uuid) => uuid !== undefined);
+  }
+
+  /**
+   * Takes over a QEMU that somebody else started. What QEMU can tell is compared with the document: UUID, memory and CPUs. Throws
+   * HypervisorError, QmpError qemu-unreachable.
+   */
+  async adopt(monitorPath: string, domain: Domain, signal: AbortSignal): Promise<Guest> {
+    await this.#refuseKnown(domain);
+    const monitor = await Monitor.connect(monitorPath, signal);
+    try {
+      await compareWithQemu(monitor, domain, signal);
+      const process = await listenerOf(monitorPath);
+      if (process === undefined) {
+        throw new HypervisorError('domain-not-running', `no process of this host listens on ${monitorPath}`);
+      }
+      const definition: Definition = { uuid: domain.uuid, name: domain.name, adoptedMonitor: monitorPath };
+      await this.#directory.create(definition, writeDomain(domain));
+      await this.#directory.recordProcess(domain.uuid, process);
+      this.#keep(domain.uuid, Promise.resolve(monitor));
+      return { ...definition, process, monitor };
+    } catch (error) {
+      await monitor[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** A guest that came in belongs here from now on. */
+  async settle(guest: Guest): Promise<void> {
+    const { uuid, name } = guest;
+    await this.#directory.redefine({ uuid, name });
+  }
+
+  /**
+   * Ends a QEMU and removes its directory. `kill` for a copy whose guest does not run here and whose disks are inactive: there is
+   * nothing to write back. `quit` lets QEMU close its disks first.
+   */
+  async end(guest: Pick<Guest, 'uuid' | 'process' | 'monitor'>, how: 'quit' | 'kill'): Promise<void> {
+    if (how === 'quit') {
+      const patience = AbortSignal.timeout(quitMs);
+      await guest.monitor.execute('quit', {}, patience).catch(() => undefined);
+      await waitGone(guest.process, patience).catch(() => undefined);
+    }
+    await send(guest.process, 'SIGKILL');
+    await waitGone(guest.process, AbortSignal.timeout(killMs));
+    await guest.monitor[Symbol.asyncDispose]();
+    await this.#directory.remove(guest.uuid);
+  }
+
+  /** QEMU's last words, for the message of an error. */
+  logTail(uuid: string): Promise<string> {
+    return this.#directory.logTail(uuid);
+  }
+
+  /** Closes the monitors; the QEMUs go on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const monitors = await Promise.allSettled(this.#monitors.values());
+    await Promise.all(monitors.map((m) => (m.status === 'fulfilled' ? m.value[Symbol.asyncDispose]() : undefined)));
+  }
+}
+
+async function compareWithQemu(monitor: Monitor, domain: Domain, signal: AbortSignal): Promise<void> {
+  const [{ UUID: uuid }, memory, cpus, { status }] = await Promise.all([
+    monitor.execute('query-uuid', {}, signal),
+    monitor.execute('query-memory-size-summary', {}, signal),
+    monitor.execute('query-cpus-fast', {}, signal),
+    monitor.execute('query-status', {}, signal),
+  ]);
+  const differences = [
+    uuid === domain.uuid ? undefined : `UUID ${uuid} instead of ${domain.uuid}`,
+    Number(memory['base-memory']) === domain.memoryBytes
+      ? undefined
+      : `${memory['base-memory']} bytes of memory instead of ${domain.memoryBytes}`,
+    cpus.length === domain.vcpus ? undefined : `${cpus.length} CPUs instead of ${domain.vcpus}`,
+    status === 'running' || status === 'paused' ? undefined : `state ${status}`,
+  ].filter((difference) => difference !== undefined);
+  if (differences.length > 0) {
+    throw new HypervisorError(
+      'domain-not-running',
+      `the QEMU is not domain ${domain.name} as its XML has it: ${differences.join(', ')}`,
+    );
+  }
+}

@@ -1,0 +1,45 @@
+/** The ports on which this host's QEMUs wait for guests. */
+import { HypervisorError } from './errors.ts';
+
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Hands out ports of a range, each to one migration at a time, in turn so that a port just given back rests for a while. */
+export class Ports {
+  readonly #range: PortRange;
+  readonly #used = new Set<number>();
+  #next: number;
+
+  constructor(range: PortRange) {
+    this.#range = range;
+    this.#next = range.first;
+  }
+
+  /**
+   * Tries one port after the other until `listen` succeeds. `listen` gives false for a port that somebody outside uses. Throws
+   * HypervisorError ports-exhausted.
+   */
+  async take(listen: (port: number) => Promise<boolean>): Promise<{ port: number; release: () => void }> {
+    const { first, last } = this.#range;
+    for (let tried = first; tried <= last; tried += 1) {
+      const port = this.#next;
+      this.#next = port === last ? first : port + 1;
+      if (this.#used.has(port)) continue;
+      this.#used.add(port);
+      const release = (): void => void this.#used.delete(port);
+      try {
+        if (await listen(port)) return { port, release };
+      } catch (error) {
+        release();
+        throw error;
+      }
+      release();
+    }
+    throw new HypervisorError(
+      'ports-exhausted',
+      `all ports from ${first} to ${last} are in use on this host: wait for a migration to end, or widen FERRY_MIGRATION_PORTS`,
+    );
+  }
+}

@@ -1,0 +1,60 @@
+/** A process of this host, named so that another one with the same pid later on is never taken for it. */
+import { readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Clock ticks since boot, field 22 of /proc/PID/stat (proc(5)). */
+  readonly startTime: string;
+}
+
+interface Stat {
+  readonly state: string;
+  readonly startTime: string;
+}
+
+async function statOf(pid: number): Promise<Stat | undefined> {
+  let text: string;
+  try {
+    text = await readFile(`/proc/${pid}/stat`, 'latin1');
+  } catch {
+    return undefined;
+  }
+  // The command in parentheses may hold anything, so fields count from the last parenthesis.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return { state: fields[0] ?? '', startTime: fields[19] ?? '' };
+}
+
+/** Who has this pid now; undefined if nobody, or only a zombie that waits for its parent. */
+export async function identify(pid: number): Promise<ProcessIdentity | undefined> {
+  const stat = await statOf(pid);
+  return stat === undefined || isGone(stat) ? undefined : { pid, startTime: stat.startTime };
+}
+
+const isGone = (stat: Stat): boolean => stat.state === 'Z' || stat.state === 'X';
+
+/** Whether this very process still runs. A zombie does not: it executes nothing and holds no file. */
+export async function isAlive(process: ProcessIdentity): Promise<boolean> {
+  const stat = await statOf(process.pid);
+  return stat !== undefined && stat.startTime === process.startTime && !isGone(stat);
+}
+
+/** Waits until the process is gone. Throws the signal's reason. */
+export async function waitGone(process: ProcessIdentity, signal: AbortSignal): Promise<void> {
+  // /proc tells nobody when a process that is not our child ends; its monitor's end does, and is what callers wait for first.
+  for (let pause = 1; await isAlive(process); pause = Math.min(pause * 2, 50)) {
+    await delay(pause, undefined, { signal });
+  }
+}
+
+/** Sends a signal to this very process; gives false if it is gone already. */
+export async function send(target: ProcessIdentity, signalName: NodeJS.Signals): Promise<boolean> {
+  if (!(await isAlive(target))) return false;
+  try {
+    process.kill(target.pid, signalName);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return false;
+    throw error;
+  }
+}

@@ -1,0 +1,99 @@
+import { describe, expect, it } from '@jest/globals';
+import { Cookie, CookieEnvelope } from '@ferry/proto/ferry/v1/cookie';
+import { decodeCookie, encodeCookie } from './cookies.ts';
+import { MigrationError } from './errors.ts';
+
+const origin = {
+  migrationId: '11111111-1111-4111-8111-111111111111',
+  domainUuid: '22222222-2222-4222-8222-222222222222',
+  domainName: 'web-1',
+  hostName: 'a',
+  hostUuid: 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa',
+};
+const expected = {
+  from: 'begin3',
+  migrationId: origin.migrationId,
+  domainUuid: origin.domainUuid,
+  hostUuid: 'bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb',
+} as const;
+const good = encodeCookie('begin3', origin, { capabilities: ['events'], paused: true }, 1_700_000_000_000);
+
+function kindOf(act: () => unknown): string {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof MigrationError) return error.kind;
+    throw error;
+  }
+  return 'accepted';
+}
+
+/** A cookie whose content is as given, whole and with the right digest. */
+function sealed(content: Partial<Cookie>): Uint8Array {
+  const { content: bytes } = CookieEnvelope.decode(encodeCookie('begin3', origin, content, 0));
+  return CookieEnvelope.encode({
+    ...CookieEnvelope.decode(good),
+    content: bytes,
+    digest: CookieEnvelope.decode(encodeCookie('begin3', origin, content, 0)).digest,
+  }).finish();
+}
+
+describe('a cookie', () => {
+  it('says what was put in', () => {
+    expect(decodeCookie(good, expected)).toMatchObject({
+      domainName: 'web-1',
+      hostName: 'a',
+      capabilities: ['events'],
+      paused: true,
+    });
+  });
+
+  it('is refused when it is missing', () => {
+    expect(kindOf(() => decodeCookie(new Uint8Array(), expected))).toBe('cookie-missing');
+  });
+
+  it('is refused when it is cut, wherever it is cut', () => {
+    const kinds = Array.from({ length: good.length - 1 }, (_, i) =>
+      kindOf(() => decodeCookie(good.subarray(0, i + 1), expected)),
+    );
+    expect(new Set(kinds)).toEqual(new Set(['cookie-damaged']));
+  });
+
+  it('is refused when a bit is flipped, whichever it is', () => {
+    const kinds = new Set<string>();
+    for (let bit = 0; bit < good.length * 8; bit += 1) {
+      const flipped = Uint8Array.from(good);
+      flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      kinds.add(kindOf(() => decodeCookie(flipped, expected)));
+    }
+    // A bit of the version field makes it a newer one; all others show as damage. None is accepted.
+    expect([...kinds].toSorted()).toEqual(['cookie-damaged', 'cookie-version']);
+  });
+
+  it('is refused when it has more bytes than libvirt allows', () => {
+    expect(kindOf(() => decodeCookie(new Uint8Array(4 * 1024 * 1024 + 1), expected))).toBe('cookie-damaged');
+  });
+
+  it('is refused when a newer agent made it', () => {
+    const newer = CookieEnvelope.encode({ ...CookieEnvelope.decode(good), version: 2 }).finish();
+    expect(kindOf(() => decodeCookie(newer, expected))).toBe('cookie-version');
+  });
+
+  it('is refused by name when it requires a feature that is not known', () => {
+    const act = (): unknown => decodeCookie(sealed({ mandatoryFeatures: ['vote', 'time-travel'] }), expected);
+    expect(kindOf(act)).toBe('cookie-feature');
+    expect(act).toThrow(/time-travel/);
+  });
+
+  it.each([
+    ['another migration', { migrationId: '33333333-3333-4333-8333-333333333333' }],
+    ['another domain', { domainUuid: '33333333-3333-4333-8333-333333333333' }],
+    ['another phase', { from: 'prepare' }],
+  ] as const)('is refused when it is of %s', (_what, other) => {
+    expect(kindOf(() => decodeCookie(good, { ...expected, ...other }))).toBe('cookie-foreign');
+  });
+
+  it('is refused by the host that made it', () => {
+    expect(kindOf(() => decodeCookie(good, { ...expected, hostUuid: origin.hostUuid }))).toBe('same-host');
+  });
+});

@@ -1,0 +1,121 @@
+/**
+ * The cookies that travel through the caller from each phase to the next (reference: libvirt's qemu_migration_cookie.c). One decoder
+ * refuses everything that is not a whole, unchanged cookie of this very migration before its content is used.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { Cookie, CookieEnvelope } from '@ferry/proto/ferry/v1/cookie';
+import { MigrationError } from './errors.ts';
+import { phaseNumber, type Phase } from './phases.ts';
+
+const magic = 0x46525259;
+const version = 1;
+/** libvirt's own limit for a cookie (remote_protocol.x). */
+const bytesMax = 4 * 1024 * 1024;
+/** Features that a sender may require of us, all of which we know. */
+const known: ReadonlySet<string> = new Set(['vote']);
+
+/** The SHA-256 prefix that shows damage. It is no signature: who may talk to an agent is settled by TLS. */
+const digestOf = (content: Uint8Array): Buffer => createHash('sha256').update(content).digest().subarray(0, 16);
+
+/** What every cookie says of its sender and its migration. */
+export interface CookieOrigin {
+  readonly migrationId: string;
+  readonly domainUuid: string;
+  readonly domainName: string;
+  readonly hostName: string;
+  readonly hostUuid: string;
+}
+
+/** Makes the cookie that `phase` gives to the next one. `parts` are the fields that this phase adds. */
+export function encodeCookie(phase: Phase, origin: CookieOrigin, parts: Partial<Cookie>, sentAtMs: number): Uint8Array {
+  const content = Cookie.encode(
+    Cookie.fromPartial({ ...origin, ...parts, phase: phaseNumber[phase], sentAtMs: BigInt(Math.round(sentAtMs)) }),
+  ).finish();
+  return CookieEnvelope.encode({ magic, version, digest: digestOf(content), content: Buffer.from(content) }).finish();
+}
+
+/** What the receiver knows that the cookie must agree with. */
+export interface CookieExpectation {
+  /** The phase that must have made it. */
+  readonly from: Phase;
+  readonly migrationId: string;
+  /** Absent where the receiver has not seen the domain yet. */
+  readonly domainUuid?: string;
+  /** The receiver's own host; a cookie that the same host sent is refused (libvirt compares host UUIDs, not names). */
+  readonly hostUuid: string;
+}
+
+function decodeEnvelope(bytes: Uint8Array, from: Phase): CookieEnvelope {
+  if (bytes.length === 0) {
+    throw new MigrationError(
+      'cookie-missing',
+      `the cookie of phase ${from} is missing: pass on what that phase returned`,
+    );
+  }
+  if (bytes.length > bytesMax) {
+    throw new MigrationError('cookie-damaged', `the cookie has ${bytes.length} bytes; at most ${bytesMax} are allowed`);
+  }
+  try {
+    const envelope = CookieEnvelope.decode(bytes);
+    if (envelope.magic === magic) return envelope;
+  } catch (cause) {
+    throw new MigrationError('cookie-damaged', `the cookie of phase ${from} cannot be read; pass it on unchanged`, {
+      cause,
+    });
+  }
+  throw new MigrationError(
+    'cookie-damaged',
+    `this is no cookie of phase ${from}; pass on what that phase returned, unchanged`,
+  );
+}
+
+function decodeContent(envelope: CookieEnvelope, from: Phase): Cookie {
+  const digest = digestOf(envelope.content);
+  if (envelope.digest.length !== digest.length || !timingSafeEqual(envelope.digest, digest)) {
+    throw new MigrationError(
+      'cookie-damaged',
+      `the cookie of phase ${from} was changed or cut on its way; pass it on unchanged`,
+    );
+  }
+  try {
+    return Cookie.decode(envelope.content);
+  } catch (cause) {
+    throw new MigrationError('cookie-damaged', `the content of the cookie of phase ${from} cannot be read`, { cause });
+  }
+}
+
+/**
+ * Reads a cookie. Throws MigrationError: cookie-missing, cookie-damaged, cookie-version (a newer agent made it), cookie-feature (names the
+ * feature), cookie-foreign (of another phase, migration or domain), same-host.
+ */
+export function decodeCookie(bytes: Uint8Array, expected: CookieExpectation): Cookie {
+  const envelope = decodeEnvelope(bytes, expected.from);
+  if (envelope.version !== version) {
+    throw new MigrationError(
+      'cookie-version',
+      `the cookie has version ${envelope.version}, this agent knows version ${version}: upgrade this host's agents first`,
+    );
+  }
+  const cookie = decodeContent(envelope, expected.from);
+  const unknown = cookie.mandatoryFeatures.filter((feature) => !known.has(feature));
+  if (unknown.length > 0) {
+    throw new MigrationError(
+      'cookie-feature',
+      `host ${cookie.hostName} requires features that this agent does not know: ${unknown.join(', ')}; upgrade this host's agents`,
+    );
+  }
+  const foreign = (what: string, is: string, shouldBe: string): MigrationError =>
+    new MigrationError('cookie-foreign', `the cookie is of ${what} ${is}, this call is for ${shouldBe}`);
+  if (cookie.phase !== phaseNumber[expected.from]) throw foreign('phase', String(cookie.phase), expected.from);
+  if (cookie.migrationId !== expected.migrationId) throw foreign('migration', cookie.migrationId, expected.migrationId);
+  if (expected.domainUuid !== undefined && cookie.domainUuid !== expected.domainUuid) {
+    throw foreign('domain', cookie.domainUuid, expected.domainUuid);
+  }
+  if (cookie.hostUuid === expected.hostUuid) {
+    throw new MigrationError(
+      'same-host',
+      `source and destination are the same host (UUID ${cookie.hostUuid}, ${cookie.hostName}): choose another destination, or give each host its own FERRY_HOST_UUID`,
+    );
+  }
+  return cookie;
+}

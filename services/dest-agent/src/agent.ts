@@ -1,0 +1,68 @@
+/** The destination agent's parts, and what its phases have in common. */
+import type { Config, Held, HeldMigrations, Log, OngoingMigrations, OngoingStart } from '@ferry/agent';
+import type { HandoverRegister } from '@ferry/handover';
+import type { Guest, Hypervisor, Ports } from '@ferry/hypervisor';
+import type { MigrationJobs } from '@ferry/jobs';
+import type { CookieOrigin } from '@ferry/migration';
+import { MigrationError } from '@ferry/migration';
+import type { Incoming } from './incoming.ts';
+
+/** What the destination knows of a migration besides its job. */
+export interface DestState {
+  readonly protocol: 2 | 3;
+  /** The life of the register that this side decides under: the source's vote says which, once it is known. */
+  incarnation: string;
+  /** The guest was paused by its user and stays so. */
+  paused: boolean;
+  /** The waiting QEMU, once it runs. */
+  guest: Guest | undefined;
+  incoming: Incoming | undefined;
+  /** Gives the migration's port back. */
+  releasePort: () => void;
+}
+
+export type HeldIn = Held<DestState>;
+
+export interface DestAgent {
+  readonly config: Config;
+  readonly log: Log;
+  readonly hypervisor: Hypervisor;
+  readonly ports: Ports;
+  readonly jobs: MigrationJobs;
+  readonly register: HandoverRegister;
+  readonly ongoing: OngoingMigrations;
+  readonly migrations: HeldMigrations<DestState>;
+}
+
+const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** Throws MigrationError invalid-request. */
+export function checkMigrationId(migrationId: string): void {
+  if (uuidPattern.test(migrationId)) return;
+  throw new MigrationError('invalid-request', 'migration_id must be a UUID: choose a fresh one for each migration');
+}
+
+/** The domain's UUID: as this migration knows it, else as the host does. Throws domain-not-found, invalid-request. */
+export async function locate(
+  agent: DestAgent,
+  request: { readonly migrationId: string; readonly domain: string },
+): Promise<string> {
+  checkMigrationId(request.migrationId);
+  const known = agent.ongoing.find(request.migrationId)?.start;
+  if (known === undefined) {
+    if (uuidPattern.test(request.domain)) return request.domain.toLowerCase();
+    return (await agent.hypervisor.find(request.domain)).uuid;
+  }
+  if (request.domain.toLowerCase() !== known.domainUuid && request.domain !== known.domainName) {
+    throw new MigrationError(
+      'invalid-request',
+      `migration ${request.migrationId} is of domain ${known.domainName} (${known.domainUuid}), not of ${request.domain}`,
+    );
+  }
+  return known.domainUuid;
+}
+
+export function originOf(agent: DestAgent, start: OngoingStart): CookieOrigin {
+  const { migrationId, domainUuid, domainName } = start;
+  return { migrationId, domainUuid, domainName, hostName: agent.config.host.name, hostUuid: agent.config.host.uuid };
+}

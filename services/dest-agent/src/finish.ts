@@ -1,0 +1,102 @@
+/** Destination, v3 phase 4 of 5 and v2 phase 4 of 4: lets the guest run here, or ends the waiting QEMU. */
+import { FailureError, type Held } from '@ferry/agent';
+import { decodeCookie, encodeCookie, MigrationError } from '@ferry/migration';
+import { FinishResponse, type FinishRequest } from '@ferry/proto/ferry/v1/dest_agent';
+import { type Domain, DomainState } from '@ferry/proto/ferry/v1/domains';
+import { MigrationStatistics, Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
+import { locate, originOf, type DestAgent, type DestState, type HeldIn } from './agent.ts';
+import { recover } from './recover.ts';
+
+/** What is committed is carried through, whoever hangs up; this bounds it. */
+const committedMs = 20_000;
+
+export async function finish(agent: DestAgent, request: FinishRequest, signal: AbortSignal): Promise<FinishResponse> {
+  const { migrationId, cancelled } = request;
+  const domainUuid = await locate(agent, request);
+  const phase = request.protocol === Protocol.PROTOCOL_V2 ? 'finish2' : 'finish3';
+  const ended = agent.ongoing.find(migrationId);
+  if (ended?.ended === true && ended.outcome !== Outcome.OUTCOME_COMPLETED) {
+    // QEMU died before, or somebody gave up: what a cancelled Finish wants is so already.
+    if (cancelled) return noDomain;
+    if (ended.failure !== undefined) throw new FailureError(ended.failure);
+  }
+  const body = (held: HeldIn, phaseSignal: AbortSignal): Promise<FinishResponse> =>
+    cancelled ? dropGuest(agent, held) : takeOver(agent, held, request, phaseSignal);
+  const outcome = (response: FinishResponse) => (response.domain === undefined ? 'failed' : 'completed');
+  return agent.migrations.step(domainUuid, migrationId, { phase, codec: FinishResponse, body, outcome }, signal);
+}
+
+const noDomain: FinishResponse = { domain: undefined, cookieOut: Buffer.alloc(0), statistics: undefined };
+
+/** The caller says that Perform failed. If the guest was committed nevertheless it runs here, and the caller is told so (E13). */
+async function dropGuest(agent: DestAgent, held: HeldIn): Promise<FinishResponse> {
+  const outcome = await recover(agent, held, AbortSignal.timeout(committedMs));
+  return outcome === 'completed' ? { ...noDomain, domain: domainOf(held) } : noDomain;
+}
+
+/** The blackout is on: one script and one command stand between the guest and its CPUs. */
+async function takeOver(
+  agent: DestAgent,
+  held: HeldIn,
+  request: FinishRequest,
+  signal: AbortSignal,
+): Promise<FinishResponse> {
+  const { state, ongoing } = held;
+  const { migrationId, domainUuid: domain } = ongoing.start;
+  const { guest, incoming } = state;
+  if (guest === undefined || incoming === undefined)
+    throw new MigrationError('incoming-failed', 'there is no waiting QEMU');
+  const carried = state.protocol === 3 ? voteOf(agent, held, request) : undefined;
+  state.incarnation = carried ?? state.incarnation;
+
+  const loadedAtUs = await incoming.loaded;
+  signal.throwIfAborted();
+  const register = { domain, migrationId, incarnation: state.incarnation, voteCarried: carried !== undefined };
+  const decision = await agent.register.commit(register, signal);
+  if (decision === 'aborted') {
+    throw new MigrationError(
+      'not-migrating',
+      `the source has taken domain ${ongoing.start.domainName} back: the guest runs there`,
+    );
+  }
+  const resumedAtUs = state.paused ? 0 : await incoming.start(AbortSignal.timeout(committedMs));
+
+  // The guest runs. What follows could wait.
+  const statistics = MigrationStatistics.fromPartial({
+    resumedAtUs: BigInt(resumedAtUs),
+    controlDestUs: BigInt(state.paused ? 0 : resumedAtUs - loadedAtUs),
+  });
+  ongoing.statistics = statistics;
+  if (!state.paused) ongoing.switchover('dest', resumedAtUs);
+  state.releasePort();
+  await agent.hypervisor.settle(guest);
+  const cookieOut =
+    state.protocol === 3 ? encodeCookie('finish3', originOf(agent, ongoing.start), { statistics }, Date.now()) : [];
+  return { domain: domainOf(held), cookieOut: Buffer.from(cookieOut), statistics };
+}
+
+/** The life of the register that the source voted under. */
+function voteOf(agent: DestAgent, held: HeldIn, request: FinishRequest): string {
+  const { migrationId, domainUuid } = held.ongoing.start;
+  const expected = { from: 'perform3', migrationId, domainUuid, hostUuid: agent.config.host.uuid } as const;
+  const cookie = decodeCookie(request.cookieIn, expected);
+  if (cookie.vote === undefined)
+    throw new MigrationError('cookie-damaged', 'Perform’s cookie carries no vote of the source');
+  held.state.paused = cookie.paused;
+  return cookie.vote.incarnation;
+}
+
+function domainOf(held: Held<DestState>): Domain {
+  const { domainUuid, domainName } = held.ongoing.start;
+  const { guest, paused } = held.state;
+  return {
+    uuid: domainUuid,
+    name: domainName,
+    state: paused ? DomainState.DOMAIN_STATE_PAUSED : DomainState.DOMAIN_STATE_RUNNING,
+    qemuPid: guest?.process.pid ?? 0,
+    memoryBytes: 0n,
+    vcpus: 0,
+    job: '',
+    migrationId: '',
+  };
+}

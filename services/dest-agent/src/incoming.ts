@@ -1,0 +1,58 @@
+/** Watches one QEMU take a guest in. Knows QEMU, not the protocol. */
+import { MigrationError } from '@ferry/migration';
+import type { Monitor } from '@ferry/qemu-qmp';
+
+export class Incoming implements Disposable {
+  readonly #monitor: Monitor;
+  readonly #listening: Disposable;
+  readonly #loaded = Promise.withResolvers<number>();
+  #status = 'none';
+
+  /** Subscribes before anything can arrive. `lastWords` explains the end of a QEMU (up to 9.0 it exits when it cannot load the guest). */
+  constructor(monitor: Monitor, lastWords: () => Promise<string>) {
+    this.#monitor = monitor;
+    this.#loaded.promise.catch(() => undefined);
+    this.#listening = monitor.on('MIGRATION', (event) => {
+      this.#status = event.data.status;
+      if (this.#status === 'completed') this.#loaded.resolve(event.atUs);
+      else if (this.#status === 'failed') this.#fail(lastWords, 'could not load the guest');
+    });
+    monitor.closed.addEventListener('abort', () => this.#fail(lastWords, 'ended'), { once: true });
+  }
+
+  #fail(lastWords: () => Promise<string>, how: string): void {
+    const reject = (words: string): void =>
+      this.#loaded.reject(
+        new MigrationError('incoming-failed', `the destination’s QEMU ${how}${words === '' ? '' : `: ${words}`}`),
+      );
+    lastWords().then(reject, () => reject(''));
+  }
+
+  /** QEMU's own word for its state. */
+  get status(): string {
+    return this.#status;
+  }
+
+  /**
+   * When the guest was loaded whole, µs since 1970 by QEMU's clock. The event comes after QEMU has left `inmigrate`
+   * (process_incoming_migration_bh), so `cont` starts the guest then, and not by itself later (P4). Rejects with incoming-failed.
+   */
+  get loaded(): Promise<number> {
+    return this.#loaded.promise;
+  }
+
+  /** Lets the guest run; gives when its CPUs started, µs since 1970. Throws QmpError, for instance when a disk is locked by another QEMU. */
+  async start(signal: AbortSignal): Promise<number> {
+    let resumedAtUs = 0;
+    // RESUME is sent before the reply to `cont`.
+    using _resume = this.#monitor.on('RESUME', (event) => {
+      resumedAtUs = event.atUs;
+    });
+    await this.#monitor.execute('cont', {}, signal);
+    return resumedAtUs;
+  }
+
+  [Symbol.dispose](): void {
+    this.#listening[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,79 @@
+/** The destination agent's process. The only place that builds its parts. */
+import {
+  HeldMigrations,
+  OngoingMigrations,
+  openLog,
+  openRedis,
+  readConfig,
+  serve,
+  untilAsked,
+  waitForRedis,
+} from '@ferry/agent';
+import { HandoverRegister } from '@ferry/handover';
+import { Hypervisor, Ports } from '@ferry/hypervisor';
+import { MigrationJobs, systemClock } from '@ferry/jobs';
+import { phases } from '@ferry/migration';
+import type { DestAgent, DestState } from './agent.ts';
+import { recover, reviveState } from './recover.ts';
+import { destAgentService } from './service.ts';
+
+const config = readConfig(process.env);
+const log = openLog(config.logLevel);
+const shutdown = untilAsked();
+const redis = openRedis(config.redisUrl, log);
+await waitForRedis(redis, log, shutdown);
+
+const owner = `dest-agent@${config.host.name}`;
+await using hypervisor = await Hypervisor.open(
+  {
+    stateDir: config.stateDir,
+    binary: config.qemu,
+    side: 'dest',
+    policy: { allowedRoots: config.domainPaths, maxBytes: 1024 * 1024 },
+    memoryReserveBytes: config.memoryReserveBytes,
+  },
+  shutdown,
+);
+using jobs = new MigrationJobs({
+  ...{
+    redis,
+    host: config.host.name,
+    owner,
+    kind: 'MIGRATION_IN',
+    leaseMs: config.leaseMs,
+    phases,
+    clock: systemClock,
+  },
+});
+const register = new HandoverRegister({ redis, host: config.host.name });
+const ongoing = new OngoingMigrations();
+await using migrations: HeldMigrations<DestState> = new HeldMigrations<DestState>({
+  ...{ side: 'dest', jobs, ongoing, log, clock: systemClock, idleMs: config.idleMs },
+  recover: (held, signal) => recover(agent, held, signal),
+  // However long the source needs: memory is flowing.
+  busy: ({ state }) => state.incoming?.status === 'active',
+  revive: async (job, signal) => ({
+    start: {
+      migrationId: job.migrationId,
+      domainUuid: job.domain,
+      domainName: job.options['name'] ?? job.domain,
+      side: 'dest',
+      protocol: job.options['protocol'] === '2' ? 2 : 3,
+    },
+    state: await reviveState(agent, job, signal),
+  }),
+});
+const agent: DestAgent = {
+  ...{ config, log, hypervisor, jobs, register, ongoing, migrations },
+  ports: new Ports(config.migration.ports),
+};
+
+// Before serving: an old job may hold a QEMU that waits, or one that was about to run.
+for (const { uuid } of await hypervisor.list()) {
+  await migrations
+    .takeOver(uuid, shutdown)
+    .catch((error: unknown) => log.error({ err: error, domain: uuid }, 'cannot take the job over'));
+}
+migrations.startTicking();
+await serve(config, [destAgentService(agent)], shutdown);
+redis.disconnect();

@@ -1,0 +1,58 @@
+/** Destination, v3 phase 2 of 5 and v2 phase 2 of 4: starts a QEMU that waits for the guest, its CPUs stopped. */
+import { capabilitiesToSet, decodeCookie, encodeCookie } from '@ferry/migration';
+import { PrepareResponse, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
+import { Protocol } from '@ferry/proto/ferry/v1/migration';
+import { checkMigrationId, originOf, type DestAgent, type DestState, type HeldIn } from './agent.ts';
+import { Incoming } from './incoming.ts';
+import { listen } from './listen.ts';
+import { watchDeath } from './recover.ts';
+
+export async function prepare(
+  agent: DestAgent,
+  request: PrepareRequest,
+  signal: AbortSignal,
+): Promise<PrepareResponse> {
+  const { migrationId } = request;
+  checkMigrationId(migrationId);
+  const domain = agent.hypervisor.read(request.domainXml);
+  const protocol = request.protocol === Protocol.PROTOCOL_V2 ? 2 : 3;
+  const hostUuid = agent.config.host.uuid;
+  const expected = { from: 'begin3', migrationId, domainUuid: domain.uuid, hostUuid } as const;
+  const cookie = protocol === 3 ? decodeCookie(request.cookieIn, expected) : undefined;
+  const start = { migrationId, domainUuid: domain.uuid, domainName: domain.name, side: 'dest', protocol } as const;
+
+  const make = async (callSignal: AbortSignal) => {
+    const incarnation = await agent.register.incarnation(callSignal);
+    const paused = cookie?.paused ?? false;
+    const state: DestState = {
+      ...{ protocol, incarnation, paused, guest: undefined, incoming: undefined },
+      releasePort: () => undefined,
+    };
+    const options = { protocol: String(protocol), incarnation, paused: String(paused), name: domain.name };
+    return { options, state };
+  };
+  const body = async (held: HeldIn, phaseSignal: AbortSignal): Promise<PrepareResponse> => {
+    const { state, ongoing } = held;
+    ongoing.peer = cookie?.hostName ?? '';
+    const guest = await agent.hypervisor.create(domain, migrationId, phaseSignal);
+    state.guest = guest;
+    state.incoming = new Incoming(guest.monitor, () => agent.hypervisor.logTail(domain.uuid));
+    const offered = await guest.monitor.execute('query-migrate-capabilities', {}, phaseSignal);
+    const names = offered.map((c) => c.capability);
+    const capabilities = capabilitiesToSet('dest', names);
+    await guest.monitor.execute('migrate-set-capabilities', { capabilities }, phaseSignal);
+    const [{ uri, release }] = await Promise.all([
+      listen(agent, guest.monitor, request.migrationUri, phaseSignal),
+      agent.register.begin(
+        { domain: domain.uuid, migrationId, destination: agent.config.host.name, incarnation: state.incarnation },
+        phaseSignal,
+      ),
+    ]);
+    state.releasePort = release;
+    watchDeath(agent, held);
+    const cookieOut =
+      protocol === 3 ? encodeCookie('prepare', originOf(agent, start), { capabilities: names }, Date.now()) : [];
+    return { migrationUri: uri, cookieOut: Buffer.from(cookieOut) };
+  };
+  return agent.migrations.open(start, make, { phase: 'prepare', codec: PrepareResponse, body }, signal);
+}

@@ -1,0 +1,56 @@
+/** The gRPC service of the destination agent: each method is one function of this package. */
+import { serverStream, unary } from '@ferry/agent';
+import { JobError } from '@ferry/jobs';
+import { MigrationError } from '@ferry/migration';
+import { DestAgentService, type DestAgentServer } from '@ferry/proto/ferry/v1/dest_agent';
+import type { Migration } from '@ferry/proto/ferry/v1/migration';
+import { checkMigrationId, type DestAgent } from './agent.ts';
+import { finish } from './finish.ts';
+import { prepare } from './prepare.ts';
+
+interface Names {
+  readonly migrationId: string;
+  readonly domain: string;
+}
+
+/** A migration that this agent knows. Throws JobError unknown-migration. */
+function known(agent: DestAgent, request: Names) {
+  checkMigrationId(request.migrationId);
+  const ongoing = agent.ongoing.find(request.migrationId);
+  if (ongoing !== undefined) return ongoing;
+  throw new JobError(
+    'unknown-migration',
+    `host ${agent.config.host.name} takes in no migration ${request.migrationId} of ${request.domain}`,
+  );
+}
+
+/** Asks for a migration to be given up, as long as the guest does not run here. */
+async function abort(agent: DestAgent, request: Names): Promise<Migration> {
+  const ongoing = known(agent, request);
+  const held = agent.migrations.find(request.migrationId);
+  if (ongoing.ended || held === undefined)
+    throw new MigrationError('not-migrating', `migration ${request.migrationId} is over already`);
+  await agent.migrations.giveUp(
+    held,
+    new MigrationError('migration-cancelled', `migration ${request.migrationId} was given up on request`),
+  );
+  return ongoing.describe();
+}
+
+export function destAgentService(agent: DestAgent): {
+  definition: typeof DestAgentService;
+  implementation: DestAgentServer;
+} {
+  return {
+    definition: DestAgentService,
+    implementation: {
+      prepare: unary('migration.prepare', (request, signal) => prepare(agent, request, signal)),
+      finish: unary('migration.finish', (request, signal) => finish(agent, request, signal)),
+      getMigration: unary('GetMigration', async (request) => ({ migration: known(agent, request).describe() })),
+      watchMigration: serverStream('WatchMigration', async function* (request, signal) {
+        for await (const event of known(agent, request).watch(signal)) yield { event };
+      }),
+      abortMigration: unary('migration.abort', async (request) => ({ migration: await abort(agent, request) })),
+    },
+  };
+}

@@ -1,0 +1,109 @@
+/** The source agent's parts, and what its phases have in common. */
+import type { Config, Held, HeldMigrations, Log, OngoingMigrations, OngoingStart, OutcomeWord } from '@ferry/agent';
+import type { HandoverRegister } from '@ferry/handover';
+import { HypervisorError, type Guest, type Hypervisor } from '@ferry/hypervisor';
+import type { MigrationJobs } from '@ferry/jobs';
+import { MigrationError, type CookieOrigin } from '@ferry/migration';
+import type { DestCalls } from '@ferry/migration';
+
+/** What the source knows of a migration besides its job. */
+export interface SourceState {
+  readonly protocol: 2 | 3;
+  /** The guest's CPUs ran before; if not, nobody starts them (P27). */
+  readonly wasRunning: boolean;
+  /** The life of the register that this migration votes and decides under. */
+  readonly incarnation: string;
+  /** The source has given its vote: its copy may only run again by a decision. */
+  voted: boolean;
+}
+
+export type HeldOut = Held<SourceState>;
+
+export interface SourceAgent {
+  readonly config: Config;
+  readonly log: Log;
+  readonly hypervisor: Hypervisor;
+  readonly jobs: MigrationJobs;
+  readonly register: HandoverRegister;
+  readonly ongoing: OngoingMigrations;
+  readonly migrations: HeldMigrations<SourceState>;
+  /** The destination agent at an address, HOST:PORT. */
+  destination(address: string): DestCalls;
+}
+
+const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** Checks what every request must have. Throws MigrationError invalid-request. */
+export function checkNames(request: { readonly migrationId: string; readonly domain: string }): void {
+  if (!uuidPattern.test(request.migrationId)) {
+    throw new MigrationError('invalid-request', 'migration_id must be a UUID: choose a fresh one for each migration');
+  }
+  if (request.domain === '' || request.domain.length > 256) {
+    throw new MigrationError('invalid-request', 'domain must be the UUID or the name of a domain');
+  }
+}
+
+/** The domain a call is about: as this migration knows it, else as the host does. Throws domain-not-found, cookie-foreign. */
+export async function locate(
+  agent: SourceAgent,
+  request: { readonly migrationId: string; readonly domain: string },
+): Promise<{ domainUuid: string; domainName: string }> {
+  checkNames(request);
+  const known = agent.ongoing.find(request.migrationId)?.start;
+  if (known === undefined) {
+    if (uuidPattern.test(request.domain)) {
+      // It may have left already: its UUID is enough to find what was answered.
+      const here = await agent.hypervisor.find(request.domain).catch(() => undefined);
+      return { domainUuid: request.domain.toLowerCase(), domainName: here?.name ?? request.domain };
+    }
+    const { uuid, name } = await agent.hypervisor.find(request.domain);
+    return { domainUuid: uuid, domainName: name };
+  }
+  const { domainUuid, domainName } = known;
+  if (request.domain.toLowerCase() !== domainUuid && request.domain !== domainName) {
+    throw new MigrationError(
+      'invalid-request',
+      `migration ${request.migrationId} is of domain ${domainName} (${domainUuid}), not of ${request.domain}: choose a fresh migration_id`,
+    );
+  }
+  return { domainUuid, domainName };
+}
+
+export function originOf(agent: SourceAgent, start: OngoingStart): CookieOrigin {
+  const { migrationId, domainUuid, domainName } = start;
+  return { migrationId, domainUuid, domainName, hostName: agent.config.host.name, hostUuid: agent.config.host.uuid };
+}
+
+/**
+ * Looks whether a guest can leave, before its job is taken, and what must be remembered of it. Throws domain-not-found,
+ * domain-not-running.
+ */
+export async function look(
+  agent: SourceAgent,
+  domainUuid: string,
+  protocol: 2 | 3,
+  signal: AbortSignal,
+): Promise<{ options: Record<string, string>; state: SourceState }> {
+  const guest = await agent.hypervisor.guest(domainUuid, signal);
+  const [{ status }, incarnation] = await Promise.all([
+    guest.monitor.execute('query-status', {}, signal),
+    agent.register.incarnation(signal),
+  ]);
+  if (guest.incoming !== undefined || (status !== 'running' && status !== 'paused')) {
+    throw new HypervisorError(
+      'domain-not-running',
+      `domain ${guest.name} is ${guest.incoming === undefined ? status : 'coming in'} on host ${agent.config.host.name}: only a running or paused guest can be migrated`,
+    );
+  }
+  const wasRunning = status === 'running';
+  const options = { protocol: String(protocol), wasRunning: String(wasRunning), incarnation, name: guest.name };
+  return { options, state: { protocol, wasRunning, incarnation, voted: false } };
+}
+
+export function guestOf(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<Guest> {
+  return agent.hypervisor.guest(held.ongoing.start.domainUuid, signal).catch((cause: unknown) => {
+    throw new MigrationError('guest-gone', `the guest of domain ${held.ongoing.start.domainName} has ended`, { cause });
+  });
+}
+
+export type { OutcomeWord };

@@ -1,0 +1,47 @@
+/** Source, v3 phase 5 of 5: ends this copy, or lets it run again when the destination has not taken over. */
+import { decodeCookie } from '@ferry/migration';
+import { Outcome } from '@ferry/proto/ferry/v1/migration';
+import { ConfirmResponse, type ConfirmRequest } from '@ferry/proto/ferry/v1/source_agent';
+import { locate, type HeldOut, type SourceAgent } from './agent.ts';
+import { addDestStatistics, decide, releaseGuest, resumeGuest } from './decision.ts';
+
+export async function confirm(
+  agent: SourceAgent,
+  request: ConfirmRequest,
+  signal: AbortSignal,
+): Promise<ConfirmResponse> {
+  const { migrationId } = request;
+  const { domainUuid } = await locate(agent, request);
+  // Perform ends the job itself when it fails (libvirt's E5); a Confirm that comes nevertheless is told how it ended.
+  const ended = agent.ongoing.find(migrationId);
+  if (ended?.ended === true) return { outcome: ended.outcome, statistics: ended.statistics };
+
+  const held = agent.migrations.find(migrationId);
+  const decision = held === undefined || held.executing ? 'committed' : await learn(agent, held, request, signal);
+  const body = async (now: HeldOut, phaseSignal: AbortSignal): Promise<ConfirmResponse> => {
+    if (decision === 'committed') await releaseGuest(agent, now, phaseSignal);
+    else await resumeGuest(agent, now, phaseSignal);
+    const outcome = decision === 'committed' ? Outcome.OUTCOME_COMPLETED : Outcome.OUTCOME_FAILED;
+    return { outcome, statistics: now.ongoing.statistics };
+  };
+  const run =
+    decision === 'committed'
+      ? ({ phase: 'confirm3', outcome: () => 'completed' } as const)
+      : ({ phase: 'confirm3-cancelled', outcome: () => 'failed' } as const);
+  return agent.migrations.step(domainUuid, migrationId, { ...run, codec: ConfirmResponse, body }, signal);
+}
+
+/** What has been decided: by Finish's own word, or else by the register. A guest that was never sent needs no decision. */
+async function learn(
+  agent: SourceAgent,
+  held: HeldOut,
+  request: ConfirmRequest,
+  signal: AbortSignal,
+): Promise<'committed' | 'aborted'> {
+  if (request.cancelled) return decide(agent, held, signal);
+  const { migrationId, domainUuid } = held.ongoing.start;
+  const expected = { from: 'finish3', migrationId, domainUuid, hostUuid: agent.config.host.uuid } as const;
+  const cookie = decodeCookie(request.cookieIn, expected);
+  addDestStatistics(held, cookie.statistics);
+  return 'committed';
+}

@@ -1,0 +1,72 @@
+/** The source agent's process. The only place that builds its parts. */
+import { HeldMigrations, OngoingMigrations, openLog, openRedis, readConfig, serve, waitForRedis } from '@ferry/agent';
+import { HandoverRegister } from '@ferry/handover';
+import { Hypervisor } from '@ferry/hypervisor';
+import { MigrationJobs, systemClock } from '@ferry/jobs';
+import { phases } from '@ferry/migration';
+import type { SourceAgent, SourceState } from './agent.ts';
+import { Destinations } from './destinations.ts';
+import { recover, reviveState } from './recover.ts';
+import { domainsService, sourceAgentService } from './service.ts';
+import { untilAsked } from '@ferry/agent';
+
+const config = readConfig(process.env);
+const log = openLog(config.logLevel);
+const shutdown = untilAsked();
+const redis = openRedis(config.redisUrl, log);
+await waitForRedis(redis, log, shutdown);
+
+const owner = `source-agent@${config.host.name}`;
+await using hypervisor = await Hypervisor.open(
+  {
+    stateDir: config.stateDir,
+    binary: config.qemu,
+    side: 'source',
+    policy: { allowedRoots: config.domainPaths, maxBytes: 1024 * 1024 },
+    memoryReserveBytes: config.memoryReserveBytes,
+  },
+  shutdown,
+);
+using jobs = new MigrationJobs({
+  ...{
+    redis,
+    host: config.host.name,
+    owner,
+    kind: 'MIGRATION_OUT',
+    leaseMs: config.leaseMs,
+    phases,
+    clock: systemClock,
+  },
+});
+const register = new HandoverRegister({ redis, host: config.host.name });
+const ongoing = new OngoingMigrations();
+const destinations = new Destinations(config.tls);
+await using migrations: HeldMigrations<SourceState> = new HeldMigrations<SourceState>({
+  ...{ side: 'source', jobs, ongoing, log, clock: systemClock, idleMs: config.idleMs },
+  recover: (held, signal) => recover(agent, held, signal),
+  busy: () => false,
+  revive: async (job) => ({
+    start: {
+      migrationId: job.migrationId,
+      domainUuid: job.domain,
+      domainName: job.options['name'] ?? job.domain,
+      side: 'source',
+      protocol: job.options['protocol'] === '2' ? 2 : 3,
+    },
+    state: reviveState(job.options),
+  }),
+});
+const agent: SourceAgent = {
+  ...{ config, log, hypervisor, jobs, register, ongoing, migrations },
+  destination: (address) => destinations.calls(address),
+};
+
+// Before serving: an old job may hold a paused guest.
+for (const { uuid } of await hypervisor.list()) {
+  await migrations
+    .takeOver(uuid, shutdown)
+    .catch((error: unknown) => log.error({ err: error, domain: uuid }, 'cannot take the job over'));
+}
+migrations.startTicking();
+await serve(config, [sourceAgentService(agent), domainsService(agent)], shutdown);
+redis.disconnect();

@@ -1,0 +1,111 @@
+/** A whole migration, driven by the source agent: peer to peer. The caller only watches, and may hang up. */
+import { failureOf, type Ongoing } from '@ferry/agent';
+import { driveMigration, MigrationError, type DestCalls, type Phase, type SourceCalls } from '@ferry/migration';
+import { Protocol, type MigrationEvent } from '@ferry/proto/ferry/v1/migration';
+import type { MigrateRequest } from '@ferry/proto/ferry/v1/source_agent';
+import { locate, type SourceAgent } from './agent.ts';
+import { begin } from './begin.ts';
+import { confirm } from './confirm.ts';
+import { addDestStatistics } from './decision.ts';
+import { dumpXml } from './dump-xml.ts';
+import { perform } from './perform.ts';
+
+/** The migration's events from the beginning; starts it if it is not known yet. */
+export async function migrate(
+  agent: SourceAgent,
+  request: MigrateRequest,
+  signal: AbortSignal,
+): Promise<AsyncIterable<MigrationEvent>> {
+  const known = agent.ongoing.find(request.migrationId);
+  return (known ?? (await start(agent, request))).watch(signal);
+}
+
+async function start(agent: SourceAgent, request: MigrateRequest): Promise<Ongoing> {
+  const { migrationId } = request;
+  const protocol = request.protocol === Protocol.PROTOCOL_V2 ? 2 : 3;
+  const dest = agent.destination(request.destination);
+  const names = await locate(agent, request);
+  const ongoing = agent.ongoing.open({ migrationId, ...names, side: 'source', protocol });
+  const source = ownCalls(agent, ongoing);
+  const drive = {
+    migrationId,
+    domain: names.domainUuid,
+    protocol,
+    migrationUri: request.migrationUri,
+    options: request.options,
+  } as const;
+  driveMigration(source, observed(agent, ongoing, dest), drive, ongoing.abandonSignal).catch((error: unknown) => {
+    // Phases of our own have told already how it ended; this is for what failed before there was a job.
+    const failure = failureOf(ongoing.abandonSignal.aborted ? ongoing.abandonSignal.reason : error, {
+      side: 'source',
+      phase: undefined,
+    });
+    const settling = agent.migrations.find(migrationId) !== undefined;
+    if (!settling) ongoing.end(failure.reason === 'migration-cancelled' ? 'cancelled' : 'failed', failure);
+  });
+  return ongoing;
+}
+
+/** The source's phases, called in this process. */
+function ownCalls(agent: SourceAgent, ongoing: Ongoing): SourceCalls {
+  const { migrationId } = ongoing.start;
+  /** While we drive, the job is not abandoned between its phases. */
+  const driven = <Response>(response: Response): Response => {
+    const held = agent.migrations.find(migrationId);
+    if (held !== undefined) held.driven = true;
+    return response;
+  };
+  return {
+    begin: async (request, signal) => driven(await begin(agent, request, signal)),
+    dumpXml: (request, signal) => dumpXml(agent, request, signal),
+    perform: async (request, signal) => driven(await perform(agent, request, signal)),
+    confirm: (request, signal) => confirm(agent, request, signal),
+    outcome: (_request, signal) => outcomeOf(agent, ongoing, signal),
+  };
+}
+
+/** v2: waits until this agent has seen the decision in the register and acted on it. */
+async function outcomeOf(agent: SourceAgent, ongoing: Ongoing, signal: AbortSignal) {
+  const { migrationId } = ongoing.start;
+  if (!ongoing.ended && agent.migrations.find(migrationId) === undefined) {
+    throw new MigrationError('not-migrating', `migration ${migrationId} had not begun on the source`);
+  }
+  for await (const { event } of ongoing.watch(signal)) {
+    if (event?.$case === 'ended') return event.value.outcome;
+  }
+  return ongoing.outcome;
+}
+
+/** The destination's phases, with their events, and with its failure kept as the first cause. */
+function observed(agent: SourceAgent, ongoing: Ongoing, dest: DestCalls): DestCalls {
+  const { migrationId, protocol } = ongoing.start;
+  const watched = async <Response>(
+    phase: Phase,
+    cancelled: boolean,
+    call: () => Promise<Response>,
+  ): Promise<Response> => {
+    if (cancelled) return call();
+    ongoing.phaseStarted('dest', phase);
+    try {
+      const response = await call();
+      ongoing.phaseDone('dest', phase);
+      return response;
+    } catch (error) {
+      const held = agent.migrations.find(migrationId);
+      const cause = ongoing.abandonSignal.aborted ? ongoing.abandonSignal.reason : error;
+      if (held !== undefined) held.firstFailure ??= failureOf(cause, { side: 'dest', phase });
+      throw error;
+    }
+  };
+  return {
+    prepare: (request, signal) => watched('prepare', false, () => dest.prepare(request, signal)),
+    finish: (request, signal) =>
+      watched(protocol === 3 ? 'finish3' : 'finish2', request.cancelled, async () => {
+        const finished = await dest.finish(request, signal);
+        const held = agent.migrations.find(migrationId);
+        // In v3 the cookie brings the same figures to Confirm.
+        if (held !== undefined && protocol === 2) addDestStatistics(held, finished.statistics);
+        return finished;
+      }),
+  };
+}

@@ -1,0 +1,181 @@
+/** Drives one QEMU's outgoing migration: configure, send, cancel. Knows QEMU, not the protocol. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { capabilitiesToSet, MigrationError, type Limits } from '@ferry/migration';
+import { MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
+import type { Commands, Monitor } from '@ferry/qemu-qmp';
+
+/** How often a running migration's figures are asked for. Completion does not wait for this: it comes as an event. */
+const progressMs = 250;
+
+type MigrateInfo = Commands['query-migrate']['returns'];
+
+/** QEMU's figures in our units. */
+export function statisticsOf(info: MigrateInfo): Partial<MigrationStatistics> {
+  const { ram } = info;
+  const whole = (n: number | bigint | undefined): bigint => BigInt(typeof n === 'bigint' ? n : Math.round(n ?? 0));
+  return {
+    qemuTotalMs: whole(info['total-time']),
+    qemuSetupMs: whole(info['setup-time']),
+    qemuDowntimeMs: whole(info.downtime),
+    ...(ram === undefined
+      ? {}
+      : {
+          memoryTotalBytes: whole(ram.total),
+          memoryTransferredBytes: whole(ram.transferred),
+          memoryRemainingBytes: whole(ram.remaining),
+          memoryPasses: whole(ram['dirty-sync-count']),
+          dirtyBytesPerSecond: whole(Number(ram['dirty-pages-rate']) * Number(ram['page-size'])),
+          // QEMU counts 10⁶ bit/s.
+          bytesPerSecond: whole(ram.mbps * 125_000),
+        }),
+  };
+}
+
+/**
+ * Sets our capabilities and the caller's limits. Whatever an earlier try left is overwritten. Throws MigrationError
+ * capability-missing, migration-blocked (with QEMU's reasons).
+ */
+export async function configureOutgoing(monitor: Monitor, limits: Limits, signal: AbortSignal): Promise<void> {
+  const [info, offered] = await Promise.all([
+    monitor.execute('query-migrate', {}, signal),
+    monitor.execute('query-migrate-capabilities', {}, signal),
+  ]);
+  const reasons = info['blocked-reasons'] ?? [];
+  if (reasons.length > 0) {
+    throw new MigrationError('migration-blocked', `QEMU cannot migrate this guest: ${reasons.join('; ')}`);
+  }
+  const capabilities = capabilitiesToSet(
+    'source',
+    offered.map((c) => c.capability),
+  );
+  await monitor.execute('migrate-set-capabilities', { capabilities }, signal);
+  const { bandwidthBytesPerSecond, downtimeLimitMs } = limits;
+  await monitor.execute(
+    'migrate-set-parameters',
+    { 'max-bandwidth': bandwidthBytesPerSecond, 'downtime-limit': downtimeLimitMs },
+    signal,
+  );
+}
+
+/** When what happened, by QEMU's own clock, µs since 1970. */
+export interface SwitchoverTimes {
+  /** The guest's CPUs stopped; undefined if they did not run. */
+  stoppedAtUs: number | undefined;
+  /** QEMU went on past pre-switchover. */
+  continuedAtUs: number | undefined;
+}
+
+export interface SendReport {
+  progress(status: string, statistics: Partial<MigrationStatistics>): void;
+  stopped(atUs: number): void;
+}
+
+/**
+ * Sends the guest to `uri` and returns when QEMU says `completed`: with return-path that means the destination has loaded everything.
+ * The guest is stopped then. Inside the blackout there is one thing to do, and it is done as the event is read: `migrate-continue`.
+ * Throws MigrationError migration-failed with QEMU's reason, guest-gone; or the signal's reason, and then QEMU still migrates.
+ */
+export async function sendGuest(
+  monitor: Monitor,
+  uri: string,
+  report: SendReport,
+  signal: AbortSignal,
+): Promise<SwitchoverTimes> {
+  const times: SwitchoverTimes = { stoppedAtUs: undefined, continuedAtUs: undefined };
+  const ended = Promise.withResolvers<'completed' | 'failed' | 'cancelled'>();
+  const over = new AbortController();
+  let status = 'none';
+  let lastStopUs: number | undefined;
+
+  using _stop = monitor.on('STOP', (event) => {
+    lastStopUs = event.atUs;
+  });
+  using _migration = monitor.on('MIGRATION', (event) => {
+    status = event.data.status;
+    if (status === 'pre-switchover') {
+      monitor.execute('migrate-continue', { state: 'pre-switchover' }, signal).catch(ended.reject);
+      times.stoppedAtUs = lastStopUs;
+      if (lastStopUs !== undefined) report.stopped(lastStopUs);
+    } else if (status === 'device') times.continuedAtUs = event.atUs;
+    else if (status === 'completed' || status === 'failed' || status === 'cancelled') ended.resolve(status);
+  });
+  const fail = (reason: unknown): void => ended.reject(reason);
+  const stopWaiting = (): void => fail(signal.reason);
+  const guestGone = (): void =>
+    fail(
+      new MigrationError('guest-gone', 'the guest’s QEMU ended during the migration', { cause: monitor.closed.reason }),
+    );
+  signal.addEventListener('abort', stopWaiting, { once: true });
+  monitor.closed.addEventListener('abort', guestGone, { once: true });
+  try {
+    signal.throwIfAborted();
+    if (monitor.closed.aborted) guestGone();
+    await monitor.execute('migrate', { uri }, signal);
+    // Ends by itself when the guest has stopped: nothing is asked of QEMU inside the blackout.
+    const progress = reportProgress(monitor, () => status, report, AbortSignal.any([signal, over.signal]));
+    progress.catch(fail);
+    const end = await ended.promise;
+    if (end === 'completed') return times;
+    const why = await monitor.execute('query-migrate', {}, signal);
+    throw new MigrationError(
+      'migration-failed',
+      `QEMU gave up the migration to ${uri} (${end}): ${why['error-desc'] ?? 'it names no reason; the destination’s QEMU may'}`,
+    );
+  } finally {
+    over.abort();
+    signal.removeEventListener('abort', stopWaiting);
+    monitor.closed.removeEventListener('abort', guestGone);
+  }
+}
+
+const memoryFlows = (status: string): boolean => status === 'none' || status === 'setup' || status === 'active';
+
+async function reportProgress(
+  monitor: Monitor,
+  status: () => string,
+  report: SendReport,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    // Until the guest is stopped, or the migration is given up by somebody else's limit.
+    while (memoryFlows(status())) {
+      await delay(progressMs, undefined, { signal });
+      if (!memoryFlows(status())) return;
+      const info = await monitor.execute('query-migrate', {}, signal);
+      report.progress(info.status ?? status(), statisticsOf(info));
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
+const underWay: ReadonlySet<string> = new Set([
+  'setup',
+  'active',
+  'pre-switchover',
+  'device',
+  'cancelling',
+  'wait-unplug',
+]);
+
+/**
+ * Stops QEMU's outgoing migration, if there is one, and waits until QEMU is done with it. Gives 'completed' if it was too late: the
+ * guest was sent and is stopped (`postmigrate`). Gives 'stopped' otherwise: QEMU itself lets the guest run on, if it ran before
+ * (migration_iteration_finish). `migrate_cancel` succeeds in either case, so only the state afterwards counts.
+ */
+export async function stopOutgoing(monitor: Monitor, signal: AbortSignal): Promise<'completed' | 'stopped'> {
+  let cancelled = false;
+  for (let pause = 1; ; pause = Math.min(pause * 2, 50)) {
+    const [{ status: migration }, { status: runState }] = [
+      await monitor.execute('query-migrate', {}, signal),
+      await monitor.execute('query-status', {}, signal),
+    ];
+    // The result of the guest's own arrival, or of an earlier try, stays in query-migrate; the run state does not lie.
+    if (runState === 'postmigrate') return 'completed';
+    if (migration !== undefined && underWay.has(migration)) {
+      if (!cancelled) await monitor.execute('migrate_cancel', {}, signal);
+      cancelled = true;
+    } else if (runState !== 'finish-migrate') return 'stopped';
+    await delay(pause, undefined, { signal });
+  }
+}

@@ -1,0 +1,92 @@
+/** What the source does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
+import { MigrationError, phases, type Phase } from '@ferry/migration';
+import type { HeldOut, OutcomeWord, SourceAgent } from './agent.ts';
+import { guestOf } from './agent.ts';
+import { decide, releaseGuest, resumeGuest } from './decision.ts';
+import { stopOutgoing } from './outgoing.ts';
+
+/** Follows the phase's recovery row; gives how the migration ended. Throws when that cannot be known yet: then it is tried again. */
+export async function recover(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
+  const row = phases[held.phase ?? 'begin3'].recovery;
+  switch (row) {
+    case 'forget':
+      await tellRegister(agent, held, signal);
+      return given(held);
+    case 'cancel-and-resume':
+      return cancelAndResume(agent, held, signal);
+    case 'ask-decision':
+      return askDecision(agent, held, signal);
+    case 'resume-source':
+      await resumeGuest(agent, held, signal);
+      return given(held);
+    case 'destroy-source':
+      await releaseGuest(agent, held, signal);
+      return 'completed';
+    case 'destroy-incoming':
+    case 'keep-if-running':
+      throw new Error(`phase ${held.phase} is not the source's`);
+  }
+}
+
+/** Somebody's wish or an accident. */
+const given = (held: HeldOut): OutcomeWord =>
+  held.firstFailure?.reason === 'migration-cancelled' ? 'cancelled' : 'failed';
+
+async function cancelAndResume(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
+  const guest = await guestOf(agent, held, signal).catch(() => undefined);
+  if (guest === undefined) {
+    await tellRegister(agent, held, signal);
+    return 'failed';
+  }
+  // Too late to stop it, or the vote was given: the guest is stopped for good and may only run by a decision.
+  if ((await stopOutgoing(guest.monitor, signal)) === 'completed') return askDecision(agent, held, signal);
+  await tellRegister(agent, held, signal);
+  return given(held);
+}
+
+async function askDecision(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
+  const decision = await decide(agent, held, signal);
+  const phase: Phase = decision === 'committed' ? 'confirm3' : 'confirm3-cancelled';
+  await record(agent, held, phase, signal);
+  if (decision === 'committed') {
+    await releaseGuest(agent, held, signal);
+    return 'completed';
+  }
+  await resumeGuest(agent, held, signal);
+  return given(held);
+}
+
+/** Writes the phase down before the act; the register has the decision already, so a job that is lost does not hinder it. */
+async function record(agent: SourceAgent, held: HeldOut, phase: Phase, signal: AbortSignal): Promise<void> {
+  held.phase = phase;
+  await held.bookkeeping.catch(() => undefined);
+  await agent.jobs.migrationJobSetPhase(held.job, phase, signal).catch((error: unknown) => {
+    agent.log.warn(
+      { err: error, migrationId: held.ongoing.start.migrationId, phase },
+      'the phase could not be recorded',
+    );
+  });
+}
+
+/**
+ * Lets the destination know that nothing more comes. The guest was not sent whole and there was no vote, so this is a courtesy that
+ * lets it clear up at once: the destination cannot commit without a vote.
+ */
+async function tellRegister(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
+  await decide(agent, held, AbortSignal.any([signal, AbortSignal.timeout(1_000)])).catch((error: unknown) => {
+    const { migrationId } = held.ongoing.start;
+    agent.log.warn(
+      { err: error, migrationId },
+      'the register could not be told; the destination clears up when its time is over',
+    );
+  });
+}
+
+/** The state of a migration that this agent's predecessor left, from the job's options. */
+export function reviveState(options: Readonly<Record<string, string>>): HeldOut['state'] {
+  const { protocol, wasRunning, incarnation } = options;
+  if ((protocol !== '2' && protocol !== '3') || incarnation === undefined) {
+    throw new MigrationError('in-doubt', 'the job’s record lacks what is needed to go on');
+  }
+  return { protocol: protocol === '2' ? 2 : 3, wasRunning: wasRunning === 'true', incarnation, voted: true };
+}

@@ -1,0 +1,99 @@
+/** The gRPC services of the source agent: each method is one function of this package. */
+import { serverStream, unary } from '@ferry/agent';
+import { JobError } from '@ferry/jobs';
+import { MigrationError } from '@ferry/migration';
+import { DomainsService, type DomainsServer } from '@ferry/proto/ferry/v1/domains';
+import type { Migration } from '@ferry/proto/ferry/v1/migration';
+import { SourceAgentService, type SourceAgentServer } from '@ferry/proto/ferry/v1/source_agent';
+import { checkNames, type SourceAgent } from './agent.ts';
+import { begin } from './begin.ts';
+import { confirm } from './confirm.ts';
+import * as domains from './domains.ts';
+import { dumpXml } from './dump-xml.ts';
+import { migrate } from './migrate.ts';
+import { perform } from './perform.ts';
+
+interface Names {
+  readonly migrationId: string;
+  readonly domain: string;
+}
+
+/** A migration that this agent knows. Throws JobError unknown-migration. */
+function known(agent: SourceAgent, request: Names) {
+  checkNames(request);
+  const ongoing = agent.ongoing.find(request.migrationId);
+  if (ongoing !== undefined) return ongoing;
+  throw new JobError(
+    'unknown-migration',
+    `host ${agent.config.host.name} sends no migration ${request.migrationId} of ${request.domain} away`,
+  );
+}
+
+/** Asks for a migration to be given up; what has been committed meanwhile stands. */
+async function abort(agent: SourceAgent, request: Names): Promise<Migration> {
+  const ongoing = known(agent, request);
+  if (ongoing.ended) throw new MigrationError('not-migrating', `migration ${request.migrationId} is over already`);
+  const cause = new MigrationError('migration-cancelled', `migration ${request.migrationId} was given up on request`);
+  const held = agent.migrations.find(request.migrationId);
+  if (held === undefined) ongoing.askToAbort(cause);
+  else await agent.migrations.giveUp(held, cause);
+  return ongoing.describe();
+}
+
+export function sourceAgentService(agent: SourceAgent): {
+  definition: typeof SourceAgentService;
+  implementation: SourceAgentServer;
+} {
+  return {
+    definition: SourceAgentService,
+    implementation: {
+      begin: unary('migration.begin', (request, signal) => begin(agent, request, signal)),
+      dumpXml: unary('migration.dump-xml', (request, signal) => dumpXml(agent, request, signal)),
+      perform: unary('migration.perform', (request, signal) => perform(agent, request, signal)),
+      confirm: unary('migration.confirm', (request, signal) => confirm(agent, request, signal)),
+      migrate: serverStream('migration.migrate', async function* (request, signal) {
+        for await (const event of await migrate(agent, request, signal)) yield { event };
+      }),
+      getMigration: unary('GetMigration', async (request) => ({ migration: known(agent, request).describe() })),
+      watchMigration: serverStream('WatchMigration', async function* (request, signal) {
+        for await (const event of known(agent, request).watch(signal)) yield { event };
+      }),
+      abortMigration: unary('migration.abort', async (request) => ({ migration: await abort(agent, request) })),
+    },
+  };
+}
+
+export function domainsService(agent: SourceAgent): {
+  definition: typeof DomainsService;
+  implementation: DomainsServer;
+} {
+  return {
+    definition: DomainsService,
+    implementation: {
+      start: unary('Start', async (request, signal) => ({ domain: await domains.startDomain(agent, request, signal) })),
+      adopt: unary('Adopt', async (request, signal) => ({ domain: await domains.adopt(agent, request, signal) })),
+      list: unary('List', async (_request, signal) => ({ domains: await domains.list(agent, signal) })),
+      get: unary('Get', async (request, signal) => {
+        const { uuid } = await agent.hypervisor.find(request.domain);
+        const [domain, domainXml] = await Promise.all([
+          domains.describe(agent, uuid, signal),
+          agent.hypervisor.xmlOf(uuid),
+        ]);
+        return { domain, domainXml };
+      }),
+      suspend: unary('Suspend', async (request, signal) => ({
+        domain: await domains.suspend(agent, request.domain, signal),
+      })),
+      resume: unary('Resume', async (request, signal) => ({
+        domain: await domains.resume(agent, request.domain, signal),
+      })),
+      shutdown: unary('Shutdown', async (request, signal) => ({
+        domain: await domains.shutdown(agent, request.domain, signal),
+      })),
+      destroy: unary('Destroy', async (request, signal) => {
+        await domains.destroy(agent, request.domain, signal);
+        return {};
+      }),
+    },
+  };
+}
