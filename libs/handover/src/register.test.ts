@@ -73,6 +73,22 @@ describe('the register', () => {
     expect(await dest.incarnation(never)).not.toBe(incarnation);
   });
 
+  it('holds void what an older life of Redis was told, where its data survived', async () => {
+    await source.vote(here(), never);
+    await dest.commit({ ...here(), voteCarried: false }, never);
+    const key = `ferry:{${domain}}:handover:${migrationId}`;
+    const saved = await server.client().dumpBuffer(key);
+    await server.restart();
+    if (saved !== null) await server.client().restore(key, 0, saved);
+
+    const incarnationNow = await source.incarnation(never);
+    const now = { domain, migrationId, incarnation: incarnationNow };
+    expect(await source.look(now, never)).toEqual({ decision: 'none', incarnation });
+    await expect(dest.commit({ ...now, voteCarried: false }, never)).rejects.toMatchObject({ kind: 'vote-missing' });
+    expect(await source.vote(now, never)).toBe('undecided');
+    expect(await source.look(now, never)).toEqual({ decision: 'undecided', incarnation: incarnationNow });
+  });
+
   it('treats a record that has gone as a register that may have forgotten', async () => {
     await server.client().flushall();
     const changed = { kind: 'register-changed', message: expect.stringContaining('lost the migration') };
@@ -80,5 +96,31 @@ describe('the register', () => {
     await expect(source.abort(here(), never)).rejects.toMatchObject(changed);
     await expect(dest.commit({ ...here(), voteCarried: true }, never)).rejects.toMatchObject(changed);
     expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
+  });
+
+  it('lets records go: a month after they were last heard of, a week after the decision', async () => {
+    const redis = server.client();
+    const key = `ferry:{${domain}}:handover:${migrationId}`;
+    const day = 24 * 60 * 60;
+    expect(await redis.ttl(key)).toBeGreaterThan(29 * day);
+    await source.abort(here(), never);
+    expect(await redis.ttl(key)).toBeGreaterThan(6 * day);
+    expect(await redis.ttl(key)).toBeLessThanOrEqual(7 * day);
+    expect(await redis.ttl(`ferry:{${domain}}:owner`)).toBe(-1);
+  });
+
+  it('says that it cannot be asked: stopped, gone, or talking nonsense', async () => {
+    await server.client().set(`ferry:{${domain}}:owner`, 'not a hash');
+    await expect(source.ownerOf(domain, never)).rejects.toMatchObject({ kind: 'register-reply' });
+    server.freeze();
+    await expect(source.vote(here(), never)).rejects.toMatchObject({ kind: 'register-unavailable' });
+    const caller = new AbortController();
+    const asked = source.vote(here(), caller.signal);
+    caller.abort(new Error('hung up'));
+    await expect(asked).rejects.toThrow('hung up');
+    server.thaw();
+    expect(await source.vote(here(), never)).toBe('undecided');
+    await server.kill();
+    await expect(source.vote(here(), never)).rejects.toMatchObject({ kind: 'register-unavailable' });
   });
 });
