@@ -22,7 +22,9 @@ export async function buildGuest(signal?: AbortSignal): Promise<string> {
   } catch (cause) {
     signal?.throwIfAborted();
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new GuestError('build-failed', `nasm did not assemble the guest: ${reason}`, { cause });
+    throw new GuestError('build-failed', `nasm (Debian: apt-get install nasm) did not assemble the guest: ${reason}`, {
+      cause,
+    });
   } finally {
     await rm(unfinished, { force: true });
   }

@@ -51,8 +51,8 @@ describe.each(['pc-q35-7.2', 'pc-i440fx-7.2'])('the guest on %s', (machine) => {
   });
 
   it('goes on after a migration without a gap, its memory intact', async () => {
-    const config = guestConfig({ dirty: '16M', rate: '32M', tickMs: 1, seed: 7 });
-    await using hosts = await migrated(config, { machine });
+    const config = guestConfig({ dirty: '64M', rate: '50M', tickMs: 1, seed: 7 });
+    await using hosts = await migrated(config, { machine, memoryMiB: 256 });
     const { source, dest } = hosts;
     const before = verifyTicks(source.output, config);
     await dest.execute('cont');

@@ -26,7 +26,8 @@ export function guestXml(domain: GuestDomain): string {
       `dirty is ${config.dirtyBytes}, more than ${memoryMiB} MiB - 1 MiB of memory`,
     );
   }
-  const source = serial.type === 'unix' ? `mode='bind' path='${text(serial.path)}'` : `path='${text(serial.path)}'`;
+  const source =
+    serial.type === 'unix' ? `mode='bind' path='${text(serial.path)}'` : `path='${text(serial.path)}' append='on'`;
   return `<domain type='qemu'>
   <name>${text(name)}</name>${uuid === undefined ? '' : `\n  <uuid>${text(uuid)}</uuid>`}
   <memory unit='MiB'>${memoryMiB}</memory>
