@@ -1,5 +1,4 @@
-import { jobKindOf } from './job-scripts.ts';
-import type { JobKind } from './masks.ts';
+import { type JobKind, jobKindOf } from './masks.ts';
 
 /** What Redis keeps of a migration on this host, until 24 h after its end. */
 export interface JobRecord {

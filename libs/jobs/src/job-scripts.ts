@@ -1,51 +1,11 @@
-import { readFileSync } from 'node:fs';
-import type { Redis, Result } from 'ioredis';
+import type { Redis } from 'ioredis';
 import type { Clock } from './clock.ts';
-import { JobError, type JobHolder } from './errors.ts';
+import { JobError } from './errors.ts';
+import { alreadyMigrating, holderOf, type InTheWay, shortInTheWay, textOf } from './holders.ts';
 import { type DomainKeys, keysOf } from './keys.ts';
-import { type JobKind, maskOf, type ShortJobKind } from './masks.ts';
+import { type JobKind, jobKindOf, maskOf, type ShortJobKind } from './masks.ts';
 import { redisCall, wordsOf } from './redis-call.ts';
-
-type Bytes = Buffer | Uint8Array;
-declare module 'ioredis' {
-  interface RedisCommander<Context> {
-    ferryJobStart(
-      slot: string,
-      lease: string,
-      record: string,
-      short: string,
-      ...args: string[]
-    ): Result<unknown, Context>;
-    ferryJobPhase(slot: string, lease: string, record: string, ...args: string[]): Result<unknown, Context>;
-    ferryJobContinue(
-      slot: string,
-      lease: string,
-      record: string,
-      ...args: (string | Buffer)[]
-    ): Result<unknown, Context>;
-    ferryJobFinish(slot: string, lease: string, record: string, ...args: (string | Buffer)[]): Result<unknown, Context>;
-    ferryJobLook(slot: string, lease: string): Result<unknown, Context>;
-    ferryJobAdopt(slot: string, lease: string, record: string, ...args: string[]): Result<unknown, Context>;
-    ferryLeaseRenew(lease: string, ...args: string[]): Result<unknown, Context>;
-    ferryShortBegin(slot: string, short: string, ...args: string[]): Result<unknown, Context>;
-    ferryShortRenew(short: string, ...args: string[]): Result<unknown, Context>;
-    ferryShortEnd(short: string, ...args: string[]): Result<unknown, Context>;
-  }
-}
-
-/** Each script's command and how many keys it takes. */
-const scripts = {
-  'job-start': ['ferryJobStart', 4],
-  'job-phase': ['ferryJobPhase', 3],
-  'job-continue': ['ferryJobContinue', 3],
-  'job-finish': ['ferryJobFinish', 3],
-  'job-look': ['ferryJobLook', 2],
-  'job-adopt': ['ferryJobAdopt', 3],
-  'lease-renew': ['ferryLeaseRenew', 1],
-  'short-begin': ['ferryShortBegin', 2],
-  'short-renew': ['ferryShortRenew', 1],
-  'short-end': ['ferryShortEnd', 1],
-} as const;
+import { defineScripts } from './script-commands.ts';
 
 /** What a migration's record outlives its end by: callers may repeat their calls that long, seconds. */
 const recordSeconds = 24 * 60 * 60;
@@ -83,13 +43,6 @@ export interface ActiveJob {
   readonly leased: boolean;
 }
 
-/** What keeps a job from starting for now. */
-export interface InTheWay {
-  /** For the error: "query by domstats of source-agent@a". */
-  readonly by: string;
-  readonly holder: JobHolder | undefined;
-}
-
 /** The Lua scripts' typed face and only caller: builds the keys, sends, and turns each word into a return or a JobError. */
 export class JobScripts {
   readonly #redis: Redis;
@@ -100,9 +53,7 @@ export class JobScripts {
     this.#redis = redis;
     this.#clock = clock;
     this.#me = me;
-    for (const [file, [command, numberOfKeys]] of Object.entries(scripts)) {
-      redis.defineCommand(command, { numberOfKeys, lua: sourceOf(file) });
-    }
+    defineScripts(redis);
   }
 
   /** Takes the slot; or says which short job must end first. Throws already-migrating | phase-out-of-order. */
@@ -272,37 +223,8 @@ export class JobScripts {
   }
 }
 
-/** The refusal of a second migration, which names the first. */
-export function alreadyMigrating(domain: string, host: string, holder: JobHolder): JobError {
-  const message = `domain ${domain} on ${host} is being migrated already, by ${textOf(holder)}`;
-  return new JobError('already-migrating', message, { holder });
-}
-
-const textOf = (holder: JobHolder) =>
-  `${holder.kind} job of migration ${holder.migrationId} (phase ${holder.phase}, held by ${holder.owner})`;
-
-function holderOf(words: readonly string[]): JobHolder {
-  const [, migrationId = '', kind = '', phase = '', owner = ''] = words;
-  return { migrationId, kind, phase, owner };
-}
-
-function shortInTheWay(words: readonly string[]): InTheWay {
-  const [, kind, api, owner] = words;
-  return { by: `${kind} job by ${api} of ${owner}`, holder: undefined };
-}
-
-/** Redis may hold what another version of Ferry wrote. */
-export function jobKindOf(text: string | undefined): JobKind {
-  if (text === 'MIGRATION_OUT' || text === 'MIGRATION_IN') return text;
-  throw new JobError('redis-reply', `Redis holds a job of a kind that we do not know: ${text}`);
-}
-
-function sourceOf(script: string): string {
-  return readFileSync(new URL(`./scripts/${script}.lua`, import.meta.url), 'utf8');
-}
-
 const ms = (value: number) => String(Math.round(value));
-const bufferOf = (bytes: Bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const bufferOf = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 const pairsOf = (record: Readonly<Record<string, string>>) => Object.entries(record).flat();
 
 function* unpaired(flat: readonly string[]): Generator<[string, string]> {

@@ -3,33 +3,13 @@ import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { Clock } from './clock.ts';
 import { JobError } from './errors.ts';
+import { alreadyMigrating } from './holders.ts';
 import { decodeRecord, type JobRecord } from './job-record.ts';
-import { type ActiveJob, alreadyMigrating, JobScripts, type JobsIdentity, type PhaseReply } from './job-scripts.ts';
+import { type ActiveJob, JobScripts, type JobsIdentity, type PhaseReply } from './job-scripts.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import type { JobKind, ShortJobKind } from './masks.ts';
+import type { HeldJob, MigrationJob, PhaseTable } from './migration-job.ts';
 import { beginShortJob, type ShortJob, untilFree } from './short-jobs.ts';
-
-/** Which phases may follow which; a phase that follows none opens the job. */
-export type PhaseTable = Readonly<Record<string, { readonly after: readonly string[] }>>;
-
-/**
- * A migration's job as one call sees it. Each `migrationJobStart`, `migrationJobAdopt` and `migrationJobIsActive` gives its own,
- * which is how two calls that want to execute the same job are told apart (libvirt: the owning thread).
- */
-export interface MigrationJob {
-  readonly kind: JobKind;
-  readonly domain: string;
-  readonly migrationId: string;
-  readonly token: string;
-  /** The last phase recorded; "none" before the first. */
-  readonly phase: string;
-  /** Whether a call owns the job at this moment. */
-  readonly executing: boolean;
-  readonly startedAtMs: number;
-  readonly options: Readonly<Record<string, string>>;
-  /** Aborts (reason JobError lease-lost) before the lease can have expired. */
-  readonly signal: AbortSignal;
-}
 
 export interface MigrationJobsOptions {
   readonly redis: Redis;
@@ -295,18 +275,4 @@ export class MigrationJobs implements Disposable {
       throw error;
     }
   }
-}
-
-/** A job that this process holds. */
-interface HeldJob {
-  readonly kind: JobKind;
-  readonly ref: { readonly domain: string; readonly migrationId: string; readonly token: string };
-  readonly startedAtMs: number;
-  readonly options: Readonly<Record<string, string>>;
-  readonly keeper: LeaseKeeper;
-  readonly signal: AbortSignal;
-  phase: string;
-  /** The call that executes it. */
-  owner: MigrationJob | undefined;
-  steps: number;
 }

@@ -1,3 +1,5 @@
+import { JobError } from './errors.ts';
+
 /** The async jobs of this project; libvirt has more (save, dump, snapshot, start, backup). */
 export type JobKind = 'MIGRATION_OUT' | 'MIGRATION_IN';
 
@@ -21,4 +23,10 @@ const allowed: Readonly<Record<JobKind, readonly ShortJobKind[]>> = {
 export function maskOf(kind: JobKind, adopted: boolean): string {
   const kinds = allowed[kind].filter((each) => !(adopted && each === 'suspend'));
   return ` ${kinds.join(' ')} `;
+}
+
+/** Redis may hold what another version of Ferry wrote. */
+export function jobKindOf(text: string | undefined): JobKind {
+  if (text === 'MIGRATION_OUT' || text === 'MIGRATION_IN') return text;
+  throw new JobError('redis-reply', `Redis holds a job of a kind that we do not know: ${text}`);
 }

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { type Clock, pause } from './clock.ts';
 import { JobError } from './errors.ts';
-import type { InTheWay, JobScripts } from './job-scripts.ts';
+import type { InTheWay } from './holders.ts';
+import type { JobScripts } from './job-scripts.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import type { ShortJobKind } from './masks.ts';
 
