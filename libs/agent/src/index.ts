@@ -1,1 +1,14 @@
-export {};
+export { formatHostPort, isLoopback, parseHostPort, type HostPort } from './address.ts';
+export { edgeOf, type Call, type Edge, type EdgeOptions, type PhaseOf } from './call.ts';
+export { dial, follow, invoke, warm, type InvokeOptions } from './client.ts';
+export { readConfig, type Config, type TlsFiles } from './config.ts';
+export { AgentError, type AgentErrorKind } from './errors.ts';
+export { FailureError, failureFromWire, failureOf, type Reason, type Where } from './failure.ts';
+export { logOf, openLog, type Log, type LogFields } from './log.ts';
+export { openRedis, waitForRedis } from './redis.ts';
+export { serve, type ServedService, type ServeOptions, type Server } from './serve.ts';
+export { toStatus, type CallFailure } from './status.ts';
+export { HeldMigrations, type Codec, type Held, type HeldMigrationsOptions, type PhaseRun } from './held-migrations.ts';
+export { Ongoing, OngoingMigrations, nowUs, type OngoingStart, type OutcomeWord } from './ongoing.ts';
+export { untilAsked } from './until-asked.ts';
+export { openCredentials, type Credentials } from './tls.ts';

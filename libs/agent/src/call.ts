@@ -1,0 +1,209 @@
+/** The one wrapper around every handler: span, log, the call's signal, and errors as gRPC has them. */
+import { MigrationError, type Phase, type Side } from '@ferry/migration';
+import type { handleServerStreamingCall, handleUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
+import { type Attributes, metrics, type Span, SpanStatusCode, trace } from '@opentelemetry/api';
+import {
+  ATTR_RPC_METHOD,
+  ATTR_RPC_STATUS_CODE,
+  ATTR_RPC_SYSTEM_NAME,
+  METRIC_RPC_SERVER_CALL_DURATION,
+} from '@opentelemetry/semantic-conventions';
+import type { Where } from './failure.ts';
+import { type Log, logOf } from './log.ts';
+import { type ServerCall, signalOf } from './signal-of.ts';
+import { type CallFailure, toStatus } from './status.ts';
+
+/** What a handler gets besides the request and the signal. */
+export interface Call {
+  /** Its lines carry migrationId, domain, side and phase. */
+  readonly log: Log;
+  /** Named after the protocol, `migration.prepare` say; a handler may add attributes. */
+  readonly span: Span;
+  /** Milliseconds since 1970; Infinity if the caller set none. To be passed on to calls made on its behalf. */
+  readonly deadline: number;
+  /** gRPC's own, for the peer's address and certificate. */
+  readonly grpc: ServerCall<unknown, unknown>;
+}
+
+/** What all handlers of an agent have in common. */
+export interface EdgeOptions {
+  readonly side: Side;
+  readonly log: Log;
+  /** Aborts when calls shall end because this agent does. */
+  readonly draining: AbortSignal;
+}
+
+/** The phase a call is about, where there is one; it may depend on the request (protocol v2 or v3, cancelled or not). */
+export type PhaseOf<Request> = Phase | ((request: Request) => Phase | undefined);
+
+export interface Edge {
+  /** A unary handler. `name` names the span after the protocol: `migration.prepare`. */
+  unary<Request, Response>(
+    name: string,
+    answer: (request: Request, signal: AbortSignal, call: Call) => Promise<Response>,
+    phase?: PhaseOf<Request>,
+  ): handleUnaryCall<Request, Response>;
+  /** A handler that answers with a stream: as fast as the client reads, until it hangs up. */
+  serverStream<Request, Response>(
+    name: string,
+    answer: (request: Request, signal: AbortSignal, call: Call) => AsyncIterable<Response>,
+    phase?: PhaseOf<Request>,
+  ): handleServerStreamingCall<Request, Response>;
+}
+
+const tracer = trace.getTracer('@ferry/agent');
+
+/** The wrappers of one agent's handlers. */
+export function edgeOf(options: EdgeOptions): Edge {
+  return {
+    unary: (name, answer, phase) => (call, callback) => {
+      const run: Run<typeof call.request> = async (request, signal, context) => {
+        callback(null, await answer(request, signal, context));
+      };
+      void handle(options, name, call, phase, run, callback);
+    },
+    serverStream: (name, answer, phase) => (call) => {
+      const run: Run<typeof call.request> = async (request, signal, context) => {
+        await pump(answer(request, signal, context), call, signal);
+        call.end();
+      };
+      void handle(options, name, call, phase, run, (failure) => call.emit('error', failure));
+    },
+  };
+}
+
+/** Answers a call. */
+type Run<Request> = (request: Request, signal: AbortSignal, call: Call) => Promise<void>;
+
+/** Runs a handler and tells the caller if it failed. Never rejects. */
+async function handle<Request, Response>(
+  { side, log, draining }: EdgeOptions,
+  name: string,
+  call: ServerCall<Request, Response>,
+  phaseOf: PhaseOf<Request> | undefined,
+  run: Run<Request>,
+  tell: (failure: CallFailure) => void,
+): Promise<void> {
+  const startedMs = performance.now();
+  await tracer.startActiveSpan(name, async (span) => {
+    using ending = signalOf(call, draining);
+    let where: Where = { side };
+    let about: Subject = {};
+    let failure: CallFailure | undefined;
+    let lineLog = log;
+    try {
+      const { request } = call;
+      where = { side, phase: typeof phaseOf === 'function' ? phaseOf(request) : phaseOf };
+      about = subjectOf(request);
+      lineLog = logOf(log, { ...about, side, ...(where.phase === undefined ? {} : { phase: where.phase }) });
+      span.setAttributes(attributesOf(where, about));
+      ending.signal.throwIfAborted();
+      await run(request, ending.signal, { log: lineLog, span, deadline: Number(call.getDeadline()), grpc: call });
+    } catch (error) {
+      failure = toStatus(error, where, about.migrationId === undefined ? {} : { migration_id: about.migrationId });
+      report(lineLog, name, error, failure, span);
+      tell(failure);
+    }
+    span.end();
+    // After the answer is on its way: nothing of this is worth the guest's waiting for.
+    const tookMs = performance.now() - startedMs;
+    if (failure === undefined) lineLog.info({ call: name, tookMs }, 'answered');
+    durations.record(tookMs / 1_000, {
+      [ATTR_RPC_SYSTEM_NAME]: 'grpc',
+      [ATTR_RPC_METHOD]: call.getPath().slice(1),
+      [ATTR_RPC_STATUS_CODE]: String(failure?.code ?? 0),
+    });
+  });
+}
+
+/** An error is logged once, here. One that nobody foresaw is our bug; the others tell the caller something. */
+function report(log: Log, call: string, error: unknown, failure: CallFailure, span: Span): void {
+  const { reason, logId } = failure;
+  span.setStatus({ code: SpanStatusCode.ERROR, message: failure.details });
+  span.setAttribute('ferry.reason', reason);
+  if (logId === undefined) log.warn({ call, reason, err: error }, 'refused');
+  else log.error({ call, reason, logId, err: error }, 'unforeseen error');
+}
+
+interface Subject {
+  readonly migrationId?: string;
+  readonly domain?: string;
+}
+
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const domainCharsMax = 255;
+
+/**
+ * Which migration and domain a request is about. Every call that names a migration names it by a UUID in lower case, so that one migration
+ * has one key. Throws MigrationError invalid-request.
+ */
+function subjectOf(request: unknown): Subject {
+  if (typeof request !== 'object' || request === null) return {};
+  const { migrationId, domain } = { migrationId: undefined, domain: undefined, ...request };
+  return { ...migrationIn(migrationId), ...domainIn(domain) };
+}
+
+function migrationIn(migrationId: unknown): Subject {
+  if (typeof migrationId !== 'string') return {};
+  if (uuid.test(migrationId)) return { migrationId };
+  throw new MigrationError(
+    'invalid-request',
+    `migration_id must be a UUID in lower case, not ${JSON.stringify(migrationId.slice(0, 60))}: choose one for each migration`,
+  );
+}
+
+function domainIn(domain: unknown): Subject {
+  if (typeof domain !== 'string') return {};
+  if (domain === '' || domain.length > domainCharsMax || /\p{Cc}/u.test(domain)) {
+    throw new MigrationError(
+      'invalid-request',
+      `domain must be a UUID or a name of at most ${domainCharsMax} characters`,
+    );
+  }
+  return { domain };
+}
+
+function attributesOf({ side, phase }: Where, { migrationId, domain }: Subject): Attributes {
+  return {
+    'ferry.side': side,
+    ...(phase === undefined ? {} : { 'ferry.phase': phase }),
+    ...(migrationId === undefined ? {} : { 'ferry.migration_id': migrationId }),
+    ...(domain === undefined ? {} : { 'ferry.domain': domain }),
+  };
+}
+
+/** Writes as fast as the client reads. Throws the signal's reason, also when the responses themselves do not heed it. */
+async function pump<Response>(
+  responses: AsyncIterable<Response>,
+  call: ServerWritableStream<unknown, Response>,
+  signal: AbortSignal,
+): Promise<void> {
+  const aborted = Promise.withResolvers<never>();
+  aborted.promise.catch(() => {}); // Nobody listens between two races.
+  const abort = (): void => aborted.reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  const iterator = responses[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await Promise.race([iterator.next(), aborted.promise]);
+      if (next.done === true) return;
+      signal.throwIfAborted();
+      if (!call.write(next.value)) await Promise.race([drained(call), aborted.promise]);
+    }
+  } finally {
+    signal.removeEventListener('abort', abort);
+    // Not awaited: it waits for a pending next(), which may never come.
+    iterator.return?.().catch(() => {});
+  }
+}
+
+const drained = (call: ServerWritableStream<unknown, unknown>): Promise<void> =>
+  new Promise((resolve) => {
+    call.once('drain', resolve);
+  });
+
+const durations = metrics.getMeter('@ferry/agent').createHistogram(METRIC_RPC_SERVER_CALL_DURATION, {
+  description: 'How long calls took that this agent answered.',
+  unit: 's',
+  advice: { explicitBucketBoundaries: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600] },
+});

@@ -1,0 +1,156 @@
+import { MigrationError } from '@ferry/migration';
+import {
+  type CallOptions,
+  type ChannelCredentials,
+  Client,
+  type ClientOptions,
+  Metadata,
+  type MethodDefinition,
+  type ServiceError,
+} from '@grpc/grpc-js';
+import { formatHostPort, isLoopback, parseHostPort } from './address.ts';
+import { connectionOptions } from './limits.ts';
+import type { Credentials } from './tls.ts';
+
+/** What a call needs of a generated method's definition. */
+type Method<Request, Response> = Pick<
+  MethodDefinition<Request, Response>,
+  'path' | 'requestSerialize' | 'responseDeserialize'
+>;
+
+type ClientClass<C extends Client> = new (
+  address: string,
+  credentials: ChannelCredentials,
+  options?: ClientOptions,
+) => C;
+
+const clientOptions: ClientOptions = {
+  ...connectionOptions,
+  // gRPC's own retries would hide from us what happened, and keep copies of all requests.
+  'grpc.enable_retries': 0,
+  // Neither DNS TXT records nor a proxy from the environment may change whom we talk to.
+  'grpc.service_config_disable_resolution': 1,
+  'grpc.enable_http_proxy': 0,
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 1_000,
+};
+
+/**
+ * A client of the agent at HOST:PORT; of a generated class, or a plain one for `invoke` and `follow`. Connects with the first call, or
+ * with `warm`. The caller closes it. Throws MigrationError invalid-request.
+ */
+export function dial(address: string, credentials: Credentials): Client;
+export function dial<C extends Client>(address: string, credentials: Credentials, of: ClientClass<C>): C;
+export function dial(address: string, credentials: Credentials, of: ClientClass<Client> = Client): Client {
+  const target = parseHostPort(address);
+  if (target === undefined || target.port === 0) {
+    throw new MigrationError(
+      'invalid-request',
+      `${JSON.stringify(address.slice(0, 100))} is no agent's address: give HOST:PORT`,
+    );
+  }
+  if (credentials.insecure && !isLoopback(target.host)) {
+    throw new MigrationError('invalid-request', `${address} cannot be called without TLS: only agents on loopback can`);
+  }
+  return new of(`dns:${formatHostPort(target)}`, credentials.client, clientOptions);
+}
+
+export interface InvokeOptions {
+  /** Milliseconds since 1970. A deadline that we were given ourselves is passed on here. */
+  readonly deadline?: number;
+  /** Wait for a connection instead of failing when there is none. */
+  readonly waitForReady?: boolean;
+}
+
+/**
+ * One unary call, as a promise: `await invoke(client, DestAgentService.prepare, request, signal)`. Throws gRPC's ServiceError, whose
+ * `failureFromWire` says what the other agent reported; or the signal's reason, and then the other agent has been told that we hung up.
+ */
+export function invoke<Request, Response>(
+  client: Client,
+  { path, requestSerialize, responseDeserialize }: Method<Request, Response>,
+  request: Request,
+  signal: AbortSignal,
+  options: InvokeOptions = {},
+): Promise<Response> {
+  if (signal.aborted) return Promise.reject(signal.reason);
+  const { promise, resolve, reject } = Promise.withResolvers<Response>();
+  const done = (error: ServiceError | null, response?: Response): void => {
+    signal.removeEventListener('abort', hangUp);
+    // An answer that is there counts, even if we gave up waiting for it in the same moment.
+    if (response !== undefined) resolve(response);
+    else if (signal.aborted) reject(signal.reason);
+    else reject(error ?? new TypeError(`${path} ended with neither an answer nor an error`));
+  };
+  const [metadata, callOptions] = [metadataOf(options), callOptionsOf(options)];
+  const call = client.makeUnaryRequest(
+    path,
+    requestSerialize,
+    responseDeserialize,
+    request,
+    metadata,
+    callOptions,
+    done,
+  );
+  const hangUp = (): void => call.cancel();
+  signal.addEventListener('abort', hangUp, { once: true });
+  return promise;
+}
+
+/**
+ * A server stream: `for await (const event of follow(client, SourceAgentService.migrate, request, signal))`. Leaving the loop hangs
+ * up. Reads only as fast as it is read from. Throws as `invoke` does.
+ */
+export async function* follow<Request, Response>(
+  client: Client,
+  { path, requestSerialize, responseDeserialize }: Method<Request, Response>,
+  request: Request,
+  signal: AbortSignal,
+  options: InvokeOptions = {},
+): AsyncGenerator<Response, void, undefined> {
+  signal.throwIfAborted();
+  const [metadata, callOptions] = [metadataOf(options), callOptionsOf(options)];
+  const call = client.makeServerStreamRequest(
+    path,
+    requestSerialize,
+    responseDeserialize,
+    request,
+    metadata,
+    callOptions,
+  );
+  const hangUp = (): void => call.cancel();
+  signal.addEventListener('abort', hangUp, { once: true });
+  try {
+    const responses: AsyncIterable<Response> = call;
+    for await (const response of responses) yield response;
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', hangUp);
+    // Hanging up by ourselves makes gRPC report CANCELLED to a stream that nobody reads any more.
+    call.on('error', () => {});
+    call.cancel();
+  }
+}
+
+const bytes = (value: Buffer): Buffer => value;
+const healthCheck: Method<Buffer, Buffer> = {
+  path: '/grpc.health.v1.Health/Check',
+  requestSerialize: bytes,
+  responseDeserialize: bytes,
+};
+
+/**
+ * Connects ahead and makes one round trip, so that the next call costs only itself: TLS alone takes several milliseconds. Shows also that
+ * the other agent answers now. Throws gRPC's ServiceError or the signal's reason.
+ */
+export async function warm(client: Client, signal: AbortSignal): Promise<void> {
+  await invoke(client, healthCheck, Buffer.alloc(0), signal, { waitForReady: true });
+}
+
+function metadataOf({ waitForReady = false }: InvokeOptions): Metadata {
+  return new Metadata({ waitForReady });
+}
+
+const callOptionsOf = ({ deadline }: InvokeOptions): CallOptions => (deadline === undefined ? {} : { deadline });

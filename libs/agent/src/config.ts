@@ -1,0 +1,192 @@
+import { accessSync, constants, readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { isAbsolute } from 'node:path';
+import { z } from 'zod';
+import { type HostPort, isLoopback, parseHostPort } from './address.ts';
+import { AgentError } from './errors.ts';
+
+/** The files that prove who we are, and the authority that says who others are. PEM. */
+export interface TlsFiles {
+  readonly cert: string;
+  readonly key: string;
+  readonly ca: string;
+}
+
+/** What an agent is told by its environment. docs/operations.md lists the variables. */
+export interface Config {
+  /** This host: the name people use, and a UUID that no other host has. */
+  readonly host: { readonly name: string; readonly uuid: string };
+  readonly listen: HostPort;
+  readonly stateDir: string;
+  /** redis://…, rediss://… or the absolute path of a UNIX socket. */
+  readonly redisUrl: string;
+  /** undefined: no TLS, only on loopback. */
+  readonly tls: TlsFiles | undefined;
+  readonly migration: { readonly address: string; readonly ports: { readonly first: number; readonly last: number } };
+  readonly qemu: string;
+  readonly leaseMs: number;
+  /** A migration that no phase of comes for so long is settled by the agents. */
+  readonly idleMs: number;
+  /** The directories that a domain's files may be in. */
+  readonly domainPaths: readonly string[];
+  readonly memoryReserveBytes: number;
+  readonly logLevel: (typeof logLevels)[number];
+  readonly metricsListen: HostPort | undefined;
+}
+
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+
+const hostPort = z.string().transform((text, context) => {
+  const parsed = parseHostPort(text);
+  if (parsed !== undefined) return parsed;
+  context.addIssue({ code: 'custom', message: 'must be HOST:PORT or [IPV6]:PORT' });
+  return z.NEVER;
+});
+const integer = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min, `must be at least ${min}`).max(max, `must be at most ${max}`));
+const path = z.string().refine((text) => isAbsolute(text), 'must be an absolute path');
+const file = path.refine(isReadable, 'names a file that cannot be read');
+const noControls = /^[^\p{Cc}]+$/u;
+
+const portRange = z
+  .string()
+  .regex(/^\d{1,5}-\d{1,5}$/, 'must be FIRST-LAST')
+  .transform((text) => {
+    const [first = 0, last = 0] = text.split('-').map(Number);
+    return { first, last };
+  })
+  .refine(
+    ({ first, last }) => first > 0 && first <= last && last <= 65_535,
+    'must be within 1-65535, the first not above the last',
+  );
+
+const redisUrl = z
+  .string()
+  .transform((text) => (text.startsWith('unix://') ? text.slice('unix://'.length) : text))
+  .refine(
+    (text) => isAbsolute(text) || (/^rediss?:\/\//.test(text) && URL.canParse(text)),
+    'must be redis://…, rediss://…, unix:///PATH or an absolute path',
+  );
+
+const variables = z.object({
+  FERRY_HOST: z.string().regex(/^[A-Za-z0-9._-]{1,253}$/, 'must be a host name'),
+  FERRY_HOST_UUID: z.guid('must be a UUID').transform((text) => text.toLowerCase()),
+  FERRY_LISTEN: hostPort,
+  FERRY_STATE_DIR: path.default('/var/lib/ferry'),
+  FERRY_REDIS_URL: redisUrl,
+  FERRY_TLS_CERT: file.optional(),
+  FERRY_TLS_KEY: file.optional(),
+  FERRY_TLS_CA: file.optional(),
+  FERRY_INSECURE_LOOPBACK: z.enum(['0', '1'], 'must be 0 or 1').default('0'),
+  FERRY_MIGRATION_ADDRESS: z
+    .string()
+    .regex(/^[A-Za-z0-9._:-]{1,253}$/, 'must be an address or a host name')
+    .optional(),
+  FERRY_MIGRATION_PORTS: portRange.default({ first: 49_152, last: 49_215 }),
+  FERRY_QEMU: z.string().regex(noControls, 'must be a program').default('qemu-system-x86_64'),
+  FERRY_LEASE_MS: integer(1_000, 600_000).default(10_000),
+  FERRY_IDLE_MS: integer(1_000, 86_400_000).default(30_000),
+  FERRY_DOMAIN_PATHS: z
+    .string()
+    .transform((text) => text.split(':'))
+    .refine((roots) => roots.every((root) => isAbsolute(root)), 'must be absolute directories, separated by colons')
+    .default(['/var/lib/libvirt/images', '/var/lib/ferry']),
+  FERRY_MEMORY_RESERVE_MIB: integer(0, 2 ** 30).default(0),
+  FERRY_LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
+  FERRY_METRICS_LISTEN: hostPort.optional(),
+});
+
+type Variables = z.output<typeof variables>;
+
+/**
+ * Reads an agent's environment, once, at start. A variable that is set to nothing counts as not set.
+ * Throws AgentError config-invalid that names every bad variable, one a line.
+ */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const parsed = variables.safeParse({ FERRY_HOST: hostname(), FERRY_HOST_UUID: machineUuid(), ...given });
+  const problems = parsed.success
+    ? problemsBetween(parsed.data)
+    : // What one variable says about another is looked at too, as far as each is right by itself.
+      [...parsed.error.issues.map(issueText), ...missingTls(given)];
+  if (!parsed.success || problems.length > 0) throw invalid([...new Set(problems)]);
+  return configOf(parsed.data);
+}
+
+function configOf(v: Variables): Config {
+  const { FERRY_TLS_CERT: cert, FERRY_TLS_KEY: key, FERRY_TLS_CA: ca } = v;
+  return {
+    host: { name: v.FERRY_HOST, uuid: v.FERRY_HOST_UUID },
+    listen: v.FERRY_LISTEN,
+    stateDir: v.FERRY_STATE_DIR,
+    redisUrl: v.FERRY_REDIS_URL,
+    tls: cert !== undefined && key !== undefined && ca !== undefined ? { cert, key, ca } : undefined,
+    migration: { address: v.FERRY_MIGRATION_ADDRESS ?? v.FERRY_LISTEN.host, ports: v.FERRY_MIGRATION_PORTS },
+    qemu: v.FERRY_QEMU,
+    leaseMs: v.FERRY_LEASE_MS,
+    idleMs: v.FERRY_IDLE_MS,
+    domainPaths: v.FERRY_DOMAIN_PATHS,
+    memoryReserveBytes: v.FERRY_MEMORY_RESERVE_MIB * 2 ** 20,
+    logLevel: v.FERRY_LOG_LEVEL,
+    metricsListen: v.FERRY_METRICS_LISTEN,
+  };
+}
+
+/** What is wrong although each variable is right by itself. */
+function problemsBetween(v: Variables): string[] {
+  const problems = missingTls(v);
+  if (v.FERRY_INSECURE_LOOPBACK === '1' && !isLoopback(v.FERRY_LISTEN.host)) {
+    problems.push('FERRY_INSECURE_LOOPBACK: is for a loopback address in FERRY_LISTEN only; set up TLS for others');
+  }
+  if (v.FERRY_MIGRATION_ADDRESS === undefined && ['0.0.0.0', '::'].includes(v.FERRY_LISTEN.host)) {
+    problems.push(
+      'FERRY_MIGRATION_ADDRESS: must be set, since FERRY_LISTEN names no address that others could send to',
+    );
+  }
+  return problems;
+}
+
+const tlsNames = ['FERRY_TLS_CERT', 'FERRY_TLS_KEY', 'FERRY_TLS_CA'] as const;
+
+function missingTls(values: Readonly<Record<string, unknown>>): string[] {
+  const missing = tlsNames.filter((name) => values[name] === undefined);
+  if (values['FERRY_INSECURE_LOOPBACK'] !== '1') {
+    return missing.map(
+      (name) => `${name}: must be set (without TLS: FERRY_INSECURE_LOOPBACK=1 and a loopback FERRY_LISTEN)`,
+    );
+  }
+  return missing.length === tlsNames.length
+    ? []
+    : ['FERRY_INSECURE_LOOPBACK: contradicts FERRY_TLS_CERT, FERRY_TLS_KEY and FERRY_TLS_CA; unset it or them'];
+}
+
+const issueText = (issue: z.core.$ZodIssue): string => {
+  const missing = issue.code === 'invalid_type' && issue.input === undefined;
+  return `${issue.path.map(String).join('.')}: ${missing ? 'must be set' : issue.message}`;
+};
+
+const invalid = (problems: readonly string[]): AgentError =>
+  new AgentError('config-invalid', `the environment cannot be used:\n${problems.join('\n')}`);
+
+function isReadable(name: string): boolean {
+  try {
+    accessSync(name, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** This machine's own id as a UUID, or undefined where it has none (then FERRY_HOST_UUID must be set). */
+function machineUuid(): string | undefined {
+  try {
+    const id = readFileSync('/etc/machine-id', 'latin1').trim();
+    return /^[0-9a-f]{32}$/.test(id) ? id.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-') : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,22 @@
+/** Why the edge of an agent ended a call, or an agent did not start. */
+export type AgentErrorKind =
+  /** The caller hung up. */
+  | 'cancelled'
+  /** The caller's deadline passed. */
+  | 'deadline-exceeded'
+  /** This agent is about to end. */
+  | 'draining'
+  /** The environment's variables cannot be used. */
+  | 'config-invalid';
+
+/** The one class that this package throws; `kind` is also the reason a caller of an agent sees. */
+export class AgentError extends Error {
+  override readonly name = 'AgentError';
+  readonly kind: AgentErrorKind;
+
+  /** `message` says what, where, why, and what to do next. */
+  constructor(kind: AgentErrorKind, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+  }
+}

@@ -1,0 +1,228 @@
+/** What went wrong, in the words that callers get: one reason from a closed list, where, and whether trying again may help. */
+import { DomainXmlError } from '@ferry/domain-xml';
+import { HandoverError } from '@ferry/handover';
+import { HypervisorError } from '@ferry/hypervisor';
+import { JobError } from '@ferry/jobs';
+import { isPhase, MigrationError, type Phase, phaseNumber, type Side } from '@ferry/migration';
+import { type Failure, Side as WireSide } from '@ferry/proto/ferry/v1/migration';
+import { ErrorInfo } from '@ferry/proto/google/rpc/error_details';
+import { Status } from '@ferry/proto/google/rpc/status';
+import { QmpError } from '@ferry/qemu-qmp';
+import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { AgentError } from './errors.ts';
+
+/** Where in the protocol something failed. */
+export interface Where {
+  readonly side: Side;
+  readonly phase?: Phase | undefined;
+}
+
+const errorClasses = [
+  AgentError,
+  DomainXmlError,
+  HandoverError,
+  HypervisorError,
+  JobError,
+  MigrationError,
+  QmpError,
+] as const;
+type FerryError = InstanceType<(typeof errorClasses)[number]>;
+
+/** Every reason that a library can give. `internal` is for what none of them foresaw. */
+export type Reason = FerryError['kind'] | 'internal';
+
+/** Who asks the same again later, under a new migration id if the old one is over, may have success without anybody changing anything. */
+const retryable: Readonly<Record<Reason, boolean>> = {
+  cancelled: true,
+  'deadline-exceeded': true,
+  draining: true,
+  'config-invalid': false,
+  internal: false,
+
+  'xml-malformed': false,
+  'xml-unsupported': false,
+  'xml-invalid': false,
+  'abi-mismatch': false,
+
+  'register-unavailable': true,
+  'register-changed': true,
+  'register-reply': false,
+  'vote-missing': false,
+  'handover-refused': false,
+
+  'domain-not-found': false,
+  'domain-exists': false,
+  'domain-not-running': false,
+  'disk-missing': false,
+  'not-enough-memory': true,
+  'qemu-start-failed': false,
+  'machine-unsupported': false,
+  'ports-exhausted': true,
+  'address-unusable': false,
+  'state-unreadable': false,
+
+  'job-held': true,
+  'already-migrating': false,
+  'unknown-migration': false,
+  'foreign-migration': false,
+  'phase-out-of-order': false,
+  'phase-in-progress': true,
+  'lease-lost': true,
+  'redis-unavailable': true,
+  'redis-reply': false,
+
+  'cookie-missing': false,
+  'cookie-damaged': false,
+  'cookie-version': false,
+  'cookie-feature': false,
+  'cookie-foreign': false,
+  'same-host': false,
+  'invalid-request': false,
+  'invalid-uri': false,
+  'destination-unreachable': true,
+  'destination-refused': false,
+  'migration-failed': true,
+  'migration-cancelled': true,
+  'migration-blocked': false,
+  'capability-missing': false,
+  'guest-gone': false,
+  'incoming-failed': true,
+  'not-migrating': false,
+  'in-doubt': true,
+  abandoned: true,
+
+  'qemu-disconnected': true,
+  'qemu-refused': false,
+  'qemu-protocol': false,
+  'qemu-unreachable': true,
+};
+
+/** Thrown to answer with a failure that is known already: one that was recorded, or that another agent reported. */
+export class FailureError extends Error {
+  override readonly name = 'FailureError';
+  readonly failure: Failure;
+
+  constructor(failure: Failure, options?: ErrorOptions) {
+    super(failure.message, options);
+    this.failure = failure;
+  }
+}
+
+/** A cause: `known` is one of our own errors, `told` comes from another agent or from a record. */
+export type Cause =
+  | { readonly from: 'known'; readonly reason: Reason; readonly message: string; readonly error: unknown }
+  | { readonly from: 'told'; readonly failure: Failure; readonly code: status | undefined };
+
+/** Chains of causes are followed so far. */
+const depthMax = 16;
+
+/**
+ * What an error means to a caller. The first cause wins: what the other agent reported stands, whatever was made of it here; an
+ * AbortError means its signal's reason; an error thrown while cleaning up does not replace the one that made us clean up.
+ */
+export function causeOf(error: unknown): Cause {
+  let at = error;
+  for (let depth = 0; depth < depthMax; depth++) {
+    const told = toldIn(at);
+    if (told !== undefined) return told;
+    const known = errorClasses.find((errorClass) => at instanceof errorClass);
+    if (known !== undefined && isFerryError(at)) return knownCause(at.kind, at.message, error);
+    if (!(at instanceof Error)) break;
+    if (isServiceError(at)) return transportCause(at);
+    if (at instanceof SuppressedError) at = at.suppressed;
+    else if (at.name === 'TimeoutError') return knownCause('deadline-exceeded', 'the deadline passed', error);
+    else if (at.name !== 'AbortError') break;
+    else if (at.cause === undefined) return knownCause('cancelled', 'the call was given up', error);
+    else at = at.cause;
+  }
+  return knownCause('internal', 'internal error', error);
+}
+
+const isFerryError = (error: unknown): error is FerryError => errorClasses.some((each) => error instanceof each);
+
+const knownCause = (reason: Reason, message: string, error: unknown): Cause => ({
+  from: 'known',
+  reason,
+  message,
+  error,
+});
+
+/** gRPC itself failed, not the other agent: only source agents call other agents. */
+function transportCause(error: ServiceError): Cause {
+  const reason: Partial<Record<status, Reason>> = {
+    [status.UNAVAILABLE]: 'destination-unreachable',
+    [status.DEADLINE_EXCEEDED]: 'deadline-exceeded',
+    [status.CANCELLED]: 'cancelled',
+  };
+  return knownCause(reason[error.code] ?? 'destination-refused', `calling the other agent: ${error.message}`, error);
+}
+
+/** The earliest failure in the chain of causes that another agent, or a record, reported. */
+function toldIn(error: unknown): Cause | undefined {
+  let told: Cause | undefined;
+  let at = error;
+  for (let depth = 0; depth < depthMax && at instanceof Error; depth++) {
+    const failure = at instanceof FailureError ? at.failure : failureFromWire(at);
+    if (failure !== undefined) told = { from: 'told', failure, code: isServiceError(at) ? at.code : undefined };
+    at = at instanceof SuppressedError ? at.suppressed : at.cause;
+  }
+  return told;
+}
+
+/** The failure to report and to record for an error that ended something at `where`. */
+export function failureOf(error: unknown, where: Where): Failure {
+  return failureFrom(causeOf(error), where);
+}
+
+/** Likewise, of a cause. */
+export function failureFrom(cause: Cause, where: Where): Failure {
+  if (cause.from === 'told') return cause.failure;
+  return {
+    reason: cause.reason,
+    message: cause.message,
+    side: wireSide[where.side],
+    phase: where.phase === undefined ? 0 : phaseNumber[where.phase],
+    retryable: retryable[cause.reason],
+  };
+}
+
+const wireSide: Readonly<Record<Side, WireSide>> = { source: WireSide.SIDE_SOURCE, dest: WireSide.SIDE_DEST };
+
+/** The trailer in which gRPC libraries of all languages look for a google.rpc.Status. */
+export const detailsTrailer = 'grpc-status-details-bin';
+/** Whose reasons they are. */
+export const errorDomain = 'ferry.v1';
+export const errorInfoType = 'type.googleapis.com/google.rpc.ErrorInfo';
+
+const isServiceError = (error: Error): error is ServiceError =>
+  'code' in error && typeof error.code === 'number' && 'metadata' in error && error.metadata instanceof Metadata;
+
+/** What an agent said about why a call failed; undefined if the error is not from an agent of ours. */
+export function failureFromWire(error: unknown): Failure | undefined {
+  if (!(error instanceof Error) || !isServiceError(error)) return undefined;
+  const [trailer] = error.metadata.get(detailsTrailer);
+  if (!(trailer instanceof Uint8Array)) return undefined;
+  try {
+    const { message, details } = Status.decode(trailer);
+    for (const detail of details) {
+      if (detail.typeUrl !== errorInfoType) continue;
+      const info = ErrorInfo.decode(detail.value);
+      if (info.domain === errorDomain && info.reason !== '') return failureOfInfo(message, info);
+    }
+  } catch {
+    // Not what it says it is: then it tells us nothing.
+  }
+  return undefined;
+}
+
+function failureOfInfo(message: string, { reason, metadata }: ErrorInfo): Failure {
+  const side = metadata['side'];
+  const phase = metadata['phase'] ?? '';
+  return {
+    reason,
+    message,
+    side: side === 'source' || side === 'dest' ? wireSide[side] : WireSide.SIDE_UNSPECIFIED,
+    phase: isPhase(phase) ? phaseNumber[phase] : 0,
+    retryable: metadata['retryable'] === 'true',
+  };
+}

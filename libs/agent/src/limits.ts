@@ -1,0 +1,16 @@
+/** What one side lets the other do on a connection; the same for servers and clients, since agents are both. */
+import type { ChannelOptions } from '@grpc/grpc-js';
+
+/** The largest message: domain XML of at most 1 MiB and cookies of at most 4 MiB fit. */
+export const messageBytesMax = 8 * 2 ** 20;
+
+export const connectionOptions: ChannelOptions = {
+  'grpc.max_receive_message_length': messageBytesMax,
+  'grpc.max_send_message_length': messageBytesMax,
+  // A host that vanished is noticed within seconds, and a connection that nobody uses stays ready for the blackout.
+  'grpc.keepalive_time_ms': 5_000,
+  'grpc.keepalive_timeout_ms': 5_000,
+  'grpc.keepalive_permit_without_calls': 1,
+  // Nobody looks at channelz; keeping it up to date costs time in every call.
+  'grpc.enable_channelz': 0,
+};

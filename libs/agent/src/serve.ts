@@ -1,0 +1,110 @@
+import { type handleServerStreamingCall, Server as GrpcServer } from '@grpc/grpc-js';
+import { HealthImplementation } from 'grpc-health-check';
+import { formatHostPort, type HostPort } from './address.ts';
+import { AgentError } from './errors.ts';
+import { connectionOptions } from './limits.ts';
+import { reflectionServices, type ServedService } from './reflection.ts';
+import type { Credentials } from './tls.ts';
+
+export type { ServedService } from './reflection.ts';
+
+export interface ServeOptions {
+  readonly listen: HostPort;
+  readonly credentials: Credentials;
+  /** Calls that are being answered when the server ends have so long to come to their end; the default is 10 000. */
+  readonly drainMs?: number;
+}
+
+/** A server that takes calls. Ends when disposed of, or when the signal given to `serve` aborts. */
+export interface Server extends AsyncDisposable {
+  /** HOST:PORT that it listens on, with the real port. */
+  readonly address: string;
+  /** Settles when the server has ended. */
+  readonly ended: Promise<void>;
+  /** What health checks are told; `serve` starts with true. */
+  setServing(serving: boolean): void;
+}
+
+/**
+ * Serves the services with standard health and reflection. When the signal aborts, health says NOT_SERVING, no new calls are taken,
+ * and those in progress have `drainMs` before they are cut off; `ended` then settles. Throws AgentError config-invalid if the address cannot be had.
+ */
+export async function serve(
+  { listen, credentials, drainMs = 10_000 }: ServeOptions,
+  services: readonly ServedService[],
+  signal: AbortSignal,
+): Promise<Server> {
+  signal.throwIfAborted();
+  const stopping = new AbortController();
+  const names = services.map(({ definition }) => serviceName(definition));
+  const server = new GrpcServer(connectionOptions);
+  const health = new HealthImplementation();
+  const setServing = (serving: boolean): void => {
+    for (const name of ['', ...names]) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
+  };
+  addHealth(server, health, stopping.signal);
+  for (const { definition, implementation } of [...services, ...(await reflectionServices(names, stopping.signal))]) {
+    server.addService(definition, implementation);
+  }
+  const port = await bind(server, listen, credentials);
+  setServing(true);
+
+  const ended = Promise.withResolvers<void>();
+  const stop = (): void => {
+    if (stopping.signal.aborted) return;
+    setServing(false);
+    stopping.abort();
+    const cutOff = setTimeout(() => server.forceShutdown(), drainMs);
+    server.tryShutdown(() => {
+      clearTimeout(cutOff);
+      ended.resolve();
+    });
+  };
+  signal.addEventListener('abort', stop, { once: true });
+  if (signal.aborted) stop();
+  return {
+    address: formatHostPort({ host: listen.host, port }),
+    ended: ended.promise,
+    setServing: (serving) => setServing(serving && !stopping.signal.aborted),
+    [Symbol.asyncDispose]: () => {
+      signal.removeEventListener('abort', stop);
+      stop();
+      return ended.promise;
+    },
+  };
+}
+
+/** `ferry.v1.SourceAgent`, from the paths of its methods. */
+function serviceName(definition: ServedService['definition']): string {
+  const [method] = Object.values(definition);
+  return method?.path.split('/')[1] ?? '';
+}
+
+function bind(server: GrpcServer, listen: HostPort, { server: credentials }: Credentials): Promise<number> {
+  const address = formatHostPort(listen);
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, credentials, (error, port) => {
+      if (error === null) resolve(port);
+      else reject(new AgentError('config-invalid', `cannot listen on ${address}: ${error.message}`, { cause: error }));
+    });
+  });
+}
+
+/** The health service; its watches, which never end by themselves, end when we stop. */
+function addHealth(server: GrpcServer, health: HealthImplementation, stopping: AbortSignal): void {
+  health.addToServer({
+    addService: (definition, implementation) => {
+      // Untyped by the package; health.proto says that it is a server stream.
+      const watch = implementation['watch'] as handleServerStreamingCall<unknown, unknown>;
+      const watchUntilStopped: typeof watch = (call) => {
+        const end = (): void => {
+          call.end();
+        };
+        stopping.addEventListener('abort', end, { once: true });
+        call.once('cancelled', () => stopping.removeEventListener('abort', end));
+        watch(call);
+      };
+      server.addService(definition, { ...implementation, watch: watchUntilStopped });
+    },
+  });
+}
