@@ -38,6 +38,9 @@ export function openLog(level: string, to: DestinationStream = stdout()): Log {
 /** A log whose lines carry those fields. */
 export const logOf = (log: Log, fields: LogFields): Log => log.child(fields);
 
+/** For what goes wrong with telemetry itself, which is no line of the agent's log. */
+export const errorLog = (): Log => openLog('warn', destination({ dest: 2, sync: true }));
+
 const stdout = (): DestinationStream => destination({ dest: 1, sync: false, maxLength: backlogBytesMax });
 
 const sizeOf = (value: unknown): string =>
