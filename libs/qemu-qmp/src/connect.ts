@@ -3,6 +3,7 @@ import { type FSWatcher, watch } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { isNativeError } from 'node:util/types';
 import { QmpError } from './errors.ts';
 
 /** The pause between attempts doubles from the first to the second of these; the directory changing cuts it short. */
@@ -38,7 +39,7 @@ async function attempt(path: string, signal: AbortSignal): Promise<Socket | unde
   } catch (error) {
     socket.destroy();
     signal.throwIfAborted();
-    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    const code = isNativeError(error) && 'code' in error ? String(error.code) : String(error);
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined;
     throw new QmpError('qemu-unreachable', `cannot connect to QEMU's monitor ${path}: ${code}`, { cause: error });
   }

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { isNativeError } from 'node:util/types';
 import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import { connectSocket } from './connect.ts';
 import { decode } from './decode.ts';
@@ -71,7 +72,7 @@ export class Monitor implements AsyncDisposable {
       const reply = await this.#session.execute(name, args, signal);
       return decode(reply, replyShapes[name], name, objectShapes);
     } catch (error) {
-      span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.message : String(error) });
+      span.setStatus({ code: SpanStatusCode.ERROR, message: isNativeError(error) ? error.message : String(error) });
       throw error;
     } finally {
       span.end();
