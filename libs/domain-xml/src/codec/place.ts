@@ -1,0 +1,36 @@
+import type { XmlProblem } from '../errors.ts';
+
+/** What a document may ask of this host. */
+export interface XmlPolicy {
+  /** Absolute directories that a domain's files may be in. */
+  readonly allowedRoots: readonly string[];
+  readonly maxBytes: number;
+}
+
+export type ProblemKind = 'xml-unsupported' | 'xml-invalid';
+
+/** A document with more wrong than this is not a domain: nobody reads on. */
+const problemsMax = 256;
+
+/** Everything found wrong so far, with the lines of what has been read. */
+export class Findings {
+  readonly policy: XmlPolicy;
+  readonly problems: (XmlProblem & { readonly kind: ProblemKind })[] = [];
+  readonly #lines = new Map<string, number>();
+
+  constructor(policy: XmlPolicy) {
+    this.policy = policy;
+  }
+
+  visit(path: string, line: number): void {
+    this.#lines.set(path, line);
+  }
+
+  /** The line is that of the path, or of the nearest element above it. */
+  report(kind: ProblemKind, path: string, what: string, hint: string): void {
+    if (this.problems.length >= problemsMax) return;
+    let at = path;
+    while (at !== '' && !this.#lines.has(at)) at = at.slice(0, Math.max(0, at.lastIndexOf('/')));
+    this.problems.push({ kind, path, line: this.#lines.get(at) ?? 0, what, hint });
+  }
+}

@@ -1,0 +1,56 @@
+import { randomUUID } from 'node:crypto';
+import { pathOf } from './codec/element-codec.ts';
+import { Findings, type XmlPolicy } from './codec/place.ts';
+import { type Domain, domainOf, type Kept } from './domain.ts';
+import { DomainXmlError, type XmlProblem } from './errors.ts';
+import { checkDocument } from './rules.ts';
+import { document } from './vocabulary/domain.ts';
+import { readXml, type XmlNode, type XmlSource } from './xml/read.ts';
+
+/** Namespaces whose elements would change the machine: they are not kept as foreign, but refused. */
+const notForeign = ['http://libvirt.org/schemas/domain/'];
+
+/**
+ * Reads a document from outside. A UUID is made up if it has none, as libvirt does.
+ * Throws DomainXmlError: `xml-malformed`, or with everything that is wrong `xml-invalid` or (when all of it is merely unknown) `xml-unsupported`.
+ */
+export function parseDomain(xml: string, policy: XmlPolicy): Domain {
+  const source = readXml(xml, policy.maxBytes);
+  const findings = new Findings(policy);
+  const { root } = source;
+  if (root.name !== 'domain' || root.namespace !== '') {
+    findings.visit(`/${root.name}`, root.line);
+    findings.report(
+      'xml-invalid',
+      `/${root.name}`,
+      `the document is a <${root.name}>`,
+      'A domain is a <domain> element',
+    );
+    throw failed(findings);
+  }
+  const isKept = (node: XmlNode) =>
+    node.namespace === '' ? node.name === 'metadata' : !notForeign.some((uri) => node.namespace.startsWith(uri));
+  const known = { ...root, children: root.children.filter((node) => !isKept(node)) };
+  const value = document.decode(known, '/domain', findings);
+  const kept = keep(source, isKept, findings);
+  if (value !== undefined) checkDocument(value, findings);
+  if (findings.problems.length > 0 || value === undefined) throw failed(findings);
+  return domainOf({ ...value, uuid: value.uuid ?? randomUUID() }, kept);
+}
+
+function keep({ root, namespaces }: XmlSource, isKept: (node: XmlNode) => boolean, findings: Findings): Kept {
+  const nodes = root.children.filter(isKept);
+  const metadata = nodes.filter((node) => node.name === 'metadata' && node.namespace === '');
+  metadata.slice(1).forEach((node, i) => {
+    const path = pathOf('/domain', 'metadata', metadata.length, i + 1);
+    findings.visit(path, node.line);
+    findings.report('xml-invalid', path, '<metadata> is given twice', 'Put everything into one');
+  });
+  return { elements: nodes.map((node) => ({ name: node.name, source: node.source ?? '' })), namespaces };
+}
+
+function failed(findings: Findings): DomainXmlError {
+  const unsupported = findings.problems.every((problem) => problem.kind === 'xml-unsupported');
+  const problems = findings.problems.map(({ path, line, what, hint }): XmlProblem => ({ path, line, what, hint }));
+  return new DomainXmlError(unsupported ? 'xml-unsupported' : 'xml-invalid', problems);
+}

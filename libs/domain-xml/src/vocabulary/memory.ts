@@ -1,0 +1,42 @@
+import type { ElementCodec } from '../codec/element.ts';
+import { element } from '../codec/element-codec.ts';
+import { attributeOr, text } from '../codec/fields.ts';
+import { integer, oneOf } from '../codec/scalar.ts';
+
+const scales: Readonly<Record<string, number>> = {
+  b: 1,
+  bytes: 1,
+  KB: 1000,
+  k: 1024,
+  KiB: 1024,
+  MB: 1000 ** 2,
+  M: 1024 ** 2,
+  MiB: 1024 ** 2,
+  GB: 1000 ** 3,
+  G: 1024 ** 3,
+  GiB: 1024 ** 3,
+  TB: 1000 ** 4,
+  T: 1024 ** 4,
+  TiB: 1024 ** 4,
+};
+const written = element({
+  unit: attributeOr(oneOf('KiB', 'b', 'bytes', 'KB', 'k', 'MB', 'M', 'MiB', 'GB', 'G', 'GiB', 'TB', 'T', 'TiB'), 'KiB'),
+  value: text(integer(1, 2 ** 42)),
+});
+
+/**
+ * An amount of memory in KiB; other units are rounded up to it, as libvirt does
+ * (formatdomain.html#memory-allocation: "the value will be rounded up to the nearest kibibyte").
+ */
+export const memoryKib: ElementCodec<number> = {
+  decode: (node, path, findings) => {
+    const value = written.decode(node, path, findings);
+    if (value === undefined) return undefined;
+    const kib = Math.ceil((value.value * (scales[value.unit] ?? 1024)) / 1024);
+    if (kib <= 2 ** 42) return kib;
+    findings.report('xml-invalid', path, 'this is more than 4 PiB', 'Check the unit');
+    return undefined;
+  },
+  encode: (name, kib, guestOnly) => written.encode(name, { unit: 'KiB', value: kib }, guestOnly),
+  shape: written.shape,
+};
