@@ -45,6 +45,7 @@ export class QmpSession implements AsyncDisposable {
   static async open(stream: Duplex, signal: AbortSignal): Promise<{ session: QmpSession; version: QemuVersion }> {
     const session = new QmpSession(stream);
     try {
+      signal.throwIfAborted();
       const version = await session.#reply(greetingId, 'the greeting', signal);
       await session.execute('qmp_capabilities', {}, signal);
       return {
