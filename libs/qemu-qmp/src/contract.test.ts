@@ -177,6 +177,46 @@ describe.each([
     expect(await monitor.supports({ command: 'migrate', argument: 'no-such' }, soon())).toBe(false);
   });
 
+  it('carries out a prepared command when it is sent, and not before', async () => {
+    await using qemu = await start();
+    await using monitor = await Monitor.connect(qemu.socket, soon());
+    const resumes: number[] = [];
+    using _listening = monitor.on('RESUME', ({ atUs }) => resumes.push(atUs));
+    using ready = monitor.prepare('cont', {});
+    expect(await monitor.execute('query-status', {}, soon())).toMatchObject({ running: false });
+    expect(await monitor.execute('query-status', {}, soon())).toMatchObject({ running: false });
+    expect(resumes).toHaveLength(0);
+    await ready.send(soon());
+    expect(resumes).toHaveLength(1);
+    await monitor.execute('stop', {}, soon());
+    using early = monitor.prepare('cont', {});
+    await early.send(soon());
+    expect(resumes).toHaveLength(2);
+  });
+
+  it('forgets a prepared command that is disposed, or whose connection ends', async () => {
+    await using qemu = await start();
+    const monitor = await Monitor.connect(qemu.socket, soon());
+    monitor.prepare('migrate-continue', { state: 'pre-switchover' })[Symbol.dispose]();
+    monitor.prepare('cont', {})[Symbol.dispose]();
+    expect(await monitor.execute('query-status', {}, soon())).toMatchObject({ running: false });
+    monitor.prepare('cont', {});
+    await monitor[Symbol.asyncDispose]();
+    await using again = await Monitor.connect(qemu.socket, soon());
+    expect(await again.execute('query-status', {}, soon())).toMatchObject({ status: 'prelaunch' });
+  });
+
+  it('refuses a prepared command like any other', async () => {
+    await using qemu = await start();
+    await using monitor = await Monitor.connect(qemu.socket, soon());
+    using ready = monitor.prepare('migrate-continue', { state: 'pre-switchover' });
+    await expect(ready.send(soon())).rejects.toMatchObject({
+      kind: 'qemu-refused',
+      message: expect.stringContaining('Migration not in expected state'),
+    });
+    expect(await monitor.execute('query-status', {}, soon())).toMatchObject({ status: 'prelaunch' });
+  });
+
   it('says that it quits, then the connection is gone', async () => {
     await using qemu = await start();
     await using monitor = await Monitor.connect(qemu.socket, soon());

@@ -76,6 +76,9 @@ export function fakeMachine(version: Commands['query-version']['returns'], voice
     },
     'query-migrate-parameters': () => parameters,
     'migrate-set-parameters': (changes) => (Object.assign(parameters, changes), {}),
+    'migrate-continue': () => {
+      throw new FakeRefusal(`Migration not in expected state: ${migration.status ?? 'none'}`);
+    },
     migrate: () => {
       migrationBecomes('setup');
       queueMicrotask(() => migrationBecomes('failed'));

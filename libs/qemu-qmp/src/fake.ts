@@ -15,6 +15,8 @@ export { type FakeAnswer, FakeRefusal } from './fake-machine.ts';
 export class FakeQemu implements AsyncDisposable {
   /** Every command received, in order. */
   readonly received: { readonly name: string; readonly args: QmpObject }[] = [];
+  /** Whether an argument that no command has is refused. */
+  refuseUnknown = true;
   readonly #version: { qemu: { major: number; minor: number; micro: number }; package: string };
   readonly #answers: Map<string, FakeAnswer>;
   readonly #connections: Set<Duplex> = new Set();
@@ -99,6 +101,8 @@ export class FakeQemu implements AsyncDisposable {
       return { error: { class: 'CommandNotFound', desc: `The command ${name} has not been found` } };
     }
     try {
+      // As QEMU does with every argument that it doesn't know; this is the one that the session itself sends.
+      if ('' in args && this.refuseUnknown) throw new FakeRefusal("Parameter '' is unexpected");
       const value = answer(args);
       return value === undefined ? undefined : { return: value };
     } catch (error) {

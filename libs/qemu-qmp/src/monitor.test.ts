@@ -69,8 +69,34 @@ describe('a command', () => {
     const write = wire.write.bind(wire);
     wire.write = (chunk: unknown) => (sent.push(String(chunk)), write(chunk));
     const reply = monitor.execute('migrate-continue', { state: 'pre-switchover' }, soon());
-    expect(sent).toEqual(['{"execute":"migrate-continue","arguments":{"state":"pre-switchover"},"id":1}\n']);
+    expect(sent).toEqual(['{"execute":"migrate-continue","id":1,"arguments":{"state":"pre-switchover"}}\n']);
     await reply.catch(() => undefined);
+  });
+
+  it('that is prepared leaves only its end to send, and is refused when another goes first', async () => {
+    await using qemu = new FakeQemu();
+    const wire = qemu.connect();
+    await using monitor = await Monitor.open(wire, soon());
+    const sent: string[] = [];
+    const write = wire.write.bind(wire);
+    wire.write = (chunk: unknown) => (sent.push(String(chunk)), write(chunk));
+    using ready = monitor.prepare('migrate-continue', { state: 'pre-switchover' });
+    expect(() => monitor.prepare('cont', {})).toThrow('migrate-continue is prepared');
+    await monitor.execute('query-kvm', {}, soon());
+    const head = '{"execute":"migrate-continue","id":1,"arguments":{"state":"pre-switchover"';
+    expect(sent.splice(0)).toEqual([head, ',"":0}}\n', '{"execute":"query-kvm","id":2}\n', head]);
+    await ready.send(soon()).catch(() => undefined);
+    expect(sent).toEqual(['}}\n']);
+    await expect(ready.send(soon())).rejects.toThrow('sent or disposed before');
+  });
+
+  it('that was withdrawn and is carried out all the same ends the conversation', async () => {
+    const qemu = new FakeQemu();
+    await using monitor = await Monitor.open(qemu.connect(), soon());
+    qemu.refuseUnknown = false;
+    monitor.prepare('cont', {})[Symbol.dispose]();
+    const asked = monitor.execute('query-status', {}, soon());
+    await expect(asked).rejects.toMatchObject({ kind: 'qemu-protocol', message: expect.stringContaining('withdrawn') });
   });
 
   it('carries no arguments when it has none', async () => {

@@ -17,7 +17,29 @@ export interface TimedEvent<E extends keyof Events> {
   readonly atUs: number;
 }
 
+/** A command that QEMU has all but the end of. */
+export interface PreparedCommand<C extends keyof Commands> extends Disposable {
+  /** Has it carried out. Throws like `execute`. */
+  send(signal: AbortSignal): Promise<Commands[C]['returns']>;
+}
+
 const tracer = trace.getTracer('@ferry/qemu-qmp');
+
+/** Makes a span of a command, and checks its reply. The command is sent before this returns. */
+async function traced<C extends keyof Commands>(
+  name: C,
+  send: () => Promise<unknown>,
+): Promise<Commands[C]['returns']> {
+  const span = tracer.startSpan(`qmp ${name}`, { kind: SpanKind.CLIENT });
+  try {
+    return decode(await send(), replyShapes[name], name, objectShapes);
+  } catch (error) {
+    span.setStatus({ code: SpanStatusCode.ERROR, message: isNativeError(error) ? error.message : String(error) });
+    throw error;
+  } finally {
+    span.end();
+  }
+}
 
 /**
  * One QEMU's monitor, with the commands and events of the oldest QEMU we support (generated/qmp.ts). What comes from QEMU
@@ -62,21 +84,25 @@ export class Monitor implements AsyncDisposable {
    * Has QEMU carry out a command. Throws QmpError: `qemu-refused` (with QEMU's words in `refusal`), `qemu-disconnected`,
    * `qemu-protocol` for a reply of the wrong shape; or the signal's reason, and then QEMU may yet carry out the command.
    */
-  async execute<C extends keyof Commands>(
+  execute<C extends keyof Commands>(
     name: C,
     args: Commands[C]['arguments'],
     signal: AbortSignal,
   ): Promise<Commands[C]['returns']> {
-    const span = tracer.startSpan(`qmp ${name}`, { kind: SpanKind.CLIENT });
-    try {
-      const reply = await this.#session.execute(name, args, signal);
-      return decode(reply, replyShapes[name], name, objectShapes);
-    } catch (error) {
-      span.setStatus({ code: SpanStatusCode.ERROR, message: isNativeError(error) ? error.message : String(error) });
-      throw error;
-    } finally {
-      span.end();
-    }
+    return traced(name, () => this.#session.execute(name, args, signal));
+  }
+
+  /**
+   * Keeps a command ready for the moment when every microsecond counts: QEMU has all but its end by then, which saves about 4 µs
+   * a byte. `send` is `execute`; dispose what is not sent. One at a time; other commands may be executed meanwhile, each
+   * costs QEMU a refusal more. Nothing happens in QEMU before `send`, also if the connection ends.
+   */
+  prepare<C extends 'cont' | 'migrate-continue'>(name: C, args: Commands[C]['arguments']): PreparedCommand<C> {
+    const prepared = this.#session.prepare(name, args);
+    return {
+      send: (signal) => traced(name, () => prepared.send(signal)),
+      [Symbol.dispose]: () => prepared[Symbol.dispose](),
+    };
   }
 
   /**

@@ -22,6 +22,13 @@ interface Waiter {
   readonly name: string;
 }
 
+/** A command that waits for its moment; `id` is that of its head, when that has been sent. */
+interface Prepared {
+  readonly name: string;
+  readonly args: object;
+  id: number | undefined;
+}
+
 /** QEMU's greeting, which comes unasked, waits for its "reply" like a command; real ids begin at 1. */
 const greetingId = 0;
 
@@ -35,6 +42,7 @@ export class QmpSession implements AsyncDisposable {
   readonly #waiters: Map<number, Waiter> = new Map();
   readonly #listeners: Map<string, Set<RawListener>> = new Map();
   readonly #closed = new AbortController();
+  #prepared: Prepared | undefined;
   /** What waiters are told once the conversation has ended. */
   #end: QmpError | undefined;
 
@@ -86,12 +94,32 @@ export class QmpSession implements AsyncDisposable {
         `QEMU has left ${pendingMax} commands unanswered, so ${name} was not sent`,
       );
     }
-    let id = greetingId + 1;
-    while (this.#waiters.has(id)) id += 1;
-    const text = commandText(name, args, id);
+    this.#withdraw();
+    const id = this.#freeId();
+    const { head, tail } = commandText(name, args, id);
     const reply = this.#reply(id, name, signal);
-    this.#stream.write(text);
+    this.#stream.write(head + tail);
     return reply;
+  }
+
+  /**
+   * Keeps a command ready: all but its end is sent while nothing else is, so that QEMU has read it when it is time. A
+   * command that is sent in between first has it refused (see commandText); QEMU forgets it when the connection ends. Only
+   * for commands that are known to refuse an unknown argument before they do anything. One at a time.
+   */
+  prepare(name: string, args: object): Disposable & { send(signal: AbortSignal): Promise<unknown> } {
+    if (this.#prepared) throw new Error(`${this.#prepared.name} is prepared, ${name} cannot be too`);
+    const prepared: Prepared = { name, args, id: undefined };
+    this.#prepared = prepared;
+    this.#sendHead();
+    return {
+      send: (signal) => this.#sendPrepared(prepared, signal),
+      [Symbol.dispose]: () => {
+        if (this.#prepared !== prepared) return;
+        this.#withdraw();
+        this.#prepared = undefined;
+      },
+    };
   }
 
   /**
@@ -122,6 +150,41 @@ export class QmpSession implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.giveUp(new Error('this side closed it'));
     if (!this.#stream.closed) await once(this.#stream, 'close');
+  }
+
+  #freeId(): number {
+    let id = greetingId + 1;
+    while (this.#waiters.has(id)) id += 1;
+    return id;
+  }
+
+  #sendHead(): void {
+    const prepared = this.#prepared;
+    if (!prepared || prepared.id !== undefined || this.#end || this.#waiters.size > 0) return;
+    prepared.id = this.#freeId();
+    this.#stream.write(commandText(prepared.name, prepared.args, prepared.id).head);
+  }
+
+  async #sendPrepared(prepared: Prepared, signal: AbortSignal): Promise<unknown> {
+    const { name, args, id } = prepared;
+    signal.throwIfAborted();
+    if (this.#prepared !== prepared) throw new Error(`the prepared ${name} was sent or disposed before`);
+    this.#prepared = undefined;
+    if (id === undefined || this.#end) return this.execute(name, args, signal);
+    const reply = this.#reply(id, name, signal);
+    this.#stream.write(commandText(name, args, id).tail);
+    return reply;
+  }
+
+  /** Ends a command that lies half sent in a way that QEMU refuses. */
+  #withdraw(): void {
+    const { name, args, id } = this.#prepared ?? {};
+    if (this.#prepared === undefined || name === undefined || args === undefined || id === undefined) return;
+    this.#prepared.id = undefined;
+    const carriedOut = () =>
+      this.giveUp(new QmpError('qemu-protocol', `QEMU carried out ${name}, which was withdrawn`));
+    this.#waiters.set(id, { name, resolve: carriedOut, reject: () => undefined });
+    this.#stream.write(commandText(name, args, id).refused);
   }
 
   /** The reply with an id. When the signal aborts, the waiter stays until the reply comes, or the reply would be a stranger. */
@@ -162,6 +225,7 @@ export class QmpSession implements AsyncDisposable {
     if ('error' in message) waiter.reject(refused(waiter.name, message['error']));
     else if (id === greetingId) waiter.resolve(isObject(message['QMP']) ? message['QMP']['version'] : undefined);
     else waiter.resolve(message['return']);
+    this.#sendHead();
   }
 
   #dispatch(name: string, message: QmpObject): void {
@@ -175,13 +239,15 @@ export class QmpSession implements AsyncDisposable {
 }
 
 /**
- * The shortest text of a command. QEMU (7.2 at least) takes a monitor's bytes one at a time, about 4 µs each: that is why ids are
- * used again, the lowest first, and why arguments that are none are left out.
+ * The shortest text of a command, in two parts, and an end that makes QEMU refuse it ("Parameter '' is unexpected").
+ * QEMU (7.2 at least) takes a monitor's bytes one at a time, about 4 µs each: that is why ids are used again, the lowest first, why
+ * arguments that are none are left out, and why a command that matters is sent beforehand but for its end.
  */
-function commandText(name: string, args: object, id: number): string {
+function commandText(name: string, args: object, id: number): { head: string; tail: string; refused: string } {
   const text = JSON.stringify(args);
-  const given = text === '{}' ? '' : `,"arguments":${text}`;
-  return `{"execute":${JSON.stringify(name)}${given},"id":${id}}\n`;
+  const head = `{"execute":${JSON.stringify(name)},"id":${id}`;
+  if (text === '{}') return { head, tail: '}\n', refused: ',"arguments":{"":0}}\n' };
+  return { head: `${head},"arguments":${text.slice(0, -1)}`, tail: '}}\n', refused: ',"":0}}\n' };
 }
 
 function refused(name: string, error: unknown): QmpError {
