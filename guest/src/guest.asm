@@ -66,6 +66,17 @@ struc state
 endstruc
 %define var(name) dword [STATE + state. %+ name]
 
+; Empties the TLB by changing CR0.WP, which means nothing without paging. Changes ecx.
+; QEMU before 9.0 loses writes under TCG: when it takes stock of dirty pages in whole words of its bitmap it leaves the
+; TLB's entries as they are, and what is written through them afterwards is not migrated (fixed by "physmem: Fix migration
+; dirty bitmap coherency with TCG memory access"). A processor that runs an operating system empties its TLB all the time;
+; this guest does it before each group of writes.
+%macro empty_tlb 0
+  mov ecx, cr0
+  xor ecx, 0x10000
+  mov cr0, ecx
+%endmacro
+
 ; ---------------------------------------------------------------------------------------------------- entry
 
 gdt:
@@ -121,10 +132,12 @@ next_tick:
   mov eax, var(irqs)
   cmp eax, var(irqs_per_tick)
   jae .due
+  empty_tlb
   sti                              ; takes effect after hlt: no interrupt is slept through
   hlt
   jmp next_tick
 .due:
+  empty_tlb
   mov var(irqs), 0                 ; a guest that is late does not hurry afterwards
   sti
   inc var(tick)
@@ -146,6 +159,7 @@ write_pages:
 .page:
   test ebp, ebp
   jz .done
+  empty_tlb
   mov ebx, var(write_at)
   mov ecx, var(generation)
   call check_page
@@ -153,6 +167,9 @@ write_pages:
   mov ecx, var(generation)
   inc ecx
   call fill_page
+  empty_tlb
+  mov eax, [edi - LINE_BYTES]      ; once more, so that the page is dirty after all of it was written
+  mov [edi - LINE_BYTES], eax
   mov ebx, var(write_at)
   inc ebx
   cmp ebx, var(pages)
@@ -170,6 +187,7 @@ write_pages:
 sweep_pages:
   mov ebp, var(sweep_pages)
 .page:
+  empty_tlb
   mov ebx, var(sweep_at)
   mov ecx, var(generation)
   cmp ebx, var(write_at)
@@ -310,6 +328,7 @@ fill_working_set:
 
 ; T <tick> <checksum> <sweeps> <bad>
 print_tick:
+  empty_tlb
   mov edi, LINE
   mov ax, 'T '
   stosw
@@ -393,6 +412,7 @@ digits: db '0123456789abcdef'
 
 ; edi behind the line's last space, which becomes its newline: writes LINE to the serial port. Changes eax, ecx, edx, esi.
 put_line:
+  empty_tlb
   mov byte [edi - 1], 10
   mov ecx, edi
   mov esi, LINE
@@ -404,6 +424,9 @@ serial_write:
   jae .wait
   mov eax, ecx
 .wait:
+  mov edx, ecx
+  empty_tlb
+  mov ecx, edx
   push eax
   mov edx, COM1 + 5
 .poll:

@@ -63,7 +63,12 @@ export class RawQemu implements AsyncDisposable {
     flags.push('-fw_cfg', `name=opt/ferry.guest,string=${configText(options.config)}`);
     flags.push('-qmp', `unix:${path('qmp')}`, '-serial', `unix:${path('serial')}`);
     if (incoming !== undefined) flags.push('-incoming', `unix:${incoming}`);
-    const process = spawn('qemu-system-x86_64', flags, { stdio: ['ignore', 'inherit', 'inherit'] });
+    const process = spawn('qemu-system-x86_64', flags, {
+      stdio: ['ignore', 'inherit', 'inherit'],
+      // Every wait ends with QEMU, and QEMU ends before its test would be given up.
+      timeout: 50_000,
+      killSignal: 'SIGKILL',
+    });
     const died = once(process, 'exit').then(() => Promise.reject(new Error(`${name}: QEMU ended at its start`)));
     const [[qmp], [serial]] = (await Promise.race([connected, died])) as [[Socket], [Socket]];
     died.catch(() => {});
