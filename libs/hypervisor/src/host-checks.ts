@@ -1,32 +1,40 @@
 /** What must be true of this host before a QEMU is started: the files are there, the memory is there. */
 import { constants } from 'node:fs';
 import { access, readFile, realpath } from 'node:fs/promises';
-import { sep } from 'node:path';
-import { filesOf, type Domain } from '@ferry/domain-xml';
+import { basename, dirname, join, sep } from 'node:path';
+import { type Domain, type DomainFile, filesOf } from '@ferry/domain-xml';
 import { HypervisorError } from './errors.ts';
+
+/** Files that QEMU makes if they are not there: only their directory must be. */
+const madeByQemu: ReadonlySet<DomainFile['use']> = new Set(['chardev-file', 'chardev-socket']);
+
+/** Where a path really leads, links followed; throws as realpath does. */
+async function whereIs(file: DomainFile): Promise<string> {
+  if (!madeByQemu.has(file.use)) {
+    const real = await realpath(file.path);
+    await access(real, constants.R_OK | (file.readOnly ? 0 : constants.W_OK));
+    return real;
+  }
+  const dir = await realpath(dirname(file.path));
+  await access(dir, constants.W_OK);
+  const path = join(dir, basename(file.path));
+  return realpath(path).catch(() => path);
+}
 
 /** Checks that every file the domain names is here, may be used, and lies, links followed, where domains' files may lie. */
 export async function checkFiles(domain: Domain, allowedRoots: readonly string[]): Promise<void> {
   const roots = await Promise.all(allowedRoots.map((root) => realpath(root).catch(() => root)));
+  const inside = (path: string): boolean =>
+    roots.some((root) => path === root || path.startsWith(root.endsWith(sep) ? root : root + sep));
   for (const file of filesOf(domain)) {
-    let real: string;
-    try {
-      real = await realpath(file.path);
-      await access(real, constants.R_OK | (file.readOnly ? 0 : constants.W_OK));
-    } catch (cause) {
+    const named = `${file.use} ${file.path} of domain ${domain.name}`;
+    const real = await whereIs(file).catch((cause: unknown) => {
       const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
-      throw new HypervisorError(
-        'disk-missing',
-        `${file.use} ${file.path} of domain ${domain.name} cannot be used on this host (${code}): make it available here, as on the other host`,
-        { cause },
-      );
-    }
-    if (!roots.some((root) => real === root || real.startsWith(root.endsWith(sep) ? root : root + sep))) {
-      throw new HypervisorError(
-        'disk-missing',
-        `${file.use} ${file.path} of domain ${domain.name} is really ${real}, which is outside of FERRY_DOMAIN_PATHS`,
-      );
-    }
+      const message = `${named} cannot be used on this host (${code}): make it available here, as on the other host`;
+      throw new HypervisorError('disk-missing', message, { cause });
+    });
+    if (inside(real)) continue;
+    throw new HypervisorError('disk-missing', `${named} is really ${real}, which is outside of FERRY_DOMAIN_PATHS`);
   }
 }
 

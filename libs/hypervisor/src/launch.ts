@@ -35,7 +35,6 @@ function commandLine(launch: Launch, paths: DomainPaths): string[] {
     `chardev=ferry-${side},mode=control`,
   ];
   return [
-    ...['-name', `guest=${launch.domain.name},debug-threads=on`],
     ...['-S', '-nodefaults', '-no-user-config', '-display', 'none'],
     ...(launch.binary.sandbox ? ['-sandbox', sandbox] : []),
     ...['-pidfile', paths.pidFile],

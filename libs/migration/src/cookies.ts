@@ -57,7 +57,7 @@ function decodeEnvelope(bytes: Uint8Array, from: Phase): CookieEnvelope {
   }
   try {
     const envelope = CookieEnvelope.decode(bytes);
-    if (envelope.magic === magic) return envelope;
+    if (envelope.magic === magic && envelope.version > 0) return envelope;
   } catch (cause) {
     throw new MigrationError('cookie-damaged', `the cookie of phase ${from} cannot be read; pass it on unchanged`, {
       cause,

@@ -1,14 +1,5 @@
 /** The destination agent's process. The only place that builds its parts. */
-import {
-  HeldMigrations,
-  OngoingMigrations,
-  openLog,
-  openRedis,
-  readConfig,
-  serve,
-  untilAsked,
-  waitForRedis,
-} from '@ferry/agent';
+import { edgeOf, HeldMigrations, OngoingMigrations, openCredentials, openLog, openRedis, readConfig, serve, untilAsked, waitForRedis } from '@ferry/agent';
 import { HandoverRegister } from '@ferry/handover';
 import { Hypervisor, Ports } from '@ferry/hypervisor';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
@@ -20,6 +11,7 @@ import { destAgentService } from './service.ts';
 const config = readConfig(process.env);
 const log = openLog(config.logLevel);
 const shutdown = untilAsked();
+const credentials = await openCredentials(config.tls);
 const redis = openRedis(config.redisUrl, log);
 await waitForRedis(redis, log, shutdown);
 
@@ -75,5 +67,8 @@ for (const { uuid } of await hypervisor.list()) {
     .catch((error: unknown) => log.error({ err: error, domain: uuid }, 'cannot take the job over'));
 }
 migrations.startTicking();
-await serve(config, [destAgentService(agent)], shutdown);
+const edge = edgeOf({ side: 'dest', log, draining: shutdown });
+const server = await serve({ listen: config.listen, credentials }, [destAgentService(agent, edge)], shutdown);
+log.info({ address: server.address }, 'serving');
+await server.ended;
 redis.disconnect();

@@ -1,9 +1,9 @@
 /** The gRPC service of the destination agent: each method is one function of this package. */
-import { serverStream, unary } from '@ferry/agent';
+import type { Edge } from '@ferry/agent';
 import { JobError } from '@ferry/jobs';
 import { MigrationError } from '@ferry/migration';
 import { DestAgentService, type DestAgentServer } from '@ferry/proto/ferry/v1/dest_agent';
-import type { Migration } from '@ferry/proto/ferry/v1/migration';
+import { type Migration, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { checkMigrationId, type DestAgent } from './agent.ts';
 import { finish } from './finish.ts';
 import { prepare } from './prepare.ts';
@@ -37,17 +37,21 @@ async function abort(agent: DestAgent, request: Names): Promise<Migration> {
   return ongoing.describe();
 }
 
-export function destAgentService(agent: DestAgent): {
+export function destAgentService(agent: DestAgent, { unary, serverStream }: Edge): {
   definition: typeof DestAgentService;
   implementation: DestAgentServer;
 } {
   return {
     definition: DestAgentService,
     implementation: {
-      prepare: unary('migration.prepare', (request, signal) => prepare(agent, request, signal)),
-      finish: unary('migration.finish', (request, signal) => finish(agent, request, signal)),
-      getMigration: unary('GetMigration', async (request) => ({ migration: known(agent, request).describe() })),
-      watchMigration: serverStream('WatchMigration', async function* (request, signal) {
+      prepare: unary('migration.prepare', (request, signal) => prepare(agent, request, signal), 'prepare'),
+      finish: unary(
+        'migration.finish',
+        (request, signal) => finish(agent, request, signal),
+        (request) => (request.protocol === Protocol.PROTOCOL_V2 ? 'finish2' : 'finish3'),
+      ),
+      getMigration: unary('migration.get', async (request) => ({ migration: known(agent, request).describe() })),
+      watchMigration: serverStream('migration.watch', async function* (request, signal) {
         for await (const event of known(agent, request).watch(signal)) yield { event };
       }),
       abortMigration: unary('migration.abort', async (request) => ({ migration: await abort(agent, request) })),

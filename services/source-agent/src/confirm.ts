@@ -2,7 +2,7 @@
 import { decodeCookie } from '@ferry/migration';
 import { Outcome } from '@ferry/proto/ferry/v1/migration';
 import { ConfirmResponse, type ConfirmRequest } from '@ferry/proto/ferry/v1/source_agent';
-import { locate, type HeldOut, type SourceAgent } from './agent.ts';
+import { type HeldOut, locate, type OutcomeWord, type SourceAgent } from './agent.ts';
 import { addDestStatistics, decide, releaseGuest, resumeGuest } from './decision.ts';
 
 export async function confirm(
@@ -21,14 +21,12 @@ export async function confirm(
   const body = async (now: HeldOut, phaseSignal: AbortSignal): Promise<ConfirmResponse> => {
     if (decision === 'committed') await releaseGuest(agent, now, phaseSignal);
     else await resumeGuest(agent, now, phaseSignal);
-    const outcome = decision === 'committed' ? Outcome.OUTCOME_COMPLETED : Outcome.OUTCOME_FAILED;
-    return { outcome, statistics: now.ongoing.statistics };
+    const result = decision === 'committed' ? Outcome.OUTCOME_COMPLETED : Outcome.OUTCOME_FAILED;
+    return { outcome: result, statistics: now.ongoing.statistics };
   };
-  const run =
-    decision === 'committed'
-      ? ({ phase: 'confirm3', outcome: () => 'completed' } as const)
-      : ({ phase: 'confirm3-cancelled', outcome: () => 'failed' } as const);
-  return agent.migrations.step(domainUuid, migrationId, { ...run, codec: ConfirmResponse, body }, signal);
+  const phase = decision === 'committed' ? 'confirm3' : 'confirm3-cancelled';
+  const outcome = (): OutcomeWord => (decision === 'committed' ? 'completed' : 'failed');
+  return agent.migrations.step(domainUuid, migrationId, { phase, outcome, codec: ConfirmResponse, body }, signal);
 }
 
 /** What has been decided: by Finish's own word, or else by the register. A guest that was never sent needs no decision. */

@@ -1,36 +1,30 @@
 /** The destination agents that this host sends guests to. A connection stays open, so that nothing is set up inside the blackout. */
-import { call, dial, type TlsFiles } from '@ferry/agent';
-import { type DestCalls, MigrationError } from '@ferry/migration';
-import { DestAgentClient } from '@ferry/proto/ferry/v1/dest_agent';
+import { type Credentials, dial, invoke } from '@ferry/agent';
+import type { DestCalls } from '@ferry/migration';
+import { DestAgentClient, DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
 
 /** Connections kept; the one unused for longest makes room. */
 const connectionsMax = 256;
 
 export class Destinations implements Disposable {
-  readonly #tls: TlsFiles | undefined;
+  readonly #credentials: Credentials;
   readonly #clients = new Map<string, DestAgentClient>();
 
-  constructor(tls: TlsFiles | undefined) {
-    this.#tls = tls;
+  constructor(credentials: Credentials) {
+    this.#credentials = credentials;
   }
 
   /** The calls of the agent at HOST:PORT. Throws MigrationError invalid-request. */
   calls(address: string): DestCalls {
     const client = this.#client(address);
     return {
-      prepare: (request, signal) => call(client, client.prepare, request, signal),
-      finish: (request, signal) => call(client, client.finish, request, signal),
+      prepare: (request, signal) => invoke(client, DestAgentService.prepare, request, signal),
+      finish: (request, signal) => invoke(client, DestAgentService.finish, request, signal),
     };
   }
 
   #client(address: string): DestAgentClient {
-    if (!/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/.test(address)) {
-      throw new MigrationError(
-        'invalid-request',
-        `destination ${JSON.stringify(address.slice(0, 100))} must be HOST:PORT of a destination agent`,
-      );
-    }
-    const client = this.#clients.get(address) ?? dial(address, this.#tls, DestAgentClient);
+    const client = this.#clients.get(address) ?? dial(address, this.#credentials, DestAgentClient);
     this.#clients.delete(address);
     this.#clients.set(address, client);
     for (const [oldest, unused] of this.#clients) {

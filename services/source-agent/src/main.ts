@@ -1,5 +1,5 @@
 /** The source agent's process. The only place that builds its parts. */
-import { HeldMigrations, OngoingMigrations, openLog, openRedis, readConfig, serve, waitForRedis } from '@ferry/agent';
+import { edgeOf, HeldMigrations, OngoingMigrations, openCredentials, openLog, openRedis, readConfig, serve, untilAsked, waitForRedis } from '@ferry/agent';
 import { HandoverRegister } from '@ferry/handover';
 import { Hypervisor } from '@ferry/hypervisor';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
@@ -8,11 +8,11 @@ import type { SourceAgent, SourceState } from './agent.ts';
 import { Destinations } from './destinations.ts';
 import { recover, reviveState } from './recover.ts';
 import { domainsService, sourceAgentService } from './service.ts';
-import { untilAsked } from '@ferry/agent';
 
 const config = readConfig(process.env);
 const log = openLog(config.logLevel);
 const shutdown = untilAsked();
+const credentials = await openCredentials(config.tls);
 const redis = openRedis(config.redisUrl, log);
 await waitForRedis(redis, log, shutdown);
 
@@ -40,7 +40,7 @@ using jobs = new MigrationJobs({
 });
 const register = new HandoverRegister({ redis, host: config.host.name });
 const ongoing = new OngoingMigrations();
-const destinations = new Destinations(config.tls);
+const destinations = new Destinations(credentials);
 await using migrations: HeldMigrations<SourceState> = new HeldMigrations<SourceState>({
   ...{ side: 'source', jobs, ongoing, log, clock: systemClock, idleMs: config.idleMs },
   recover: (held, signal) => recover(agent, held, signal),
@@ -68,5 +68,8 @@ for (const { uuid } of await hypervisor.list()) {
     .catch((error: unknown) => log.error({ err: error, domain: uuid }, 'cannot take the job over'));
 }
 migrations.startTicking();
-await serve(config, [sourceAgentService(agent), domainsService(agent)], shutdown);
+const edge = edgeOf({ side: 'source', log, draining: shutdown });
+const server = await serve({ listen: config.listen, credentials }, [sourceAgentService(agent, edge), domainsService(agent, edge)], shutdown);
+log.info({ address: server.address }, 'serving');
+await server.ended;
 redis.disconnect();

@@ -1,9 +1,9 @@
 /** The gRPC services of the source agent: each method is one function of this package. */
-import { serverStream, unary } from '@ferry/agent';
+import type { Edge } from '@ferry/agent';
 import { JobError } from '@ferry/jobs';
 import { MigrationError } from '@ferry/migration';
 import { DomainsService, type DomainsServer } from '@ferry/proto/ferry/v1/domains';
-import type { Migration } from '@ferry/proto/ferry/v1/migration';
+import { type Migration, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService, type SourceAgentServer } from '@ferry/proto/ferry/v1/source_agent';
 import { checkNames, type SourceAgent } from './agent.ts';
 import { begin } from './begin.ts';
@@ -40,22 +40,30 @@ async function abort(agent: SourceAgent, request: Names): Promise<Migration> {
   return ongoing.describe();
 }
 
-export function sourceAgentService(agent: SourceAgent): {
+export function sourceAgentService(agent: SourceAgent, { unary, serverStream }: Edge): {
   definition: typeof SourceAgentService;
   implementation: SourceAgentServer;
 } {
   return {
     definition: SourceAgentService,
     implementation: {
-      begin: unary('migration.begin', (request, signal) => begin(agent, request, signal)),
+      begin: unary('migration.begin', (request, signal) => begin(agent, request, signal), 'begin3'),
       dumpXml: unary('migration.dump-xml', (request, signal) => dumpXml(agent, request, signal)),
-      perform: unary('migration.perform', (request, signal) => perform(agent, request, signal)),
-      confirm: unary('migration.confirm', (request, signal) => confirm(agent, request, signal)),
+      perform: unary(
+        'migration.perform',
+        (request, signal) => perform(agent, request, signal),
+        (request) => (request.protocol === Protocol.PROTOCOL_V2 ? 'perform2' : 'perform3'),
+      ),
+      confirm: unary(
+        'migration.confirm',
+        (request, signal) => confirm(agent, request, signal),
+        (request) => (request.cancelled ? 'confirm3-cancelled' : 'confirm3'),
+      ),
       migrate: serverStream('migration.migrate', async function* (request, signal) {
         for await (const event of await migrate(agent, request, signal)) yield { event };
       }),
-      getMigration: unary('GetMigration', async (request) => ({ migration: known(agent, request).describe() })),
-      watchMigration: serverStream('WatchMigration', async function* (request, signal) {
+      getMigration: unary('migration.get', async (request) => ({ migration: known(agent, request).describe() })),
+      watchMigration: serverStream('migration.watch', async function* (request, signal) {
         for await (const event of known(agent, request).watch(signal)) yield { event };
       }),
       abortMigration: unary('migration.abort', async (request) => ({ migration: await abort(agent, request) })),
@@ -63,17 +71,17 @@ export function sourceAgentService(agent: SourceAgent): {
   };
 }
 
-export function domainsService(agent: SourceAgent): {
+export function domainsService(agent: SourceAgent, { unary }: Edge): {
   definition: typeof DomainsService;
   implementation: DomainsServer;
 } {
   return {
     definition: DomainsService,
     implementation: {
-      start: unary('Start', async (request, signal) => ({ domain: await domains.startDomain(agent, request, signal) })),
-      adopt: unary('Adopt', async (request, signal) => ({ domain: await domains.adopt(agent, request, signal) })),
-      list: unary('List', async (_request, signal) => ({ domains: await domains.list(agent, signal) })),
-      get: unary('Get', async (request, signal) => {
+      start: unary('domain.start', async (request, signal) => ({ domain: await domains.startDomain(agent, request, signal) })),
+      adopt: unary('domain.adopt', async (request, signal) => ({ domain: await domains.adopt(agent, request, signal) })),
+      list: unary('domain.list', async (_request, signal) => ({ domains: await domains.list(agent, signal) })),
+      get: unary('domain.get', async (request, signal) => {
         const { uuid } = await agent.hypervisor.find(request.domain);
         const [domain, domainXml] = await Promise.all([
           domains.describe(agent, uuid, signal),
@@ -81,16 +89,16 @@ export function domainsService(agent: SourceAgent): {
         ]);
         return { domain, domainXml };
       }),
-      suspend: unary('Suspend', async (request, signal) => ({
+      suspend: unary('domain.suspend', async (request, signal) => ({
         domain: await domains.suspend(agent, request.domain, signal),
       })),
-      resume: unary('Resume', async (request, signal) => ({
+      resume: unary('domain.resume', async (request, signal) => ({
         domain: await domains.resume(agent, request.domain, signal),
       })),
-      shutdown: unary('Shutdown', async (request, signal) => ({
+      shutdown: unary('domain.shutdown', async (request, signal) => ({
         domain: await domains.shutdown(agent, request.domain, signal),
       })),
-      destroy: unary('Destroy', async (request, signal) => {
+      destroy: unary('domain.destroy', async (request, signal) => {
         await domains.destroy(agent, request.domain, signal);
         return {};
       }),
