@@ -9,14 +9,14 @@ import {
   METRIC_RPC_SERVER_CALL_DURATION,
 } from '@opentelemetry/semantic-conventions';
 import type { Where } from './failure.ts';
-import { type Log, logOf } from './log.ts';
+import { type Log, type LogFields, logOf } from './log.ts';
 import { type ServerCall, signalOf } from './signal-of.ts';
 import { type CallFailure, toStatus } from './status.ts';
 
 /** What a handler gets besides the request and the signal. */
 export interface Call {
-  /** Its lines carry migrationId, domain, side and phase. */
-  readonly log: Log;
+  /** A log whose lines carry migrationId, domain, side and phase. */
+  log(): Log;
   /** Named after the protocol, `migration.prepare` say; a handler may add attributes. */
   readonly span: Span;
   /** Milliseconds since 1970; Infinity if the caller set none. To be passed on to calls made on its behalf. */
@@ -38,17 +38,17 @@ export type PhaseOf<Request> = Phase | ((request: Request) => Phase | undefined)
 
 export interface Edge {
   /** A unary handler. `name` names the span after the protocol: `migration.prepare`. */
-  unary<Request, Response>(
+  readonly unary: <Request, Response>(
     name: string,
     answer: (request: Request, signal: AbortSignal, call: Call) => Promise<Response>,
     phase?: PhaseOf<Request>,
-  ): handleUnaryCall<Request, Response>;
+  ) => handleUnaryCall<Request, Response>;
   /** A handler that answers with a stream: as fast as the client reads, until it hangs up. */
-  serverStream<Request, Response>(
+  readonly serverStream: <Request, Response>(
     name: string,
     answer: (request: Request, signal: AbortSignal, call: Call) => AsyncIterable<Response>,
     phase?: PhaseOf<Request>,
-  ): handleServerStreamingCall<Request, Response>;
+  ) => handleServerStreamingCall<Request, Response>;
 }
 
 const tracer = trace.getTracer('@ferry/agent');
@@ -89,40 +89,56 @@ async function handle<Request, Response>(
     using ending = signalOf(call, draining);
     let where: Where = { side };
     let about: Subject = {};
+    // Made when somebody logs: a child of a log takes time that is better spent on answering.
+    let lines: Log | undefined;
+    const lineLog = (): Log => (lines ??= logOf(log, fieldsOf(where, about)));
     let failure: CallFailure | undefined;
-    let lineLog = log;
+    let cause: unknown;
     try {
       const { request } = call;
       where = { side, phase: typeof phaseOf === 'function' ? phaseOf(request) : phaseOf };
       about = subjectOf(request);
-      lineLog = logOf(log, { ...about, side, ...(where.phase === undefined ? {} : { phase: where.phase }) });
       span.setAttributes(attributesOf(where, about));
       ending.signal.throwIfAborted();
-      await run(request, ending.signal, { log: lineLog, span, deadline: Number(call.getDeadline()), grpc: call });
+      const deadline = Number(call.getDeadline());
+      await run(request, ending.signal, { log: lineLog, span, deadline, grpc: call });
     } catch (error) {
+      cause = error;
       failure = toStatus(error, where, about.migrationId === undefined ? {} : { migration_id: about.migrationId });
-      report(lineLog, name, error, failure, span);
+      span.setStatus({ code: SpanStatusCode.ERROR, message: failure.details });
+      span.setAttribute('ferry.reason', failure.reason);
       tell(failure);
     }
     span.end();
-    // After the answer is on its way: nothing of this is worth the guest's waiting for.
     const tookMs = performance.now() - startedMs;
-    if (failure === undefined) lineLog.info({ call: name, tookMs }, 'answered');
-    durations.record(tookMs / 1_000, {
-      [ATTR_RPC_SYSTEM_NAME]: 'grpc',
-      [ATTR_RPC_METHOD]: call.getPath().slice(1),
-      [ATTR_RPC_STATUS_CODE]: String(failure?.code ?? 0),
-    });
+    // The answer is written to the socket in the next turns of the event loop, and nothing here is worth the caller's waiting for.
+    setTimeout(() => {
+      report(lineLog(), { call: name, tookMs: Math.round(tookMs * 1_000) / 1_000 }, cause, failure);
+      durations.record(tookMs / 1_000, {
+        [ATTR_RPC_SYSTEM_NAME]: 'grpc',
+        [ATTR_RPC_METHOD]: call.getPath().slice(1),
+        [ATTR_RPC_STATUS_CODE]: String(failure?.code ?? 0),
+      });
+    }, reportAfterMs);
   });
 }
 
+/** Enough turns of the event loop. */
+const reportAfterMs = 2;
+
+const fieldsOf = ({ side, phase }: Where, about: Subject): LogFields =>
+  phase === undefined ? { ...about, side } : { ...about, side, phase };
+
 /** An error is logged once, here. One that nobody foresaw is our bug; the others tell the caller something. */
-function report(log: Log, call: string, error: unknown, failure: CallFailure, span: Span): void {
-  const { reason, logId } = failure;
-  span.setStatus({ code: SpanStatusCode.ERROR, message: failure.details });
-  span.setAttribute('ferry.reason', reason);
-  if (logId === undefined) log.warn({ call, reason, err: error }, 'refused');
-  else log.error({ call, reason, logId, err: error }, 'unforeseen error');
+function report(
+  log: Log,
+  done: { call: string; tookMs: number },
+  cause: unknown,
+  failure: CallFailure | undefined,
+): void {
+  if (failure === undefined) log.info(done, 'answered');
+  else if (failure.logId === undefined) log.warn({ ...done, reason: failure.reason, err: cause }, 'refused');
+  else log.error({ ...done, reason: failure.reason, logId: failure.logId, err: cause }, 'unforeseen error');
 }
 
 interface Subject {

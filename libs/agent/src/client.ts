@@ -10,7 +10,7 @@ import {
 } from '@grpc/grpc-js';
 import { formatHostPort, isLoopback, parseHostPort } from './address.ts';
 import { connectionOptions } from './limits.ts';
-import type { Credentials } from './tls.ts';
+import { type Credentials, serverNameOf } from './tls.ts';
 
 /** What a call needs of a generated method's definition. */
 type Method<Request, Response> = Pick<
@@ -26,6 +26,9 @@ type ClientClass<C extends Client> = new (
 
 const clientOptions: ClientOptions = {
   ...connectionOptions,
+  // Nobody looks at channelz, and keeping it up to date takes time. A server needs it: grpc-js 1.14.7 without it forgets its connections,
+  // and forceShutdown cuts off nobody.
+  'grpc.enable_channelz': 0,
   // gRPC's own retries would hide from us what happened, and keep copies of all requests.
   'grpc.enable_retries': 0,
   // Neither DNS TXT records nor a proxy from the environment may change whom we talk to.
@@ -52,7 +55,9 @@ export function dial(address: string, credentials: Credentials, of: ClientClass<
   if (credentials.insecure && !isLoopback(target.host)) {
     throw new MigrationError('invalid-request', `${address} cannot be called without TLS: only agents on loopback can`);
   }
-  return new of(`dns:${formatHostPort(target)}`, credentials.client, clientOptions);
+  const serverName = credentials.insecure ? undefined : serverNameOf(target.host);
+  const options = serverName === undefined ? {} : { 'grpc.ssl_target_name_override': serverName };
+  return new of(`dns:${formatHostPort(target)}`, credentials.client, { ...clientOptions, ...options });
 }
 
 export interface InvokeOptions {

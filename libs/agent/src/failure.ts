@@ -127,7 +127,7 @@ export function causeOf(error: unknown): Cause {
     if (told !== undefined) return told;
     const known = errorClasses.find((errorClass) => at instanceof errorClass);
     if (known !== undefined && isFerryError(at)) return knownCause(at.kind, at.message, error);
-    if (!(at instanceof Error)) break;
+    if (!isError(at)) break;
     if (isServiceError(at)) return transportCause(at);
     if (at instanceof SuppressedError) at = at.suppressed;
     else if (at.name === 'TimeoutError') return knownCause('deadline-exceeded', 'the deadline passed', error);
@@ -161,7 +161,7 @@ function transportCause(error: ServiceError): Cause {
 function toldIn(error: unknown): Cause | undefined {
   let told: Cause | undefined;
   let at = error;
-  for (let depth = 0; depth < depthMax && at instanceof Error; depth++) {
+  for (let depth = 0; depth < depthMax && isError(at); depth++) {
     const failure = at instanceof FailureError ? at.failure : failureFromWire(at);
     if (failure !== undefined) told = { from: 'told', failure, code: isServiceError(at) ? at.code : undefined };
     at = at instanceof SuppressedError ? at.suppressed : at.cause;
@@ -194,12 +194,16 @@ export const detailsTrailer = 'grpc-status-details-bin';
 export const errorDomain = 'ferry.v1';
 export const errorInfoType = 'type.googleapis.com/google.rpc.ErrorInfo';
 
+/** By its looks: what Node itself throws is no instance of a test's Error, and a DOMException of none. */
+const isError = (error: unknown): error is Error =>
+  typeof error === 'object' && error !== null && 'name' in error && 'message' in error;
+
 const isServiceError = (error: Error): error is ServiceError =>
   'code' in error && typeof error.code === 'number' && 'metadata' in error && error.metadata instanceof Metadata;
 
 /** What an agent said about why a call failed; undefined if the error is not from an agent of ours. */
 export function failureFromWire(error: unknown): Failure | undefined {
-  if (!(error instanceof Error) || !isServiceError(error)) return undefined;
+  if (!isError(error) || !isServiceError(error)) return undefined;
   const [trailer] = error.metadata.get(detailsTrailer);
   if (!(trailer instanceof Uint8Array)) return undefined;
   try {

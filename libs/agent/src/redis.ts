@@ -22,6 +22,8 @@ export function openRedis(url: string, log: Log): Redis {
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     disableClientInfo: true,
+    // ioredis waits that long for a connection to end that may have ended already; its default is 2 s.
+    disconnectTimeout: 100,
     // The first try again comes soon: a Redis that restarts is away for a fraction of a second.
     retryStrategy: (tries: number) => Math.min(10 * 2 ** Math.min(tries, 10), reconnectMsMax),
     // After a failover the old master says READONLY to whoever is still connected to it.

@@ -1,4 +1,6 @@
 import { readFile } from 'node:fs/promises';
+import { isIP, isIPv6 } from 'node:net';
+import { checkServerIdentity as checkIdentity, type PeerCertificate } from 'node:tls';
 import { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
 import type { TlsFiles } from './config.ts';
 import { AgentError } from './errors.ts';
@@ -21,7 +23,7 @@ export async function openCredentials(files: TlsFiles | undefined): Promise<Cred
     const [cert, key, ca] = await Promise.all([readFile(files.cert), readFile(files.key), readFile(files.ca)]);
     return {
       server: ServerCredentials.createSsl(ca, [{ private_key: key, cert_chain: cert }], true),
-      client: ChannelCredentials.createSsl(ca, key, cert),
+      client: ChannelCredentials.createSsl(ca, key, cert, { checkServerIdentity }),
       insecure: false,
     };
   } catch (error) {
@@ -29,3 +31,23 @@ export async function openCredentials(files: TlsFiles | undefined): Promise<Cred
     throw new AgentError('config-invalid', `the TLS files cannot be used: ${why}`, { cause: error });
   }
 }
+
+// gRPC sends the host it calls as the TLS server name, which must not be an IP address (RFC 6066; Node warns, and will stop doing it). So
+// an IP address goes as a name that stands for it, and is what the certificate must have.
+const v4 = '.ipv4.invalid';
+const v6 = '.ipv6.invalid';
+
+/** The server name for calling a host, if it is not simply the host's name. */
+export function serverNameOf(host: string): string | undefined {
+  if (isIP(host) === 0) return undefined;
+  return isIPv6(host) ? `${host.replaceAll(':', '-')}${v6}` : `${host.replaceAll('.', '-')}${v4}`;
+}
+
+/** The host that a server name stands for. */
+function hostOf(serverName: string): string {
+  if (serverName.endsWith(v4)) return serverName.slice(0, -v4.length).replaceAll('-', '.');
+  return serverName.endsWith(v6) ? serverName.slice(0, -v6.length).replaceAll('-', ':') : serverName;
+}
+
+const checkServerIdentity = (serverName: string, certificate: PeerCertificate): Error | undefined =>
+  checkIdentity(hostOf(serverName), certificate);

@@ -1,0 +1,133 @@
+import { writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from '@jest/globals';
+import { readConfig } from './config.ts';
+import { AgentError } from './errors.ts';
+
+const least = {
+  FERRY_HOST: 'a',
+  FERRY_HOST_UUID: '3FA85F64-5717-4562-b3fc-2c963f66afa6',
+  FERRY_LISTEN: '127.0.0.1:0',
+  FERRY_REDIS_URL: 'redis://127.0.0.1:6379',
+  FERRY_INSECURE_LOOPBACK: '1',
+};
+
+/** The variables that are complained about. */
+function badIn(env: Record<string, string | undefined>): string[] {
+  try {
+    readConfig(env);
+    return [];
+  } catch (error) {
+    if (!(error instanceof AgentError)) throw error;
+    expect(error.kind).toBe('config-invalid');
+    const [, ...lines] = error.message.split('\n');
+    return lines.map((line) => line.slice(0, line.indexOf(':'))).toSorted();
+  }
+}
+
+describe('readConfig', () => {
+  it('needs little and knows the rest', () => {
+    expect(readConfig(least)).toEqual({
+      host: { name: 'a', uuid: '3fa85f64-5717-4562-b3fc-2c963f66afa6' },
+      listen: { host: '127.0.0.1', port: 0 },
+      stateDir: '/var/lib/ferry',
+      redisUrl: 'redis://127.0.0.1:6379',
+      tls: undefined,
+      migration: { address: '127.0.0.1', ports: { first: 49_152, last: 49_215 } },
+      qemu: 'qemu-system-x86_64',
+      leaseMs: 10_000,
+      idleMs: 30_000,
+      domainPaths: ['/var/lib/libvirt/images', '/var/lib/ferry'],
+      memoryReserveBytes: 0,
+      logLevel: 'info',
+      metricsListen: undefined,
+    });
+  });
+
+  it('takes what is set', () => {
+    const config = readConfig({
+      ...least,
+      FERRY_LISTEN: '[::1]:7000',
+      FERRY_REDIS_URL: 'unix:///run/redis.sock',
+      FERRY_MIGRATION_PORTS: '50000-50001',
+      FERRY_DOMAIN_PATHS: '/a:/b',
+      FERRY_MEMORY_RESERVE_MIB: '2',
+      FERRY_LEASE_MS: '2000',
+      FERRY_METRICS_LISTEN: '0.0.0.0:9464',
+    });
+    expect(config).toMatchObject({
+      listen: { host: '::1', port: 7000 },
+      redisUrl: '/run/redis.sock',
+      migration: { address: '::1', ports: { first: 50_000, last: 50_001 } },
+      domainPaths: ['/a', '/b'],
+      memoryReserveBytes: 2 * 2 ** 20,
+      leaseMs: 2_000,
+      metricsListen: { host: '0.0.0.0', port: 9464 },
+    });
+  });
+
+  it('reports every bad variable at once', () => {
+    expect(
+      badIn({
+        FERRY_HOST: 'no spaces please',
+        FERRY_HOST_UUID: 'x',
+        FERRY_LISTEN: '127.0.0.1',
+        FERRY_REDIS_URL: 'http://127.0.0.1',
+        FERRY_STATE_DIR: 'relative',
+        FERRY_TLS_CERT: '/there/is/no/such/file',
+        FERRY_TLS_KEY: '/there/is/no/such/file',
+        FERRY_TLS_CA: '/there/is/no/such/file',
+        FERRY_MIGRATION_PORTS: '10-9',
+        FERRY_LEASE_MS: '1e4',
+        FERRY_IDLE_MS: '1',
+        FERRY_DOMAIN_PATHS: '/a::/b',
+        FERRY_MEMORY_RESERVE_MIB: '-1',
+        FERRY_LOG_LEVEL: 'loud',
+        FERRY_METRICS_LISTEN: '9464',
+      }),
+    ).toEqual(
+      ['HOST', 'HOST_UUID', 'LISTEN', 'REDIS_URL', 'STATE_DIR', 'TLS_CERT', 'TLS_KEY', 'TLS_CA', 'MIGRATION_PORTS']
+        .concat(['LEASE_MS', 'IDLE_MS', 'DOMAIN_PATHS', 'MEMORY_RESERVE_MIB', 'LOG_LEVEL', 'METRICS_LISTEN'])
+        .map((name) => `FERRY_${name}`)
+        .toSorted(),
+    );
+  });
+
+  it('takes a variable set to nothing for one that is not set', () => {
+    expect(badIn({ ...least, FERRY_LISTEN: '', FERRY_REDIS_URL: undefined, FERRY_LEASE_MS: '' })).toEqual([
+      'FERRY_LISTEN',
+      'FERRY_REDIS_URL',
+    ]);
+  });
+
+  it('wants TLS, unless it is told that loopback will do', async () => {
+    const tls = ['FERRY_TLS_CA', 'FERRY_TLS_CERT', 'FERRY_TLS_KEY'];
+    expect(badIn({ ...least, FERRY_INSECURE_LOOPBACK: undefined })).toEqual(tls);
+    expect(badIn({ ...least, FERRY_INSECURE_LOOPBACK: '0' })).toEqual(tls);
+    expect(badIn({ ...least, FERRY_LISTEN: '10.0.0.1:7000' })).toEqual(['FERRY_INSECURE_LOOPBACK']);
+    expect(badIn({ ...least, FERRY_LISTEN: 'localhost:7000' })).toEqual([]);
+    expect(badIn({ ...least, FERRY_LISTEN: '127.9.9.9:7000' })).toEqual([]);
+
+    const dir = await mkdtemp(join(tmpdir(), 'ferry-config-'));
+    try {
+      const file = join(dir, 'pem');
+      writeFileSync(file, '');
+      const files = { FERRY_TLS_CERT: file, FERRY_TLS_KEY: file, FERRY_TLS_CA: file };
+      expect(badIn({ ...least, ...files })).toEqual(['FERRY_INSECURE_LOOPBACK']);
+      const config = readConfig({ ...least, ...files, FERRY_INSECURE_LOOPBACK: undefined, FERRY_LISTEN: '10.0.0.1:1' });
+      expect(config.tls).toEqual({ cert: file, key: file, ca: file });
+    } finally {
+      await rm(dir, { recursive: true });
+    }
+  });
+
+  it('does not guess where memory should be sent to', () => {
+    const everywhere = { ...least, FERRY_INSECURE_LOOPBACK: '0', FERRY_LISTEN: '0.0.0.0:7000' };
+    const file = import.meta.filename;
+    const env = { ...everywhere, FERRY_TLS_CERT: file, FERRY_TLS_KEY: file, FERRY_TLS_CA: file };
+    expect(badIn(env)).toEqual(['FERRY_MIGRATION_ADDRESS']);
+    expect(readConfig({ ...env, FERRY_MIGRATION_ADDRESS: '10.0.0.1' }).migration.address).toBe('10.0.0.1');
+  });
+});

@@ -1,0 +1,107 @@
+/** A destination agent that does what a test says, behind a real server with TLS. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  DestAgentClient,
+  type DestAgentServer,
+  DestAgentService,
+  type FinishRequest,
+  type FinishResponse,
+  type PrepareRequest,
+  type PrepareResponse,
+} from '@ferry/proto/ferry/v1/dest_agent';
+import type { WatchMigrationRequest, WatchMigrationResponse } from '@ferry/proto/ferry/v1/migration';
+import { type Call, edgeOf } from '../call.ts';
+import { dial } from '../client.ts';
+import type { TlsFiles } from '../config.ts';
+import { openLog } from '../log.ts';
+import { serve, type Server } from '../serve.ts';
+import { type Credentials, openCredentials } from '../tls.ts';
+import { makeCertificates } from './certificates.ts';
+
+export interface Behaviour {
+  readonly prepare?: (request: PrepareRequest, signal: AbortSignal, call: Call) => Promise<PrepareResponse>;
+  readonly finish?: (request: FinishRequest, signal: AbortSignal, call: Call) => Promise<FinishResponse>;
+  readonly watch?: (
+    request: WatchMigrationRequest,
+    signal: AbortSignal,
+    call: Call,
+  ) => AsyncIterable<WatchMigrationResponse>;
+}
+
+export interface TestAgent extends AsyncDisposable {
+  readonly server: Server;
+  readonly client: DestAgentClient;
+  readonly credentials: Credentials;
+  readonly tls: TlsFiles;
+  readonly dir: string;
+  /** What it has logged, as text. */
+  readonly logged: () => string;
+  readonly draining: AbortController;
+}
+
+/** Starts one on a free port of loopback; ended and its files removed when disposed of. */
+export async function startTestAgent(behaviour: Behaviour = {}, drainMs = 2_000): Promise<TestAgent> {
+  const dir = await mkdtemp(join(tmpdir(), 'ferry-agent-'));
+  const tls = await makeCertificates(dir, 'agent');
+  const credentials = await openCredentials(tls);
+  const draining = new AbortController();
+  const lines: string[] = [];
+  const log = openLog('info', { write: (line) => void lines.push(line) });
+  const implementation = implementationOf(behaviour, edgeOf({ side: 'dest', log, draining: draining.signal }));
+  const options = { listen: { host: '127.0.0.1', port: 0 }, credentials, drainMs };
+  const server = await serve(options, [{ definition: DestAgentService, implementation }], draining.signal);
+  const client = dial(server.address, credentials, DestAgentClient);
+  return {
+    server,
+    client,
+    credentials,
+    tls,
+    dir,
+    draining,
+    logged: () => lines.join(''),
+    [Symbol.asyncDispose]: async () => {
+      client.close();
+      draining.abort();
+      await server[Symbol.asyncDispose]();
+      await rm(dir, { recursive: true });
+    },
+  };
+}
+
+function implementationOf(behaviour: Behaviour, { unary, serverStream }: ReturnType<typeof edgeOf>): DestAgentServer {
+  const nothing = async () => ({ migration: undefined });
+  return {
+    prepare: unary(
+      'migration.prepare',
+      behaviour.prepare ?? (async () => ({ migrationUri: 'tcp:x:1', cookieOut: none })),
+      'prepare',
+    ),
+    finish: unary('migration.finish', behaviour.finish ?? (async () => finished), 'finish3'),
+    getMigration: unary('GetMigration', nothing),
+    abortMigration: unary('migration.abort', nothing),
+    watchMigration: serverStream('WatchMigration', behaviour.watch ?? async function* () {}),
+  };
+}
+
+const none = Buffer.alloc(0);
+const finished: FinishResponse = { domain: undefined, cookieOut: none, statistics: undefined };
+
+export const migrationId = '3fa85f64-5717-4562-b3fc-2c963f66afa6';
+
+/** A request that is right. */
+export const prepareRequest: PrepareRequest = {
+  migrationId,
+  protocol: 3,
+  domainXml: '<domain/>',
+  cookieIn: none,
+  migrationUri: '',
+};
+export const finishRequest: FinishRequest = {
+  migrationId,
+  domain: 'web-1',
+  protocol: 3,
+  cookieIn: none,
+  cancelled: false,
+};
