@@ -320,9 +320,10 @@ describe('a destination', () => {
   });
 
   it('that is no agent is unreachable', async () => {
-    const server = createServer((socket) =>
-      socket.end('HTTP/1.1 400 Bad Request\r\n\r\n').on('error', () => undefined),
-    );
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined).end('HTTP/1.1 400 Bad Request\r\n\r\n');
+      socket.destroySoon();
+    });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as AddressInfo;
     expect(endOf(await world.migrate(guest, { destination: `127.0.0.1:${port}` })).failure).toMatchObject({

@@ -11,7 +11,8 @@ export interface LinuxDomain {
 
 /** The libvirt domain document of a Linux guest. */
 export function linuxGuestXml({ name, guest, memoryMiB, serial }: LinuxDomain): string {
-  const mode = serial.type === 'unix' ? "mode='bind' " : '';
+  // The hosts of a lab share their files: each QEMU adds to the output.
+  const mode = serial.type === 'unix' ? "mode='bind' " : "append='on' ";
   return `<domain type='qemu'>
   <name>${text(name)}</name>
   <memory unit='MiB'>${memoryMiB}</memory>
