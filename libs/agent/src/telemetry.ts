@@ -17,12 +17,12 @@ import { parseHostPort } from './address.ts';
 register({ include: ['@grpc/grpc-js', 'ioredis', 'pino'] });
 
 /** How long a process may go on for the sake of spans that are not exported yet, ms. */
-const flushMsMax = 3_000;
+const flushMsMax = 1_500;
 
 const { env } = process;
 const host = env['FERRY_HOST'] ?? hostname();
-/** services/source-agent/src/main.ts is source-agent; OTEL_SERVICE_NAME says otherwise. */
-const service = basename(dirname(dirname(process.argv[1] ?? '')));
+/** services/source-agent/src/main.ts is source-agent, unless OTEL_SERVICE_NAME says otherwise. */
+const service = env['OTEL_SERVICE_NAME'] ?? basename(dirname(dirname(process.argv[1] ?? '')));
 
 type SdkOptions = NonNullable<ConstructorParameters<typeof NodeSDK>[0]>;
 

@@ -12,7 +12,7 @@ import {
   type PrepareResponse,
 } from '@ferry/proto/ferry/v1/dest_agent';
 import type { WatchMigrationRequest, WatchMigrationResponse } from '@ferry/proto/ferry/v1/migration';
-import { type Call, edgeOf } from '../call.ts';
+import { type Call, type Edge, edgeOf } from '../call.ts';
 import { dial } from '../client.ts';
 import type { TlsFiles } from '../config.ts';
 import { openLog } from '../log.ts';
@@ -70,7 +70,8 @@ export async function startTestAgent(behaviour: Behaviour = {}, drainMs = 2_000)
   };
 }
 
-function implementationOf(behaviour: Behaviour, { unary, serverStream }: ReturnType<typeof edgeOf>): DestAgentServer {
+/** Its handlers, of which those that a test does not mind answer with nothing much. */
+export function implementationOf(behaviour: Behaviour, { unary, serverStream }: Edge): DestAgentServer {
   const nothing = async () => ({ migration: undefined });
   return {
     prepare: unary(
