@@ -1,5 +1,6 @@
 /** Ends everything that belongs to a lab's directory and removes it: after a crash, or as the last step of an orderly end. */
-import { rm } from 'node:fs/promises';
+import { readdir, rm, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { refuseOtherDirectories } from './directory.ts';
 import { releasePorts } from './ports.ts';
 import { isRunning, type ProcessId, processesOfLab, signalProcess, untilGone } from './processes.ts';
@@ -23,6 +24,17 @@ export async function sweep(dir: string): Promise<void> {
     await untilGone(found, AbortSignal.timeout(roundMs));
   }
   releasePorts(dir);
+  await removeTree(dir);
+}
+
+/**
+ * Removes a directory and all below it. Its sockets first, one by one: after a recursive `rm` has met a socket, Jest 30 on Node 24 resolves
+ * no symbolic link any more and ends with an error of its own.
+ */
+async function removeTree(dir: string): Promise<void> {
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true }).catch(() => []);
+  const sockets = entries.filter((entry) => entry.isSocket());
+  await Promise.all(sockets.map((socket) => unlink(join(socket.parentPath, socket.name)).catch(() => undefined)));
   await rm(dir, { recursive: true, force: true });
 }
 
