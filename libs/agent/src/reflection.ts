@@ -3,8 +3,8 @@
  * descriptors without dependencies, from which no client can build a message; only its two .proto files are used.
  */
 import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { ServerDuplexStream, ServiceDefinition } from '@grpc/grpc-js';
 import { status, type UntypedServiceImplementation } from '@grpc/grpc-js';
 
@@ -23,12 +23,10 @@ interface ReflectionRequest {
   readonly fileContainingSymbol?: string;
 }
 
-const { resolve } = createRequire(import.meta.url);
-
 /** The reflection services for a server with those services; `draining` ends their streams. */
 export async function reflectionServices(names: readonly string[], draining: AbortSignal): Promise<ServedService[]> {
   const { load } = await import('@grpc/proto-loader');
-  const protos = join(dirname(resolve('@grpc/reflection/package.json')), 'build/proto');
+  const protos = join(dirname(fileURLToPath(import.meta.resolve('@grpc/reflection/package.json'))), 'build/proto');
   // Read and indexed when somebody asks for the first time: an agent's start does not wait for it.
   let index: Promise<DescriptorIndex> | undefined;
   const descriptors = (): Promise<DescriptorIndex> => (index ??= openIndex());
@@ -64,7 +62,7 @@ export async function reflectionServices(names: readonly string[], draining: Abo
 
 async function openIndex(): Promise<DescriptorIndex> {
   const { indexDescriptors } = await import('./descriptor-index.ts');
-  return indexDescriptors(await readFile(resolve('@ferry/proto/descriptors')));
+  return indexDescriptors(await readFile(new URL(import.meta.resolve('@ferry/proto/descriptors'))));
 }
 
 async function answer(

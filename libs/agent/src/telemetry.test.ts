@@ -2,12 +2,14 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from '@jest/globals';
 import { startRedis } from '@ferry/jobs/testing';
 import { migrationId } from './testing/agent.ts';
 import { startCollector } from './testing/collector.ts';
 
-const here = (name: string): string => new URL(name, import.meta.url).pathname;
+const telemetry = import.meta.resolve('./telemetry.ts');
+const program = fileURLToPath(import.meta.resolve('./testing/traced.ts'));
 
 interface Line {
   readonly msg: string;
@@ -25,14 +27,10 @@ class Traced implements AsyncDisposable {
 
   constructor(role: 'serve' | 'call', argument: string, env: Record<string, string>) {
     const { OTEL_EXPORTER_OTLP_ENDPOINT: _, ...inherited } = process.env;
-    this.#child = spawn(
-      process.execPath,
-      ['--import', here('./telemetry.ts'), here('./testing/traced.ts'), role, argument],
-      {
-        stdio: ['ignore', 'pipe', 'inherit'],
-        env: { ...inherited, OTEL_SERVICE_NAME: role, ...env },
-      },
-    );
+    this.#child = spawn(process.execPath, ['--import', telemetry, program, role, argument], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...inherited, OTEL_SERVICE_NAME: role, ...env },
+    });
     this.#ended = once(this.#child, 'exit');
     const { stdout } = this.#child;
     if (stdout === null) throw new Error('no output');
