@@ -1,5 +1,5 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
@@ -46,6 +46,23 @@ describe('connecting to a monitor', () => {
     const connecting = connectSocket(socket, ended.signal);
     ended.abort(new Error('QEMU has ended'));
     await expect(connecting).rejects.toThrow('QEMU has ended');
+  });
+
+  it('wakes a QEMU that answers only when another client comes', async () => {
+    using place = directory();
+    const socket = join(place.path, 'monitor');
+    await using qemu = new FakeQemu();
+    const clients: Socket[] = [];
+    await using server = createServer((client) => {
+      if (clients.push(client) !== 2) return;
+      client.destroy();
+      const wire = qemu.connect();
+      clients[0]?.pipe(wire).pipe(clients[0]);
+    }).listen(socket);
+    await using monitor = await Monitor.connect(socket, soon());
+    expect(monitor.version.package).toBe('fake');
+    expect(clients.length).toBeGreaterThanOrEqual(2);
+    expect(server.listening).toBe(true);
   });
 
   it('does not begin when the signal has aborted', async () => {

@@ -40,9 +40,45 @@ async function attempt(path: string, signal: AbortSignal): Promise<Socket | unde
     socket.destroy();
     signal.throwIfAborted();
     const code = isNativeError(error) && 'code' in error ? String(error.code) : String(error);
-    if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined;
+    // EAGAIN: the queue of waiting clients is full (QEMU's holds one or two), which also passes.
+    if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'EAGAIN') return undefined;
     throw new QmpError('qemu-unreachable', `cannot connect to QEMU's monitor ${path}: ${code}`, { cause: error });
   }
+}
+
+/** The first knock comes well after QEMU usually answers; each further one after twice the time. */
+const knockAfterMs = 100;
+const knocksMax = 6;
+
+/**
+ * Knocks on a monitor's socket until disposed, by connecting once more. A starting QEMU moves its listening socket from its main
+ * loop to its monitor thread; a client that comes in that moment may be seen by both: the thread accepts it, and the
+ * main loop blocks in accept(2), and with it all of QEMU, until another client comes. Seen with 7.2 in one of 2000 launches,
+ * both threads on one CPU. Where QEMU is only slow, the knock waits in the queue and is dropped in its turn.
+ */
+export function knockUntilAnswered(path: string): Disposable {
+  let knock: Socket | undefined;
+  let knocks = 0;
+  let timer: NodeJS.Timeout | undefined;
+  const later = () => {
+    if (knocks < knocksMax) timer = setTimeout(again, knockAfterMs * 2 ** knocks);
+  };
+  const again = () => {
+    knocks += 1;
+    knock?.destroy();
+    knock = createConnection(path);
+    knock.on('error', () => {
+      // Nobody there, or a full queue: there is nothing to wake, or it will be woken.
+    });
+    later();
+  };
+  later();
+  return {
+    [Symbol.dispose]: () => {
+      clearTimeout(timer);
+      knock?.destroy();
+    },
+  };
 }
 
 /** Tells when a directory changes. One that can't be watched, because it isn't there yet, never does. */

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { isNativeError } from 'node:util/types';
 import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
-import { connectSocket } from './connect.ts';
+import { connectSocket, knockUntilAnswered } from './connect.ts';
 import { decode } from './decode.ts';
 import { EventQueue } from './event-queue.ts';
 import type { Commands, Events } from './generated/qmp.ts';
@@ -61,7 +61,9 @@ export class Monitor implements AsyncDisposable {
    * `qemu-disconnected`, or the signal's reason.
    */
   static async connect(path: string, signal: AbortSignal): Promise<Monitor> {
-    return Monitor.open(await connectSocket(path, signal), signal);
+    const socket = await connectSocket(path, signal);
+    using _knocking = knockUntilAnswered(path);
+    return await Monitor.open(socket, signal);
   }
 
   /** Opens the conversation on any stream of bytes; destroys it when that fails. Throws like `connect`. */

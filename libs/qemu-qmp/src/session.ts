@@ -42,6 +42,11 @@ export class QmpSession implements AsyncDisposable {
   readonly #waiters: Map<number, Waiter> = new Map();
   readonly #listeners: Map<string, Set<RawListener>> = new Map();
   readonly #closed = new AbortController();
+  /**
+   * A starting QEMU (7.2) that is connected to while its monitor moves to its own thread may greet twice: the connection is
+   * announced by both threads. Harmless before capabilities are negotiated; later it would mean that they are forgotten.
+   */
+  #mayGreetAgain = true;
   #prepared: Prepared | undefined;
   /** What waiters are told once the conversation has ended. */
   #end: QmpError | undefined;
@@ -219,8 +224,14 @@ export class QmpSession implements AsyncDisposable {
     }
     const id = 'QMP' in message ? greetingId : message['id'];
     const waiter = typeof id === 'number' ? this.#waiters.get(id) : undefined;
-    if (!waiter || typeof id !== 'number')
-      throw new QmpError('qemu-protocol', `QEMU answered what nobody asked (id ${String(id)})`);
+    if (!waiter || typeof id !== 'number') {
+      if (id !== greetingId || !this.#mayGreetAgain) {
+        throw new QmpError('qemu-protocol', `QEMU answered what nobody asked (id ${String(id)})`);
+      }
+      this.#mayGreetAgain = false;
+      return;
+    }
+    if (id !== greetingId) this.#mayGreetAgain = false;
     this.#waiters.delete(id);
     if ('error' in message) waiter.reject(refused(waiter.name, message['error']));
     else if (id === greetingId) waiter.resolve(isObject(message['QMP']) ? message['QMP']['version'] : undefined);
