@@ -13,6 +13,7 @@ export function call<Request, Response>(
     signal.throwIfAborted();
     const done = (error: ServiceError | null, response?: Response) => {
       signal.removeEventListener('abort', cancel);
+      // An answer that is there counts, also when the caller gave up in the same moment.
       if (response !== undefined) resolve(response);
       else reject(signal.aborted ? signal.reason : error);
     };

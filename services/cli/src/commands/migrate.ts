@@ -1,0 +1,214 @@
+/** `ferry migrate`, `watch` and `abort`. */
+import { call, stream } from '@ferry/lab/call';
+import { type MigrationEvent, type MigrationOptions, Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
+import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
+import { driveDirect } from '../direct.ts';
+import { callError, CliError, failureError, isServiceError } from '../failure.ts';
+import { follow } from '../follow.ts';
+import type { Host, Hosts } from '../hosts.ts';
+import { Interrupts } from '../interrupts.ts';
+import { locateMigration } from '../locate.ts';
+import type { MigrationEnd, MigrationPlan, MigrationView } from '../migration.ts';
+import { viewOf } from '../view/choose.ts';
+import { endText } from '../view/text.ts';
+
+/** What may be chosen. */
+export interface MigrateOptions {
+  readonly from: string;
+  readonly to: string;
+  readonly v2?: boolean;
+  readonly direct?: boolean;
+  readonly bandwidth?: bigint;
+  readonly downtime?: number;
+  readonly id?: string;
+  readonly json?: boolean;
+}
+
+/** How long asking for a migration to be given up may take. */
+const abortMs = 10_000;
+
+/** Moves a guest. Throws CliError for every end but a good one. */
+export async function migrate(hosts: Hosts, domain: string, chosen: MigrateOptions): Promise<void> {
+  const [from, to] = [hosts.named(chosen.from), hosts.named(chosen.to)];
+  const migrationId = chosen.id ?? crypto.randomUUID();
+  const protocol = chosen.v2 === true ? 2 : 3;
+  const direct = chosen.direct === true;
+  const mode = direct ? 'direct' : 'peer to peer';
+  const plan: MigrationPlan = { migrationId, domain, from: from.name, to: to.name, protocol, mode };
+  const options = { bandwidthBytesPerSecond: chosen.bandwidth ?? 0n, downtimeLimitMs: chosen.downtime ?? 0 };
+  using interrupts = new Interrupts();
+  const view = viewOf(plan, chosen.json === true);
+  const run = { plan, from, to, options, view, interrupts };
+  await conclude(run, await (direct ? runDirect(run) : runPeerToPeer(run)));
+}
+
+/** Follows a migration that somebody else began. Ctrl-C leaves it alone. */
+export async function watch(
+  hosts: Hosts,
+  migrationId: string,
+  chosen: { host?: string; json?: boolean },
+): Promise<void> {
+  const { host, migration } = await locateMigration(hosts.chosen(chosen.host), migrationId);
+  const { domainName: domain, protocol, peer } = migration;
+  const to = peer === '' ? undefined : peer;
+  const known = protocol === Protocol.PROTOCOL_V2 ? 2 : 3;
+  const plan: MigrationPlan = { migrationId, domain, from: host.name, to, protocol: known, mode: 'watched' };
+  using interrupts = new Interrupts();
+  const view = viewOf(plan, chosen.json === true);
+  const names = { migrationId, domain: migration.domainUuid };
+  const events = stream(host.source.client, SourceAgentService.watchMigration, names, interrupts.first);
+  const end = await show(follow(events, host.source, names, interrupts.first), view, host, interrupts.first);
+  await conclude({ plan, from: host, view }, end);
+}
+
+/** Asks for a migration to be given up. What comes of it is its own outcome. */
+export async function abort(
+  hosts: Hosts,
+  migrationId: string,
+  chosen: { host?: string; json?: boolean },
+): Promise<void> {
+  const { host, migration } = await locateMigration(hosts.chosen(chosen.host), migrationId);
+  const names = { migrationId, domain: migration.domainUuid };
+  await call(host.source.client, SourceAgentService.abortMigration, names, AbortSignal.timeout(abortMs)).catch(
+    (error: unknown) => {
+      throw callError(error, host.source.name);
+    },
+  );
+  const text = `asked ${host.name} to give up migration ${migrationId} of ${migration.domainName}`;
+  process.stdout.write(
+    chosen.json === true ? `${JSON.stringify({ event: 'abort-asked', ...names, host: host.name })}\n` : `${text}\n`,
+  );
+}
+
+interface Run {
+  readonly plan: MigrationPlan;
+  readonly from: Host;
+  readonly to: Host;
+  readonly options: MigrationOptions;
+  readonly view: MigrationView;
+  readonly interrupts: Interrupts;
+}
+
+/** The source agent drives; we watch. */
+async function runPeerToPeer({ plan, from, to, options, view, interrupts }: Run): Promise<MigrationEnd> {
+  const { migrationId, domain } = plan;
+  const names = { migrationId, domain };
+  const protocol = plan.protocol === 2 ? Protocol.PROTOCOL_V2 : Protocol.PROTOCOL_V3;
+  const request = { ...names, destination: to.dest.address, protocol, migrationUri: '', options };
+  const left = interrupts.second;
+  interrupts.first.addEventListener('abort', () => void askToAbort(from, names, view), { once: true });
+  const events = stream(from.source.client, SourceAgentService.migrate, request, left);
+  return show(follow(events, from.source, names, left), view, from, left);
+}
+
+/** We drive. The first Ctrl-C gives up what has not been sent; the second leaves, and the agents settle it. */
+async function runDirect({ plan, from, to, options, view, interrupts }: Run): Promise<MigrationEnd> {
+  const { migrationId, domain } = plan;
+  const names = { migrationId, domain };
+  const given = new AbortController();
+  const ask = async () => {
+    // What the source does not know of (v2 before Perform) ends with us.
+    if (!(await askToAbort(from, names, view)))
+      given.abort(new CliError('cancelled', 'cancelled before the source had begun'));
+  };
+  interrupts.first.addEventListener('abort', () => void ask(), { once: true });
+  const left = Promise.withResolvers<MigrationEnd>();
+  interrupts.second.addEventListener('abort', () => left.resolve({ kind: 'left' }), { once: true });
+  const protocol = plan.protocol === 2 ? 2 : 3;
+  const migration = { ...names, from, to, protocol, options } as const;
+  const driven = driveDirect(migration, (event) => view.event(event), given.signal).then(
+    (statistics): MigrationEnd => ({ kind: 'completed', statistics }),
+    (error: unknown): Promise<MigrationEnd> => settled(error, from, names),
+  );
+  return Promise.race([driven, left.promise]);
+}
+
+/** How a migration ended whose driver met an error: by the source's own record, which saw more than we did. */
+async function settled(
+  met: unknown,
+  from: Host,
+  names: { migrationId: string; domain: string },
+): Promise<MigrationEnd> {
+  if (met instanceof CliError) return { kind: 'cancelled', failure: undefined, statistics: undefined };
+  if (!isServiceError(met)) throw met;
+  const cause = callError(met, 'an agent');
+  const asked = await call(
+    from.source.client,
+    SourceAgentService.getMigration,
+    names,
+    AbortSignal.timeout(abortMs),
+  ).catch(() => undefined);
+  const { migration } = asked ?? {};
+  // Nothing has begun on the source, or nobody can tell.
+  if (migration === undefined) throw cause;
+  if (migration.active) return { kind: 'in-doubt', why: `${cause.message}; the agents settle it` };
+  const { failure = cause.failure, statistics } = migration;
+  if (migration.outcome === Outcome.OUTCOME_COMPLETED) return { kind: 'completed', statistics };
+  const kind = migration.outcome === Outcome.OUTCOME_CANCELLED || cause.ending === 'cancelled' ? 'cancelled' : 'failed';
+  return { kind, failure, statistics };
+}
+
+/** Shows events until the end. */
+async function show(
+  events: AsyncIterable<MigrationEvent>,
+  view: MigrationView,
+  host: Host,
+  left: AbortSignal,
+): Promise<MigrationEnd> {
+  let seen = 0;
+  try {
+    for await (const event of events) {
+      seen += 1;
+      view.event(event);
+      if (event.event?.$case !== 'ended') continue;
+      const { outcome, failure, statistics } = event.event.value;
+      if (outcome === Outcome.OUTCOME_COMPLETED) return { kind: 'completed', statistics };
+      if (outcome === Outcome.OUTCOME_CANCELLED) return { kind: 'cancelled', failure, statistics };
+      if (failure?.reason === 'in-doubt') return { kind: 'in-doubt', why: failure.message };
+      return { kind: 'failed', failure, statistics };
+    }
+  } catch (error) {
+    if (left.aborted) return { kind: 'left' };
+    const cause = callError(error, host.source.name);
+    if (seen === 0) throw cause;
+    return { kind: 'in-doubt', why: cause.message };
+  }
+  return { kind: 'in-doubt', why: `${host.source.name} stopped telling` };
+}
+
+/** True if the source took the request. */
+async function askToAbort(
+  from: Host,
+  names: { migrationId: string; domain: string },
+  view: MigrationView,
+): Promise<boolean> {
+  view.note('asking to abort; Ctrl-C again leaves the migration going');
+  try {
+    await call(from.source.client, SourceAgentService.abortMigration, names, AbortSignal.timeout(abortMs));
+    return true;
+  } catch (error) {
+    view.note(`it could not be asked: ${error instanceof Error ? error.message : String(error)}`);
+    return false;
+  }
+}
+
+/** Says how it ended; throws for every end but a good one. */
+async function conclude({ plan, view }: Pick<Run, 'plan' | 'from' | 'view'>, end: MigrationEnd): Promise<void> {
+  await view.end(end);
+  const { migrationId, domain } = plan;
+  switch (end.kind) {
+    case 'completed':
+      return;
+    case 'left':
+      throw new CliError('interrupted', endText(end, plan));
+    case 'in-doubt':
+      throw new CliError('inDoubt', end.why, { next: `ferry watch ${migrationId}, then ferry where ${domain}` });
+    case 'cancelled':
+    case 'failed': {
+      const ending = end.kind;
+      if (end.failure === undefined) throw new CliError(ending, endText(end, plan));
+      const { message, failure, next } = failureError(end.failure);
+      throw new CliError(ending, message, { failure, next });
+    }
+  }
+}

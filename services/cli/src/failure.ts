@@ -1,0 +1,161 @@
+/** What went wrong, for people: what, where, why, and what to do next; and the exit status that says it to scripts. */
+import type { Failure } from '@ferry/proto/ferry/v1/migration';
+import { Phase, phaseFromJSON, Side, sideFromJSON } from '@ferry/proto/ferry/v1/migration';
+import { ErrorInfo } from '@ferry/proto/google/rpc/error_details';
+import { Status } from '@ferry/proto/google/rpc/status';
+import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { type Ending, exitStatus } from './exit-status.ts';
+import { phaseWord, sideWord } from './words.ts';
+
+/** Ends the command with a message. */
+export class CliError extends Error {
+  override readonly name = 'CliError';
+  readonly ending: Ending;
+  /** The first cause, as an agent reported it. */
+  readonly failure: Failure | undefined;
+  /** A command, or a sentence. */
+  readonly next: string | undefined;
+
+  constructor(
+    ending: Ending,
+    message: string,
+    more: { failure?: Failure | undefined; next?: string | undefined; cause?: unknown } = {},
+  ) {
+    super(message, { cause: more.cause });
+    this.ending = ending;
+    this.failure = more.failure;
+    this.next = more.next;
+  }
+
+  get exitStatus(): number {
+    return exitStatus[this.ending];
+  }
+}
+
+/** Whether gRPC or the agent ended the call with an error, as opposed to a mistake of ours. */
+export function isServiceError(error: unknown): error is ServiceError {
+  return (
+    error instanceof Error &&
+    'code' in error &&
+    typeof error.code === 'number' &&
+    'metadata' in error &&
+    error.metadata instanceof Metadata
+  );
+}
+
+/** What an agent said in the trailer that all gRPC libraries look for; undefined if it is not from an agent. */
+export function failureFromWire({ metadata }: ServiceError): Failure | undefined {
+  const [trailer] = metadata.get('grpc-status-details-bin');
+  if (!(trailer instanceof Uint8Array)) return undefined;
+  try {
+    const { message, details } = Status.decode(trailer);
+    for (const { typeUrl, value } of details) {
+      if (typeUrl !== 'type.googleapis.com/google.rpc.ErrorInfo') continue;
+      const { domain, reason, metadata: more } = ErrorInfo.decode(value);
+      if (domain !== 'ferry.v1' || reason === '') continue;
+      const side = sideFromJSON(`SIDE_${(more['side'] ?? '').toUpperCase()}`);
+      const phase = phaseFromJSON(`PHASE_${(more['phase'] ?? '').toUpperCase().replaceAll('-', '_')}`);
+      return {
+        reason,
+        message,
+        side: side === Side.UNRECOGNIZED ? Side.SIDE_UNSPECIFIED : side,
+        phase: phase === Phase.UNRECOGNIZED ? Phase.PHASE_UNSPECIFIED : phase,
+        retryable: more['retryable'] === 'true',
+      };
+    }
+  } catch {
+    // Damaged: then only gRPC's own words are left.
+  }
+  return undefined;
+}
+
+/** The error to end a command with when a call to `agent` (e.g. `the source agent of a (127.0.0.1:4711)`) failed. */
+export function callError(error: unknown, agent: string): CliError {
+  if (error instanceof CliError) return error;
+  if (!isServiceError(error)) throw error;
+  const failure = failureFromWire(error);
+  if (failure !== undefined) return failureError(failure, error);
+  if (error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED) {
+    const what = error.code === status.UNAVAILABLE ? 'cannot be reached' : 'does not answer in time';
+    const next = 'is it running, and are the hosts file and its certificates right? For the lab: ./dev lab status';
+    return new CliError('unavailable', `${agent} ${what}: ${error.details}`, { next, cause: error });
+  }
+  return new CliError('failed', `${agent} answers: ${error.details}`, { cause: error });
+}
+
+/** The error for a failure that an agent reported, by a call or as the end of a migration. */
+export function failureError(failure: Failure, cause?: unknown): CliError {
+  return new CliError(endingOf(failure), failure.message, { failure, next: nextOf(failure), cause });
+}
+
+const endings: Readonly<Record<string, Ending>> = {
+  'migration-cancelled': 'cancelled',
+  'in-doubt': 'inDoubt',
+  draining: 'unavailable',
+  'redis-unavailable': 'unavailable',
+  'register-unavailable': 'unavailable',
+  'deadline-exceeded': 'unavailable',
+};
+
+const endingOf = ({ reason }: Failure): Ending =>
+  Object.hasOwn(endings, reason) ? (endings[reason] ?? 'failed') : 'failed';
+
+/** By reason; docs/operations.md says more of each. */
+const steps: Readonly<Record<string, string>> = {
+  'abi-mismatch': 'give the destination the XML that `ferry dumpxml` prints',
+  'already-migrating':
+    'it may be watched with `ferry watch ID` and given up with `ferry abort ID`; `ferry list` shows its ID',
+  'destination-unreachable': 'check the destination agent; `ferry list` asks all hosts',
+  'disk-missing': 'put the file on the destination under the same path, or share it between the hosts',
+  'domain-exists': 'a domain of that name or UUID is on that host already: `ferry list` shows it',
+  'domain-not-found': '`ferry where NAME` asks all hosts',
+  'domain-not-running': '`ferry list` shows its state',
+  'in-doubt': 'the agents settle it: `ferry watch ID`, then `ferry where NAME`',
+  'job-held': 'wait for the job that holds the domain, or give it up',
+  'not-enough-memory': 'free memory on the destination, or choose another host',
+  'ports-exhausted': 'wait for other migrations to end, or widen FERRY_MIGRATION_PORTS on the destination',
+  'redis-unavailable': 'check Redis; the agents go on by themselves once it answers',
+  'register-unavailable': 'check Redis; the agents go on by themselves once it answers',
+  'same-host': 'choose another host with --to',
+  'xml-unsupported': 'remove what is named from the document',
+};
+
+function nextOf({ reason, retryable }: Failure): string | undefined {
+  const known = Object.hasOwn(steps, reason) ? steps[reason] : undefined;
+  return known ?? (retryable ? 'trying again may help' : undefined);
+}
+
+/** The lines for a terminal: what; which reason, where; what next. */
+export function explain(error: CliError): string {
+  const lines = [`ferry: ${error.message}`];
+  if (error.failure !== undefined) {
+    const { reason, side, phase } = error.failure;
+    const where = [side === 0 ? '' : sideWord(side), phase === 0 ? '' : phaseWord(phase)].filter((part) => part !== '');
+    lines.push(`  reason  ${reason}${where.length === 0 ? '' : ` (${where.join(', ')})`}`);
+  }
+  if (error.next !== undefined) lines.push(`  next    ${error.next}`);
+  return `${lines.join('\n')}\n`;
+}
+
+/** The same as an object, for `--json`. */
+export function errorObject(error: CliError): Record<string, unknown> {
+  const { failure, message, next } = error;
+  return {
+    event: 'error',
+    message,
+    ...(failure === undefined ? {} : failureObject(failure)),
+    next,
+    exitStatus: error.exitStatus,
+  };
+}
+
+/** A failure in words instead of numbers. */
+export function failureObject({ reason, message, side, phase, retryable }: Failure): Record<string, unknown> {
+  return {
+    reason,
+    message,
+    ...(side === 0 ? {} : { side: sideWord(side) }),
+    ...(phase === 0 ? {} : { phase: phaseWord(phase) }),
+    retryable,
+  };
+}
