@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError } from '@ferry/migration';
 import {
   type CallOptions,
@@ -102,6 +103,60 @@ export function invoke<Request, Response>(
   return promise;
 }
 
+/** A call that was opened ahead of its request. */
+export interface StandingBy<Request, Response> {
+  /** False once the call has broken off: another way must be taken then. */
+  readonly usable: boolean;
+  /** Sends the request, once, and waits for the answer. Throws as `invoke` does. */
+  ask(request: Request, signal: AbortSignal): Promise<Response>;
+}
+
+/** Opens a call whose one request is sent later, so that nothing but the request itself is to be sent then. */
+export function standBy<Request, Response>(
+  client: Client,
+  method: Method<Request, Response>,
+): StandingBy<Request, Response> {
+  const answer = Promise.withResolvers<Response>();
+  answer.promise.catch(() => {}); // Nobody listens before the request is sent.
+  let usable = true;
+  const call = client.makeBidiStreamRequest(
+    method.path,
+    method.requestSerialize,
+    method.responseDeserialize,
+    new Metadata(),
+  );
+  call.once('data', answer.resolve);
+  call.on('error', (error) => {
+    usable = false;
+    answer.reject(error);
+  });
+  call.once('end', () => {
+    usable = false;
+    answer.reject(new TypeError(`${method.path} answered nothing`));
+  });
+  const ask = async (request: Request, signal: AbortSignal): Promise<Response> => {
+    signal.throwIfAborted();
+    const hangUp = (): void => {
+      answer.reject(signal.reason);
+      call.cancel();
+    };
+    signal.addEventListener('abort', hangUp, { once: true });
+    call.write(request);
+    call.end();
+    try {
+      return await answer.promise;
+    } finally {
+      signal.removeEventListener('abort', hangUp);
+    }
+  };
+  return {
+    get usable() {
+      return usable;
+    },
+    ask,
+  };
+}
+
 /**
  * A server stream: `for await (const event of follow(client, SourceAgentService.migrate, request, signal))`. Leaving the loop hangs
  * up. Reads only as fast as it is read from. Throws as `invoke` does.
@@ -152,6 +207,26 @@ const healthCheck: Method<Buffer, Buffer> = {
  */
 export async function warm(client: Client, signal: AbortSignal): Promise<void> {
   await invoke(client, healthCheck, Buffer.alloc(0), signal, { waitForReady: true });
+}
+
+/** Longer than any switchover that went well, ms. */
+const keepWarmMsMax = 2_000;
+
+/**
+ * Keeps both ends of a connection warm until the signal aborts, for at most two seconds; never rejects. A process that has been idle for 5 ms
+ * already answers 1 ms later than one that has not, so between STOP and the call that the guest waits for this is worth its processor
+ * time (measured over mTLS on loopback, two cores: from call to handler 2.2 ms after a pause, 1.1 ms while kept warm).
+ */
+export async function keepWarm(client: Client, signal: AbortSignal): Promise<void> {
+  const until = performance.now() + keepWarmMsMax;
+  try {
+    while (!signal.aborted && performance.now() < until) {
+      await warm(client, signal);
+      await delay(1, undefined, { signal });
+    }
+  } catch {
+    // Stopped, or there is nobody: the call that matters will tell.
+  }
 }
 
 function metadataOf({ waitForReady = false }: InvokeOptions): Metadata {

@@ -3,9 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from '@jest/globals';
 import { JobError } from '@ferry/jobs';
 import { DestAgentClient, DestAgentService, type PrepareResponse } from '@ferry/proto/ferry/v1/dest_agent';
-import { ChannelCredentials, status } from '@grpc/grpc-js';
+import { ChannelCredentials, connectivityState, status } from '@grpc/grpc-js';
 import { AgentError } from './errors.ts';
-import { dial, follow, invoke, warm } from './client.ts';
+import { dial, follow, invoke, keepWarm, warm } from './client.ts';
 import { failureFromWire } from './failure.ts';
 import { messageBytesMax } from './limits.ts';
 import { serve } from './serve.ts';
@@ -119,6 +119,26 @@ describe('a call', () => {
     expect(await codeOf(invoke(other, prepare, request, patient))).toBe(status.RESOURCE_EXHAUSTED);
     other.close();
     expect(await codeOf(invoke(agent.client, prepare, prepareRequest, patient))).toBe('no error');
+  });
+});
+
+describe('warming', () => {
+  it('connects ahead, waiting for the server if need be', async () => {
+    await using agent = await startTestAgent();
+    await warm(agent.client, patient);
+    expect(agent.client.getChannel().getConnectivityState(false)).toBe(connectivityState.READY);
+  });
+
+  it('goes on until it is told to stop, and ends quietly when nobody is there', async () => {
+    const agent = await startTestAgent();
+    const stop = new AbortController();
+    const warming = keepWarm(agent.client, stop.signal);
+    await invoke(agent.client, prepare, prepareRequest, patient);
+    stop.abort();
+    await warming;
+    const deaf = keepWarm(agent.client, patient);
+    await agent[Symbol.asyncDispose]();
+    await deaf;
   });
 });
 
