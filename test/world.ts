@@ -5,15 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from '@jest/globals';
 import { failureFromWire, follow, invoke } from '@ferry/agent';
-import {
-  buildGuest,
-  configText,
-  guestConfig,
-  guestXml,
-  verifyTicks,
-  type GuestOptions,
-  type TickReport,
-} from '@ferry/guest';
+import { buildGuest, guestConfig, guestXml, verifyTicks, type GuestOptions, type TickReport } from '@ferry/guest';
 import { Lab, type LabHost, type LabOptions } from '@ferry/lab';
 import { DestAgentService, type FinishRequest, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { type AdoptRequest, type Domain, DomainsService, DomainState } from '@ferry/proto/ferry/v1/domains';

@@ -1,7 +1,19 @@
 /** The one wrapper around every handler: span, log, the call's signal, and errors as gRPC has them. */
 import { MigrationError, type Phase, type Side } from '@ferry/migration';
-import type { handleServerStreamingCall, handleUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
-import { type Attributes, metrics, type Span, SpanStatusCode, trace } from '@opentelemetry/api';
+import type {
+  handleBidiStreamingCall,
+  handleServerStreamingCall,
+  handleUnaryCall,
+  ServerWritableStream,
+} from '@grpc/grpc-js';
+import {
+  type Attributes,
+  context as traceContext,
+  metrics,
+  type Span,
+  SpanStatusCode,
+  trace,
+} from '@opentelemetry/api';
 import {
   ATTR_RPC_METHOD,
   ATTR_RPC_STATUS_CODE,
@@ -49,6 +61,21 @@ export interface Edge {
     answer: (request: Request, signal: AbortSignal, call: Call) => AsyncIterable<Response>,
     phase?: PhaseOf<Request>,
   ) => handleServerStreamingCall<Request, Response>;
+  /** A handler of a call that was opened ahead of its request: the answer to the request ends it. */
+  readonly standBy: <Message, Reply, Request, Response>(
+    name: string,
+    parts: StandByParts<Message, Reply, Request, Response>,
+    phase?: PhaseOf<Request>,
+  ) => handleBidiStreamingCall<Message, Reply>;
+}
+
+/** What a call that stands by is made of. */
+export interface StandByParts<Message, Reply, Request, Response> {
+  /** The request in a message; undefined if the driver only asks whether we are ready. */
+  readonly requestIn: (message: Message) => Request | undefined;
+  readonly ready: (message: Message) => Promise<Reply>;
+  readonly answer: (request: Request, signal: AbortSignal, call: Call) => Promise<Response>;
+  readonly replyWith: (response: Response) => Reply;
 }
 
 const tracer = trace.getTracer('@ferry/agent');
@@ -69,6 +96,33 @@ export function edgeOf(options: EdgeOptions): Edge {
       };
       void handle(options, name, call, phase, run, (failure) => call.emit('error', failure));
     },
+    standBy: (name, parts, phase) => (call) => {
+      const leave = (): void => void call.end();
+      const forget = (): void => {
+        options.draining.removeEventListener('abort', leave);
+        call.removeListener('end', leave).removeListener('data', heard);
+      };
+      const tell = (failure: CallFailure): void => void call.emit('error', failure);
+      // A listener runs in the context of whoever emits; the request's trace is the one that the call was opened in.
+      const heard = traceContext.bind(traceContext.active(), (message: Parameters<typeof parts.requestIn>[0]) => {
+        const request = parts.requestIn(message);
+        if (request === undefined) {
+          parts.ready(message).then(
+            (reply) => call.write(reply),
+            (error: unknown) => tell(toStatus(error, { side: options.side })),
+          );
+          return;
+        }
+        forget();
+        const run: Run<typeof request> = async (_request, signal, within) => {
+          call.write(parts.replyWith(await parts.answer(request, signal, within)));
+          call.end();
+        };
+        void handle(options, name, Object.assign(call, { request }), phase, run, tell);
+      });
+      options.draining.addEventListener('abort', leave, { once: true });
+      call.on('data', heard).once('end', leave).once('cancelled', forget);
+    },
   };
 }
 
@@ -79,7 +133,7 @@ type Run<Request> = (request: Request, signal: AbortSignal, call: Call) => Promi
 async function handle<Request, Response>(
   { side, log, draining }: EdgeOptions,
   name: string,
-  call: ServerCall<Request, Response>,
+  call: ServerCall<Request, Response> & { readonly request: Request },
   phaseOf: PhaseOf<Request> | undefined,
   run: Run<Request>,
   tell: (failure: CallFailure) => void,

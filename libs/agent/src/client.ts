@@ -104,56 +104,73 @@ export function invoke<Request, Response>(
 }
 
 /** A call that was opened ahead of its request. */
-export interface StandingBy<Request, Response> {
+export interface StandingBy<Message, Reply> {
   /** False once the call has broken off: another way must be taken then. */
   readonly usable: boolean;
+  /**
+   * From now on asks again and again, until the request is sent: what has not run for a while runs slowly for the first times (after a
+   * pause of 100 ms a call takes three times as long as before it), and the guest shall not wait for that.
+   */
+  warmUp(question: Message): void;
   /** Sends the request, once, and waits for the answer. Throws as `invoke` does. */
-  ask(request: Request, signal: AbortSignal): Promise<Response>;
+  ask(request: Message, signal: AbortSignal): Promise<Reply>;
 }
 
+/** Between two questions: often enough to stay warm, seldom enough to leave the processors to QEMU. */
+const warmUpMs = 1;
+/** Nobody's switchover takes so long; then it is no use to stay warm. */
+const questionsMax = 2_000;
+
 /** Opens a call whose one request is sent later, so that nothing but the request itself is to be sent then. */
-export function standBy<Request, Response>(
+export function standBy<Message, Reply>(
   client: Client,
-  method: Method<Request, Response>,
-): StandingBy<Request, Response> {
-  const answer = Promise.withResolvers<Response>();
+  method: Method<Message, Reply>,
+  isAnswer: (reply: Reply) => boolean,
+): StandingBy<Message, Reply> {
+  const answer = Promise.withResolvers<Reply>();
   answer.promise.catch(() => {}); // Nobody listens before the request is sent.
+  const { path, requestSerialize, responseDeserialize } = method;
+  const call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, new Metadata());
   let usable = true;
-  const call = client.makeBidiStreamRequest(
-    method.path,
-    method.requestSerialize,
-    method.responseDeserialize,
-    new Metadata(),
-  );
-  call.once('data', answer.resolve);
-  call.on('error', (error) => {
-    usable = false;
-    answer.reject(error);
-  });
-  call.once('end', () => {
-    usable = false;
-    answer.reject(new TypeError(`${method.path} answered nothing`));
-  });
-  const ask = async (request: Request, signal: AbortSignal): Promise<Response> => {
-    signal.throwIfAborted();
-    const hangUp = (): void => {
-      answer.reject(signal.reason);
-      call.cancel();
-    };
-    signal.addEventListener('abort', hangUp, { once: true });
-    call.write(request);
-    call.end();
-    try {
-      return await answer.promise;
-    } finally {
-      signal.removeEventListener('abort', hangUp);
-    }
+  let question: Message | undefined;
+  let left = questionsMax;
+  const askAgain = (): void => {
+    if (question !== undefined && usable && left-- > 0) call.write(question);
   };
+  const over = (reason: unknown): void => {
+    usable = false;
+    answer.reject(reason);
+  };
+  call.on('data', (reply: Reply) => {
+    if (isAnswer(reply)) answer.resolve(reply);
+    else setTimeout(askAgain, warmUpMs);
+  });
+  call.on('error', over);
+  call.once('end', () => over(new TypeError(`${path} answered nothing`)));
   return {
     get usable() {
       return usable;
     },
-    ask,
+    warmUp: (message) => {
+      question = message;
+      askAgain();
+    },
+    ask: async (request, signal) => {
+      signal.throwIfAborted();
+      question = undefined;
+      const hangUp = (): void => {
+        answer.reject(signal.reason);
+        call.cancel();
+      };
+      signal.addEventListener('abort', hangUp, { once: true });
+      call.write(request);
+      call.end();
+      try {
+        return await answer.promise;
+      } finally {
+        signal.removeEventListener('abort', hangUp);
+      }
+    },
   };
 }
 

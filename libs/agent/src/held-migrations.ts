@@ -3,6 +3,7 @@
  * keep its answer; or, whatever went wrong, settle by the phase table's recovery row.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { trace } from '@opentelemetry/api';
 import { isPhase, MigrationError, type Phase, type Side } from '@ferry/migration';
 import { Failure } from '@ferry/proto/ferry/v1/migration';
 import { JobError, type Clock, type MigrationJob, type MigrationJobs } from '@ferry/jobs';
@@ -28,7 +29,7 @@ export interface Held<State> {
   job: MigrationJob;
   /** The last phase begun; ahead of the job's record while that is being written. */
   phase: Phase | undefined;
-  readonly replies: Map<Phase, Uint8Array>;
+  readonly replies: Map<Phase, () => Uint8Array>;
   /** The record of the phase before, which is written while the caller goes on already: nothing waits for Redis in the blackout. */
   bookkeeping: Promise<void>;
   executing: boolean;
@@ -65,10 +66,22 @@ export interface PhaseRun<State, Response> {
   readonly codec: Codec<Response>;
   readonly body: (held: Held<State>, signal: AbortSignal) => Promise<Response>;
   /** The phase that is recorded when the body is done, if that is another one. */
-  readonly then?: Phase;
+  readonly doneAs?: Phase;
+  /** The guest is paused while the phase begins. */
+  readonly inBlackout?: true;
   /** Given if the phase ends the migration. */
   readonly outcome?: (response: Response) => OutcomeWord;
 }
+
+/** What was answered to a phase; encoded when somebody asks for it, which is never inside the blackout. */
+interface Reply {
+  readonly phase: Phase;
+  readonly bytes: () => Uint8Array;
+}
+
+const tracer = trace.getTracer('@ferry/agent');
+/** By then the guest runs, or QEMU has been told: the event loop's next turns belong to that. */
+const soon = (): Promise<void> => delay(2);
 
 const answered = 1;
 const refused = 0;
@@ -168,40 +181,27 @@ export class HeldMigrations<State> {
     signal: AbortSignal,
   ): Promise<Uint8Array | undefined> {
     const held = this.#held.get(migrationId);
-    if (held !== undefined) return held.replies.get(run.phase);
+    if (held !== undefined) return held.replies.get(run.phase)?.();
     return this.#options.jobs.replyOf(domain, migrationId, run.phase, signal);
   }
 
   async #run<Response>(held: Held<State>, run: PhaseRun<State, Response>, callSignal: AbortSignal): Promise<Response> {
-    const { jobs, side, clock } = this.#options;
+    const { side, clock } = this.#options;
     const { phase, codec, body, outcome } = run;
-    const before = held.phase;
-    held.executing = true;
-    held.phase = phase;
     // Who gives a migration up wants it ended: the phases that end it go on.
     const abandoned = outcome === undefined ? [held.ongoing.abandonSignal] : [];
     const signal = AbortSignal.any([callSignal, held.job.signal, ...abandoned]);
+    await this.#startPhase(held, run, signal);
     try {
-      const started = jobs.migrationJobStartPhase(held.job, phase, signal);
-      held.bookkeeping = started;
-      // A phase that may not be, changes nothing.
-      if (!startsInBlackout.has(phase)) await started;
-      else started.catch(() => undefined);
-    } catch (error) {
-      held.executing = false;
-      held.phase = before;
-      if (before !== undefined) throw error;
-      await this.#settle(held, phase, error);
-      throw error;
-    }
-    held.ongoing.phaseStarted(side, phase);
-    try {
-      const response = await body(held, signal);
+      const response = await tracer.startActiveSpan(`migration.${phase}`, async (span) => {
+        using _span = { [Symbol.dispose]: () => span.end() };
+        return body(held, signal);
+      });
+      const reply = { phase, bytes: () => tagged(answered, codec.encode(response).finish()) };
+      held.replies.set(phase, reply.bytes);
       held.ongoing.phaseDone(side, phase);
-      const bytes = tagged(answered, codec.encode(response).finish());
-      held.replies.set(phase, bytes);
-      if (outcome !== undefined) await this.#finish(held, outcome(response), { phase, bytes });
-      else held.bookkeeping = this.#record(held, run.then, { phase, bytes });
+      if (outcome !== undefined) await this.#finish(held, outcome(response), reply);
+      else held.bookkeeping = this.#record(held, run.doneAs, reply);
       return response;
     } catch (error) {
       await this.#settle(held, phase, error);
@@ -212,15 +212,42 @@ export class HeldMigrations<State> {
     }
   }
 
-  /** Writes down that a phase is done. If that fails the lease will tell: its signal ends the job. */
-  async #record(held: Held<State>, then: Phase | undefined, reply: { phase: Phase; bytes: Uint8Array }): Promise<void> {
+  /** Takes the job for a phase. One that may not be changes nothing; the first one is then settled, since it has taken the job already. */
+  async #startPhase(
+    held: Held<State>,
+    { phase, inBlackout }: { phase: Phase; inBlackout?: true },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { jobs, side } = this.#options;
+    const before = held.phase;
+    held.executing = true;
+    held.phase = phase;
+    held.ongoing.phaseStarted(side, phase);
+    if (inBlackout === true) {
+      // The guest waits: the register decides, and the job's record can be written while QEMU is being told.
+      held.bookkeeping = soon().then(() => jobs.migrationJobStartPhase(held.job, phase, signal));
+      held.bookkeeping.catch(() => undefined);
+      return;
+    }
+    try {
+      await jobs.migrationJobStartPhase(held.job, phase, signal);
+    } catch (error) {
+      held.executing = false;
+      held.phase = before;
+      if (before === undefined) await this.#settle(held, phase, error);
+      throw error;
+    }
+  }
+
+  /** Writes down that a phase is done, in the background. If that fails the lease will tell: its signal ends the job. */
+  async #record(held: Held<State>, doneAs: Phase | undefined, reply: Reply): Promise<void> {
     const { jobs, log } = this.#options;
     const signal = AbortSignal.timeout(settleMs);
-    if (then !== undefined) held.phase = then;
+    if (doneAs !== undefined) held.phase = doneAs;
     try {
-      await held.bookkeeping;
-      if (then !== undefined) await jobs.migrationJobSetPhase(held.job, then, signal);
-      await jobs.migrationJobContinue(held.job, reply, signal);
+      await Promise.all([held.bookkeeping, soon()]);
+      if (doneAs !== undefined) await jobs.migrationJobSetPhase(held.job, doneAs, signal);
+      await jobs.migrationJobContinue(held.job, { phase: reply.phase, bytes: reply.bytes() }, signal);
     } catch (error) {
       log.warn({ err: error, ...labels(held), phase: reply.phase }, 'the phase could not be recorded');
     }
@@ -254,7 +281,7 @@ export class HeldMigrations<State> {
     try {
       unsettled.outcome ??= await recover(held, AbortSignal.timeout(settleMs));
       const failure = held.firstFailure ?? Failure.fromPartial({});
-      const bytes = tagged(refused, Failure.encode(failure).finish());
+      const bytes = () => tagged(refused, Failure.encode(failure).finish());
       await this.#finish(held, unsettled.outcome, { phase: unsettled.phase, bytes });
     } catch (error) {
       log.error({ err: error, ...labels(held), phase: held.phase }, 'the migration cannot be settled yet');
@@ -264,11 +291,12 @@ export class HeldMigrations<State> {
   }
 
   /** Ends the job. The outcome is known from here on, so it is told at once; a record that cannot be written now is written later. */
-  async #finish(held: Held<State>, outcome: OutcomeWord, reply: { phase: Phase; bytes: Uint8Array }): Promise<void> {
+  async #finish(held: Held<State>, outcome: OutcomeWord, reply: Reply): Promise<void> {
     const { jobs, log } = this.#options;
     held.ongoing.end(outcome, outcome === 'completed' ? undefined : held.firstFailure);
     const { migrationId, domainUuid } = held.ongoing.start;
-    const end = { outcome, record: { reason: held.firstFailure?.reason ?? '' }, reply };
+    const record = { reason: held.firstFailure?.reason ?? '' };
+    const end = { outcome, record, reply: { phase: reply.phase, bytes: reply.bytes() } };
     const signal = AbortSignal.timeout(settleMs);
     try {
       await held.bookkeeping.catch(() => undefined);
@@ -335,9 +363,6 @@ export class HeldMigrations<State> {
     await this.#ticking;
   }
 }
-
-/** Phases that begin while the guest is paused: their record is written while their body already acts. */
-const startsInBlackout: ReadonlySet<Phase> = new Set(['finish3', 'finish2']);
 
 const labels = <State>(held: Held<State>): Record<string, string> => ({
   migrationId: held.ongoing.start.migrationId,

@@ -1,6 +1,6 @@
 export { formatHostPort, isLoopback, parseHostPort, type HostPort } from './address.ts';
 export { edgeOf, type Call, type Edge, type EdgeOptions, type PhaseOf } from './call.ts';
-export { dial, follow, invoke, keepWarm, warm, type InvokeOptions } from './client.ts';
+export { dial, follow, invoke, type InvokeOptions, standBy, type StandingBy, warm } from './client.ts';
 export { readConfig, type Config, type TlsFiles } from './config.ts';
 export { AgentError, type AgentErrorKind } from './errors.ts';
 export { FailureError, failureFromWire, failureOf, type Reason, type Where } from './failure.ts';

@@ -13,6 +13,8 @@ import {
 
 /** Progress reports kept for those who start to watch late; older ones make room for newer ones. */
 const eventsMax = 1_000;
+/** Watchers hear of an event so much later. */
+const tellAfterMs = 2;
 /** Ended migrations kept in memory; older ones are in Redis. */
 const endedMax = 500;
 
@@ -95,7 +97,11 @@ export class Ongoing {
     this.#add({ $case: 'progress', value: { qemuStatus, statistics } });
   }
 
+  /** Called when the guest has stopped on the source: the blackout is on. */
+  onStopped: (() => void) | undefined;
+
   switchover(side: Side, atUs: number): void {
+    if (side === 'source') this.onStopped?.();
     this.#add({ $case: 'switchover', value: { side: wireSide[side], atUs: BigInt(Math.round(atUs)) } });
   }
 
@@ -113,7 +119,8 @@ export class Ongoing {
       this.#events.splice(Math.max(0, progress), 1);
     }
     this.#events.push({ at: new Date(), event });
-    this.#emitter.emit('event');
+    // Telling those who watch takes time that is better spent on the guest.
+    setTimeout(() => this.#emitter.emit('event'), tellAfterMs).unref();
   }
 
   /** The events from the beginning until the end. A watcher that is slow misses progress, nothing else. */
@@ -122,7 +129,7 @@ export class Ongoing {
     const changes = on(this.#emitter, 'event', { signal });
     try {
       for (;;) {
-        for (const event of [...this.#events]) {
+        for (const event of this.#events.slice()) {
           if (seen.has(event)) continue;
           seen.add(event);
           yield event;
@@ -138,7 +145,9 @@ export class Ongoing {
   /** The migration as this agent knows it now. */
   describe(): Migration {
     return {
-      ...{ migrationId: this.start.migrationId, domainUuid: this.start.domainUuid, domainName: this.start.domainName },
+      migrationId: this.start.migrationId,
+      domainUuid: this.start.domainUuid,
+      domainName: this.start.domainName,
       side: wireSide[this.start.side],
       protocol: this.start.protocol === 2 ? Protocol.PROTOCOL_V2 : Protocol.PROTOCOL_V3,
       phase: this.#phase === undefined ? 0 : phaseNumber[this.#phase],
@@ -169,9 +178,9 @@ export class OngoingMigrations {
     if (known !== undefined && !known.ended) return known;
     const ongoing = new Ongoing(start);
     this.#byId.set(start.migrationId, ongoing);
-    for (const [id, known] of this.#byId) {
+    for (const [id, older] of this.#byId) {
       if (this.#byId.size <= endedMax) break;
-      if (known.ended) this.#byId.delete(id);
+      if (older.ended) this.#byId.delete(id);
     }
     return ongoing;
   }

@@ -230,8 +230,10 @@ export class Hypervisor {
 
   /** Closes the monitors; the QEMUs go on. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const monitors = await Promise.allSettled(this.#monitors.values());
-    await Promise.all(monitors.map((m) => (m.status === 'fulfilled' ? m.value[Symbol.asyncDispose]() : undefined)));
+    for (const connecting of this.#monitors.values()) {
+      const monitor = await connecting.catch(() => undefined);
+      await monitor?.[Symbol.asyncDispose]();
+    }
   }
 }
 
@@ -244,7 +246,7 @@ async function compareWithQemu(monitor: Monitor, domain: Domain, signal: AbortSi
   ]);
   const differences = [
     uuid === domain.uuid ? undefined : `UUID ${uuid} instead of ${domain.uuid}`,
-    Number(memory['base-memory']) === domain.memoryBytes
+    memory['base-memory'] === domain.memoryBytes
       ? undefined
       : `${memory['base-memory']} bytes of memory instead of ${domain.memoryBytes}`,
     cpus.length === domain.vcpus ? undefined : `${cpus.length} CPUs instead of ${domain.vcpus}`,

@@ -27,7 +27,7 @@ const sandbox = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecont
  * The whole command line. `-S` always: QEMU must never start CPUs by itself, neither at start nor when an incoming guest has been
  * loaded (qmp_cont, process_incoming_migration_bh). A monitor for each agent, so that one's restart does not disturb the other.
  */
-function commandLine(launch: Launch, paths: DomainPaths): string[] {
+function commandLine(order: Launch, paths: DomainPaths): string[] {
   const monitor = (side: 'source' | 'dest'): string[] => [
     '-chardev',
     `socket,id=ferry-${side},path=${paths.monitor(side)},server=on,wait=off`,
@@ -35,20 +35,25 @@ function commandLine(launch: Launch, paths: DomainPaths): string[] {
     `chardev=ferry-${side},mode=control`,
   ];
   return [
-    ...['-S', '-nodefaults', '-no-user-config', '-display', 'none'],
-    ...(launch.binary.sandbox ? ['-sandbox', sandbox] : []),
-    ...['-pidfile', paths.pidFile],
+    '-S',
+    '-nodefaults',
+    '-no-user-config',
+    '-display',
+    'none',
+    ...(order.binary.sandbox ? ['-sandbox', sandbox] : []),
+    '-pidfile',
+    paths.pidFile,
     ...monitor('source'),
     ...monitor('dest'),
-    ...(launch.incoming ? ['-incoming', 'defer'] : []),
-    ...qemuArguments(launch.domain),
+    ...(order.incoming ? ['-incoming', 'defer'] : []),
+    ...qemuArguments(order.domain),
   ];
 }
 
 /** What QEMU's last words mean. */
-async function startFailure(launch: Launch, how: string, cause?: unknown): Promise<HypervisorError> {
-  const words = await launch.directory.logTail(launch.domain.uuid);
-  const { name, machine } = launch.domain;
+async function startFailure(order: Launch, how: string, cause?: unknown): Promise<HypervisorError> {
+  const words = await order.directory.logTail(order.domain.uuid);
+  const { name, machine } = order.domain;
   if (/unsupported machine type/i.test(words)) {
     return new HypervisorError(
       'machine-unsupported',
@@ -57,7 +62,7 @@ async function startFailure(launch: Launch, how: string, cause?: unknown): Promi
   }
   return new HypervisorError(
     'qemu-start-failed',
-    `${launch.binary.path} for domain ${name} ${how}${words === '' ? '' : `: ${words}`}`,
+    `${order.binary.path} for domain ${name} ${how}${words === '' ? '' : `: ${words}`}`,
     cause === undefined ? undefined : { cause },
   );
 }

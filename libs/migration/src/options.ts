@@ -57,10 +57,27 @@ const capabilities: Readonly<Record<Side, readonly { readonly name: Capability; 
 
 /** The capabilities of the oldest QEMU we support. Newer ones are off unless somebody sets them, and nobody but us does. */
 const known = [
-  ...['xbzrle', 'rdma-pin-all', 'auto-converge', 'zero-blocks', 'compress', 'events', 'postcopy-ram', 'x-colo'],
-  ...['release-ram', 'block', 'return-path', 'pause-before-switchover', 'multifd', 'dirty-bitmaps'],
-  ...['postcopy-blocktime', 'late-block-activate', 'x-ignore-shared', 'validate-uuid', 'background-snapshot'],
-  ...['zero-copy-send', 'postcopy-preempt'],
+  'xbzrle',
+  'rdma-pin-all',
+  'auto-converge',
+  'zero-blocks',
+  'compress',
+  'events',
+  'postcopy-ram',
+  'x-colo',
+  'release-ram',
+  'block',
+  'return-path',
+  'pause-before-switchover',
+  'multifd',
+  'dirty-bitmaps',
+  'postcopy-blocktime',
+  'late-block-activate',
+  'x-ignore-shared',
+  'validate-uuid',
+  'background-snapshot',
+  'zero-copy-send',
+  'postcopy-preempt',
 ] as const;
 export type Capability = (typeof known)[number];
 

@@ -23,7 +23,12 @@ export async function finish(agent: DestAgent, request: FinishRequest, signal: A
   const body = (held: HeldIn, phaseSignal: AbortSignal): Promise<FinishResponse> =>
     cancelled ? dropGuest(agent, held) : takeOver(agent, held, request, phaseSignal);
   const outcome = (response: FinishResponse) => (response.domain === undefined ? 'failed' : 'completed');
-  return agent.migrations.step(domainUuid, migrationId, { phase, codec: FinishResponse, body, outcome }, signal);
+  return agent.migrations.step(
+    domainUuid,
+    migrationId,
+    { phase, inBlackout: true, codec: FinishResponse, body, outcome },
+    signal,
+  );
 }
 
 const noDomain: FinishResponse = { domain: undefined, cookieOut: Buffer.alloc(0), statistics: undefined };

@@ -1,16 +1,19 @@
 /** Watches one QEMU take a guest in. Knows QEMU, not the protocol. */
 import { MigrationError } from '@ferry/migration';
-import type { Monitor } from '@ferry/qemu-qmp';
+import type { Monitor, PreparedCommand } from '@ferry/qemu-qmp';
 
 export class Incoming implements Disposable {
   readonly #monitor: Monitor;
   readonly #listening: Disposable;
+  /** QEMU has all of the command but its end from the beginning. */
+  readonly #cont: PreparedCommand<'cont'>;
   readonly #loaded = Promise.withResolvers<number>();
   #status = 'none';
 
   /** Subscribes before anything can arrive. `lastWords` explains the end of a QEMU (up to 9.0 it exits when it cannot load the guest). */
   constructor(monitor: Monitor, lastWords: () => Promise<string>) {
     this.#monitor = monitor;
+    this.#cont = monitor.prepare('cont', {});
     this.#loaded.promise.catch(() => undefined);
     this.#listening = monitor.on('MIGRATION', (event) => {
       this.#status = event.data.status;
@@ -48,11 +51,12 @@ export class Incoming implements Disposable {
     using _resume = this.#monitor.on('RESUME', (event) => {
       resumedAtUs = event.atUs;
     });
-    await this.#monitor.execute('cont', {}, signal);
+    await this.#cont.send(signal);
     return resumedAtUs;
   }
 
   [Symbol.dispose](): void {
     this.#listening[Symbol.dispose]();
+    this.#cont[Symbol.dispose]();
   }
 }

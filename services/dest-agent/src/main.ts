@@ -1,5 +1,16 @@
 /** The destination agent's process. The only place that builds its parts. */
-import { edgeOf, HeldMigrations, OngoingMigrations, openCredentials, openLog, openRedis, readConfig, serve, untilAsked, waitForRedis } from '@ferry/agent';
+import {
+  edgeOf,
+  HeldMigrations,
+  OngoingMigrations,
+  openCredentials,
+  openLog,
+  openRedis,
+  readConfig,
+  serve,
+  untilAsked,
+  waitForRedis,
+} from '@ferry/agent';
 import { HandoverRegister } from '@ferry/handover';
 import { Hypervisor, Ports } from '@ferry/hypervisor';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
@@ -27,20 +38,23 @@ await using hypervisor = await Hypervisor.open(
   shutdown,
 );
 using jobs = new MigrationJobs({
-  ...{
-    redis,
-    host: config.host.name,
-    owner,
-    kind: 'MIGRATION_IN',
-    leaseMs: config.leaseMs,
-    phases,
-    clock: systemClock,
-  },
+  redis,
+  host: config.host.name,
+  owner,
+  kind: 'MIGRATION_IN',
+  leaseMs: config.leaseMs,
+  phases,
+  clock: systemClock,
 });
 const register = new HandoverRegister({ redis, host: config.host.name });
 const ongoing = new OngoingMigrations();
 await using migrations: HeldMigrations<DestState> = new HeldMigrations<DestState>({
-  ...{ side: 'dest', jobs, ongoing, log, clock: systemClock, idleMs: config.idleMs },
+  side: 'dest',
+  jobs,
+  ongoing,
+  log,
+  clock: systemClock,
+  idleMs: config.idleMs,
   recover: (held, signal) => recover(agent, held, signal),
   // However long the source needs: memory is flowing.
   busy: ({ state }) => state.incoming?.status === 'active',
@@ -56,7 +70,13 @@ await using migrations: HeldMigrations<DestState> = new HeldMigrations<DestState
   }),
 });
 const agent: DestAgent = {
-  ...{ config, log, hypervisor, jobs, register, ongoing, migrations },
+  config,
+  log,
+  hypervisor,
+  jobs,
+  register,
+  ongoing,
+  migrations,
   ports: new Ports(config.migration.ports),
 };
 

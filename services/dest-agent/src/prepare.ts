@@ -25,7 +25,11 @@ export async function prepare(
     const incarnation = await agent.register.incarnation(callSignal);
     const paused = cookie?.paused ?? false;
     const state: DestState = {
-      ...{ protocol, incarnation, paused, guest: undefined, incoming: undefined },
+      protocol,
+      incarnation,
+      paused,
+      guest: undefined,
+      incoming: undefined,
       releasePort: () => undefined,
     };
     const options = { protocol: String(protocol), incarnation, paused: String(paused), name: domain.name };
@@ -36,7 +40,6 @@ export async function prepare(
     ongoing.peer = cookie?.hostName ?? '';
     const guest = await agent.hypervisor.create(domain, migrationId, phaseSignal);
     state.guest = guest;
-    state.incoming = new Incoming(guest.monitor, () => agent.hypervisor.logTail(domain.uuid));
     const offered = await guest.monitor.execute('query-migrate-capabilities', {}, phaseSignal);
     const names = offered.map((c) => c.capability);
     const capabilities = capabilitiesToSet('dest', names);
@@ -49,6 +52,7 @@ export async function prepare(
       ),
     ]);
     state.releasePort = release;
+    state.incoming = new Incoming(guest.monitor, () => agent.hypervisor.logTail(domain.uuid));
     watchDeath(agent, held);
     const cookieOut =
       protocol === 3 ? encodeCookie('prepare', originOf(agent, start), { capabilities: names }, Date.now()) : [];

@@ -2,7 +2,13 @@
 import type { Edge } from '@ferry/agent';
 import { JobError } from '@ferry/jobs';
 import { MigrationError } from '@ferry/migration';
-import { DestAgentService, type DestAgentServer } from '@ferry/proto/ferry/v1/dest_agent';
+import {
+  type DestAgentServer,
+  DestAgentService,
+  type FinishRequest,
+  type StandByRequest,
+  type StandByResponse,
+} from '@ferry/proto/ferry/v1/dest_agent';
 import { type Migration, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { checkMigrationId, type DestAgent } from './agent.ts';
 import { finish } from './finish.ts';
@@ -37,7 +43,22 @@ async function abort(agent: DestAgent, request: Names): Promise<Migration> {
   return ongoing.describe();
 }
 
-export function destAgentService(agent: DestAgent, { unary, serverStream }: Edge): {
+/** Goes the way that Finish will go: to the migration that is held here, and to the register. */
+async function getReady(agent: DestAgent, names: Names | undefined): Promise<StandByResponse> {
+  const held = names && agent.migrations.find(names.migrationId);
+  if (held !== undefined) {
+    const { domainUuid: domain, migrationId } = held.ongoing.start;
+    await agent.register.look({ domain, migrationId }, held.job.signal);
+  }
+  return { response: { $case: 'ready', value: {} } };
+}
+
+const phaseOfFinish = (request: FinishRequest) => (request.protocol === Protocol.PROTOCOL_V2 ? 'finish2' : 'finish3');
+
+export function destAgentService(
+  agent: DestAgent,
+  { unary, serverStream, standBy }: Edge,
+): {
   definition: typeof DestAgentService;
   implementation: DestAgentServer;
 } {
@@ -45,10 +66,16 @@ export function destAgentService(agent: DestAgent, { unary, serverStream }: Edge
     definition: DestAgentService,
     implementation: {
       prepare: unary('migration.prepare', (request, signal) => prepare(agent, request, signal), 'prepare'),
-      finish: unary(
+      finish: unary('migration.finish', (request, signal) => finish(agent, request, signal), phaseOfFinish),
+      standBy: standBy(
         'migration.finish',
-        (request, signal) => finish(agent, request, signal),
-        (request) => (request.protocol === Protocol.PROTOCOL_V2 ? 'finish2' : 'finish3'),
+        {
+          requestIn: ({ request }: StandByRequest) => (request?.$case === 'finish' ? request.value : undefined),
+          ready: ({ request }) => getReady(agent, request?.$case === 'getReady' ? request.value : undefined),
+          answer: (request: FinishRequest, signal) => finish(agent, request, signal),
+          replyWith: (value): StandByResponse => ({ response: { $case: 'finished', value } }),
+        },
+        phaseOfFinish,
       ),
       getMigration: unary('migration.get', async (request) => ({ migration: known(agent, request).describe() })),
       watchMigration: serverStream('migration.watch', async function* (request, signal) {

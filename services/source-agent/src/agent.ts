@@ -4,7 +4,7 @@ import type { HandoverRegister } from '@ferry/handover';
 import { HypervisorError, type Guest, type Hypervisor } from '@ferry/hypervisor';
 import type { MigrationJobs } from '@ferry/jobs';
 import { MigrationError, type CookieOrigin } from '@ferry/migration';
-import type { DestCalls } from '@ferry/migration';
+import type { Destination } from './destinations.ts';
 
 /** What the source knows of a migration besides its job. */
 export interface SourceState {
@@ -28,7 +28,7 @@ export interface SourceAgent {
   readonly ongoing: OngoingMigrations;
   readonly migrations: HeldMigrations<SourceState>;
   /** The destination agent at an address, HOST:PORT. */
-  destination(address: string): DestCalls;
+  destination(address: string): Destination;
 }
 
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;

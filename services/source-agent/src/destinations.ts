@@ -1,10 +1,23 @@
 /** The destination agents that this host sends guests to. A connection stays open, so that nothing is set up inside the blackout. */
-import { type Credentials, dial, invoke } from '@ferry/agent';
+import assert from 'node:assert/strict';
+import { type Credentials, dial, invoke, standBy, type StandingBy } from '@ferry/agent';
 import type { DestCalls } from '@ferry/migration';
-import { DestAgentClient, DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
+import {
+  DestAgentClient,
+  DestAgentService,
+  type GetReady,
+  type StandByRequest,
+  type StandByResponse,
+} from '@ferry/proto/ferry/v1/dest_agent';
 
 /** Connections kept; the one unused for longest makes room. */
 const connectionsMax = 256;
+
+/** A destination agent, as the driver of one migration sees it. */
+export interface Destination extends DestCalls {
+  /** The guest has stopped: Finish will be called in a moment. */
+  getReady(names: GetReady): void;
+}
 
 export class Destinations implements Disposable {
   readonly #credentials: Credentials;
@@ -14,12 +27,25 @@ export class Destinations implements Disposable {
     this.#credentials = credentials;
   }
 
-  /** The calls of the agent at HOST:PORT. Throws MigrationError invalid-request. */
-  calls(address: string): DestCalls {
+  /** One migration's calls to the agent at HOST:PORT. Throws MigrationError invalid-request. */
+  calls(address: string): Destination {
     const client = this.#client(address);
+    let standing: StandingBy<StandByRequest, StandByResponse> | undefined;
     return {
-      prepare: (request, signal) => invoke(client, DestAgentService.prepare, request, signal),
-      finish: (request, signal) => invoke(client, DestAgentService.finish, request, signal),
+      prepare: async (request, signal) => {
+        const prepared = await invoke(client, DestAgentService.prepare, request, signal);
+        standing = standBy(client, DestAgentService.standBy, ({ response }) => response?.$case === 'finished');
+        return prepared;
+      },
+      getReady: (names) => standing?.warmUp({ request: { $case: 'getReady', value: names } }),
+      finish: async (request, signal) => {
+        const ahead = standing;
+        standing = undefined;
+        if (ahead?.usable !== true) return invoke(client, DestAgentService.finish, request, signal);
+        const { response } = await ahead.ask({ request: { $case: 'finish', value: request } }, signal);
+        assert(response?.$case === 'finished');
+        return response.value;
+      },
     };
   }
 

@@ -1,5 +1,16 @@
 /** The source agent's process. The only place that builds its parts. */
-import { edgeOf, HeldMigrations, OngoingMigrations, openCredentials, openLog, openRedis, readConfig, serve, untilAsked, waitForRedis } from '@ferry/agent';
+import {
+  edgeOf,
+  HeldMigrations,
+  OngoingMigrations,
+  openCredentials,
+  openLog,
+  openRedis,
+  readConfig,
+  serve,
+  untilAsked,
+  waitForRedis,
+} from '@ferry/agent';
 import { HandoverRegister } from '@ferry/handover';
 import { Hypervisor } from '@ferry/hypervisor';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
@@ -28,21 +39,24 @@ await using hypervisor = await Hypervisor.open(
   shutdown,
 );
 using jobs = new MigrationJobs({
-  ...{
-    redis,
-    host: config.host.name,
-    owner,
-    kind: 'MIGRATION_OUT',
-    leaseMs: config.leaseMs,
-    phases,
-    clock: systemClock,
-  },
+  redis,
+  host: config.host.name,
+  owner,
+  kind: 'MIGRATION_OUT',
+  leaseMs: config.leaseMs,
+  phases,
+  clock: systemClock,
 });
 const register = new HandoverRegister({ redis, host: config.host.name });
 const ongoing = new OngoingMigrations();
 const destinations = new Destinations(credentials);
 await using migrations: HeldMigrations<SourceState> = new HeldMigrations<SourceState>({
-  ...{ side: 'source', jobs, ongoing, log, clock: systemClock, idleMs: config.idleMs },
+  side: 'source',
+  jobs,
+  ongoing,
+  log,
+  clock: systemClock,
+  idleMs: config.idleMs,
   recover: (held, signal) => recover(agent, held, signal),
   busy: () => false,
   revive: async (job) => ({
@@ -57,7 +71,13 @@ await using migrations: HeldMigrations<SourceState> = new HeldMigrations<SourceS
   }),
 });
 const agent: SourceAgent = {
-  ...{ config, log, hypervisor, jobs, register, ongoing, migrations },
+  config,
+  log,
+  hypervisor,
+  jobs,
+  register,
+  ongoing,
+  migrations,
   destination: (address) => destinations.calls(address),
 };
 
@@ -69,7 +89,11 @@ for (const { uuid } of await hypervisor.list()) {
 }
 migrations.startTicking();
 const edge = edgeOf({ side: 'source', log, draining: shutdown });
-const server = await serve({ listen: config.listen, credentials }, [sourceAgentService(agent, edge), domainsService(agent, edge)], shutdown);
+const server = await serve(
+  { listen: config.listen, credentials },
+  [sourceAgentService(agent, edge), domainsService(agent, edge)],
+  shutdown,
+);
 log.info({ address: server.address }, 'serving');
 await server.ended;
 redis.disconnect();

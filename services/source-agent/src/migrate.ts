@@ -1,6 +1,6 @@
 /** A whole migration, driven by the source agent: peer to peer. The caller only watches, and may hang up. */
 import { failureOf, type Ongoing } from '@ferry/agent';
-import { driveMigration, MigrationError, type DestCalls, type Phase, type SourceCalls } from '@ferry/migration';
+import { type DestCalls, driveMigration, MigrationError, type Phase, type SourceCalls } from '@ferry/migration';
 import { Protocol, type MigrationEvent } from '@ferry/proto/ferry/v1/migration';
 import type { MigrateRequest } from '@ferry/proto/ferry/v1/source_agent';
 import { locate, type SourceAgent } from './agent.ts';
@@ -26,6 +26,7 @@ async function start(agent: SourceAgent, request: MigrateRequest): Promise<Ongoi
   const dest = agent.destination(request.destination);
   const names = await locate(agent, request);
   const ongoing = agent.ongoing.open({ migrationId, ...names, side: 'source', protocol });
+  ongoing.onStopped = () => dest.getReady({ migrationId, domain: names.domainUuid });
   const source = ownCalls(agent, ongoing);
   const drive = {
     migrationId,

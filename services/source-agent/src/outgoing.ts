@@ -1,8 +1,9 @@
 /** Drives one QEMU's outgoing migration: configure, send, cancel. Knows QEMU, not the protocol. */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { capabilitiesToSet, MigrationError, type Limits } from '@ferry/migration';
 import { MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
-import type { Commands, Monitor } from '@ferry/qemu-qmp';
+import type { Commands, Monitor, TimedEvent } from '@ferry/qemu-qmp';
 
 /** How often a running migration's figures are asked for. Completion does not wait for this: it comes as an event. */
 const progressMs = 250;
@@ -24,7 +25,7 @@ export function statisticsOf(info: MigrateInfo): Partial<MigrationStatistics> {
           memoryTransferredBytes: whole(ram.transferred),
           memoryRemainingBytes: whole(ram.remaining),
           memoryPasses: whole(ram['dirty-sync-count']),
-          dirtyBytesPerSecond: whole(Number(ram['dirty-pages-rate']) * Number(ram['page-size'])),
+          dirtyBytesPerSecond: whole(ram['dirty-pages-rate'] * ram['page-size']),
           // QEMU counts 10⁶ bit/s.
           bytesPerSecond: whole(ram.mbps * 125_000),
         }),
@@ -68,6 +69,8 @@ export interface SwitchoverTimes {
 export interface SendReport {
   progress(status: string, statistics: Partial<MigrationStatistics>): void;
   stopped(atUs: number): void;
+  /** QEMU sends the rest: the next word is `completed`. */
+  almostThere(times: SwitchoverTimes): void;
 }
 
 /**
@@ -75,30 +78,31 @@ export interface SendReport {
  * The guest is stopped then. Inside the blackout there is one thing to do, and it is done as the event is read: `migrate-continue`.
  * Throws MigrationError migration-failed with QEMU's reason, guest-gone; or the signal's reason, and then QEMU still migrates.
  */
-export async function sendGuest(
-  monitor: Monitor,
-  uri: string,
-  report: SendReport,
-  signal: AbortSignal,
-): Promise<SwitchoverTimes> {
+export async function sendGuest(monitor: Monitor, uri: string, report: SendReport, signal: AbortSignal): Promise<void> {
   const times: SwitchoverTimes = { stoppedAtUs: undefined, continuedAtUs: undefined };
   const ended = Promise.withResolvers<'completed' | 'failed' | 'cancelled'>();
   const over = new AbortController();
   let status = 'none';
   let lastStopUs: number | undefined;
 
+  // QEMU has all of the command but its end by then.
+  using goOn = monitor.prepare('migrate-continue', { state: 'pre-switchover' });
   using _stop = monitor.on('STOP', (event) => {
     lastStopUs = event.atUs;
   });
-  using _migration = monitor.on('MIGRATION', (event) => {
+  // An event is heard in the context in which the monitor was opened, by another call long ago; what follows it is of this migration's trace.
+  const heard = AsyncLocalStorage.bind((event: TimedEvent<'MIGRATION'>): void => {
     status = event.data.status;
     if (status === 'pre-switchover') {
-      monitor.execute('migrate-continue', { state: 'pre-switchover' }, signal).catch(ended.reject);
+      goOn.send(signal).catch(ended.reject);
       times.stoppedAtUs = lastStopUs;
       if (lastStopUs !== undefined) report.stopped(lastStopUs);
-    } else if (status === 'device') times.continuedAtUs = event.atUs;
-    else if (status === 'completed' || status === 'failed' || status === 'cancelled') ended.resolve(status);
+    } else if (status === 'device') {
+      times.continuedAtUs = event.atUs;
+      report.almostThere(times);
+    } else if (status === 'completed' || status === 'failed' || status === 'cancelled') ended.resolve(status);
   });
+  using _migration = monitor.on('MIGRATION', heard);
   const fail = (reason: unknown): void => ended.reject(reason);
   const stopWaiting = (): void => fail(signal.reason);
   const guestGone = (): void =>
@@ -115,7 +119,7 @@ export async function sendGuest(
     const progress = reportProgress(monitor, () => status, report, AbortSignal.any([signal, over.signal]));
     progress.catch(fail);
     const end = await ended.promise;
-    if (end === 'completed') return times;
+    if (end === 'completed') return;
     const why = await monitor.execute('query-migrate', {}, signal);
     throw new MigrationError(
       'migration-failed',

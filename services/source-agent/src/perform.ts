@@ -7,11 +7,11 @@ import {
   MigrationError,
   parseMigrationUri,
 } from '@ferry/migration';
-import { MigrationStatistics, Protocol } from '@ferry/proto/ferry/v1/migration';
+import { type MigrationStatistics, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { PerformResponse, type PerformRequest } from '@ferry/proto/ferry/v1/source_agent';
 import { guestOf, locate, look, originOf, type HeldOut, type SourceAgent } from './agent.ts';
 import { awaitDecision } from './await-decision.ts';
-import { configureOutgoing, sendGuest } from './outgoing.ts';
+import { configureOutgoing, sendGuest, type SwitchoverTimes } from './outgoing.ts';
 
 export function perform(agent: SourceAgent, request: PerformRequest, signal: AbortSignal): Promise<PerformResponse> {
   return request.protocol === Protocol.PROTOCOL_V2
@@ -27,21 +27,30 @@ async function perform3(agent: SourceAgent, request: PerformRequest, signal: Abo
     const expected = { from: 'prepare', migrationId, domainUuid, hostUuid: agent.config.host.uuid } as const;
     const cookie = decodeCookie(request.cookieIn, expected);
     held.ongoing.peer = cookie.hostName;
-    const statistics = await send(agent, held, request, phaseSignal);
-    // The vote travels in the cookie; the destination's commit writes it into the register on our behalf.
+    // Made while QEMU still sends the guest's devices, and told when it says `completed`: until then there is no vote.
+    let response = answer(agent, held);
+    await send(agent, held, request, phaseSignal, () => {
+      response = answer(agent, held);
+    });
     held.state.voted = true;
-    const parts = { vote: { incarnation: held.state.incarnation }, statistics, paused: !held.state.wasRunning };
-    return {
-      cookieOut: Buffer.from(encodeCookie('perform3', originOf(agent, held.ongoing.start), parts, Date.now())),
-      statistics,
-    };
+    return response;
   };
   return agent.migrations.step(
     domainUuid,
     migrationId,
-    { phase: 'perform3', then: 'perform3-done', codec: PerformResponse, body },
+    { phase: 'perform3', doneAs: 'perform3-done', codec: PerformResponse, body },
     signal,
   );
+}
+
+/** Perform's answer. The vote travels in the cookie; the destination's commit writes it into the register on our behalf. */
+function answer(agent: SourceAgent, { ongoing, state }: HeldOut): PerformResponse {
+  const { statistics } = ongoing;
+  const parts = { vote: { incarnation: state.incarnation }, statistics, paused: !state.wasRunning };
+  return {
+    cookieOut: Buffer.from(encodeCookie('perform3', originOf(agent, ongoing.start), parts, Date.now())),
+    statistics,
+  };
 }
 
 async function perform2(agent: SourceAgent, request: PerformRequest, signal: AbortSignal): Promise<PerformResponse> {
@@ -55,32 +64,31 @@ async function perform2(agent: SourceAgent, request: PerformRequest, signal: Abo
       { domain: domainUuid, migrationId, source: agent.config.host.name, incarnation },
       phaseSignal,
     );
-    const statistics = await send(agent, held, request, phaseSignal);
+    await send(agent, held, request, phaseSignal, () => undefined);
     // v2 has no cookies, so the vote must be in the register before the caller may call Finish.
     held.state.voted = true;
     await agent.register.vote({ domain: domainUuid, migrationId, incarnation }, phaseSignal);
-    return { cookieOut: Buffer.alloc(0), statistics };
+    return { cookieOut: Buffer.alloc(0), statistics: held.ongoing.statistics };
   };
   const make = (callSignal: AbortSignal) => look(agent, domainUuid, 2, callSignal);
-  const run = { phase: 'perform2', then: 'perform2-done', codec: PerformResponse, body } as const;
+  const run = { phase: 'perform2', doneAs: 'perform2-done', codec: PerformResponse, body } as const;
   const response = await agent.migrations.open(start, make, run, signal);
   awaitDecision(agent, migrationId);
   return response;
 }
 
-/** Sends the guest's memory and state; gives the figures so far. */
+/** Sends the guest's memory and state; `almostThere` is called when all figures of the switchover are known. */
 async function send(
   agent: SourceAgent,
   held: HeldOut,
   request: PerformRequest,
   signal: AbortSignal,
-): Promise<MigrationStatistics> {
+  almostThere: () => void,
+): Promise<void> {
   const uri = parseMigrationUri(request.migrationUri);
   if (uri.kind === 'tcp' && uri.port === undefined) {
-    throw new MigrationError(
-      'invalid-uri',
-      `migration URI ${request.migrationUri} has no port: pass on what Prepare returned`,
-    );
+    const message = `migration URI ${request.migrationUri} has no port: pass on what Prepare returned`;
+    throw new MigrationError('invalid-uri', message);
   }
   const limits = limitsOf(request.options);
   const { ongoing } = held;
@@ -90,14 +98,13 @@ async function send(
     progress: (status: string, figures: Partial<MigrationStatistics>) =>
       ongoing.progress(status, { ...ongoing.statistics, ...figures }),
     stopped: (atUs: number) => ongoing.switchover('source', atUs),
+    almostThere: ({ stoppedAtUs, continuedAtUs }: SwitchoverTimes) => {
+      if (stoppedAtUs !== undefined && continuedAtUs !== undefined) {
+        const controlSourceUs = BigInt(continuedAtUs - stoppedAtUs);
+        ongoing.statistics = { ...ongoing.statistics, stoppedAtUs: BigInt(stoppedAtUs), controlSourceUs };
+      }
+      almostThere();
+    },
   };
-  const { stoppedAtUs, continuedAtUs } = await sendGuest(monitor, formatMigrationUri(uri), report, signal);
-  if (stoppedAtUs !== undefined && continuedAtUs !== undefined) {
-    ongoing.statistics = {
-      ...ongoing.statistics,
-      stoppedAtUs: BigInt(stoppedAtUs),
-      controlSourceUs: BigInt(continuedAtUs - stoppedAtUs),
-    };
-  }
-  return ongoing.statistics;
+  await sendGuest(monitor, formatMigrationUri(uri), report, signal);
 }

@@ -40,7 +40,10 @@ async function abort(agent: SourceAgent, request: Names): Promise<Migration> {
   return ongoing.describe();
 }
 
-export function sourceAgentService(agent: SourceAgent, { unary, serverStream }: Edge): {
+export function sourceAgentService(
+  agent: SourceAgent,
+  { unary, serverStream }: Edge,
+): {
   definition: typeof SourceAgentService;
   implementation: SourceAgentServer;
 } {
@@ -71,15 +74,22 @@ export function sourceAgentService(agent: SourceAgent, { unary, serverStream }: 
   };
 }
 
-export function domainsService(agent: SourceAgent, { unary }: Edge): {
+export function domainsService(
+  agent: SourceAgent,
+  { unary }: Edge,
+): {
   definition: typeof DomainsService;
   implementation: DomainsServer;
 } {
   return {
     definition: DomainsService,
     implementation: {
-      start: unary('domain.start', async (request, signal) => ({ domain: await domains.startDomain(agent, request, signal) })),
-      adopt: unary('domain.adopt', async (request, signal) => ({ domain: await domains.adopt(agent, request, signal) })),
+      start: unary('domain.start', async (request, signal) => ({
+        domain: await domains.startDomain(agent, request, signal),
+      })),
+      adopt: unary('domain.adopt', async (request, signal) => ({
+        domain: await domains.adopt(agent, request, signal),
+      })),
       list: unary('domain.list', async (_request, signal) => ({ domains: await domains.list(agent, signal) })),
       get: unary('domain.get', async (request, signal) => {
         const { uuid } = await agent.hypervisor.find(request.domain);

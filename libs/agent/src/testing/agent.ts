@@ -10,6 +10,8 @@ import {
   type FinishResponse,
   type PrepareRequest,
   type PrepareResponse,
+  type StandByRequest,
+  type StandByResponse,
 } from '@ferry/proto/ferry/v1/dest_agent';
 import type { WatchMigrationRequest, WatchMigrationResponse } from '@ferry/proto/ferry/v1/migration';
 import { type Call, type Edge, edgeOf } from '../call.ts';
@@ -71,7 +73,7 @@ export async function startTestAgent(behaviour: Behaviour = {}, drainMs = 2_000)
 }
 
 /** Its handlers, of which those that a test does not mind answer with nothing much. */
-export function implementationOf(behaviour: Behaviour, { unary, serverStream }: Edge): DestAgentServer {
+export function implementationOf(behaviour: Behaviour, { unary, serverStream, standBy }: Edge): DestAgentServer {
   const nothing = async () => ({ migration: undefined });
   return {
     prepare: unary(
@@ -80,6 +82,16 @@ export function implementationOf(behaviour: Behaviour, { unary, serverStream }: 
       'prepare',
     ),
     finish: unary('migration.finish', behaviour.finish ?? (async () => finished), 'finish3'),
+    standBy: standBy(
+      'migration.finish',
+      {
+        requestIn: ({ request }: StandByRequest) => (request?.$case === 'finish' ? request.value : undefined),
+        ready: async (): Promise<StandByResponse> => ({ response: { $case: 'ready', value: {} } }),
+        answer: behaviour.finish ?? (async () => finished),
+        replyWith: (value) => ({ response: { $case: 'finished', value } }),
+      },
+      'finish3',
+    ),
     getMigration: unary('GetMigration', nothing),
     abortMigration: unary('migration.abort', nothing),
     watchMigration: serverStream('WatchMigration', behaviour.watch ?? async function* () {}),

@@ -1,0 +1,203 @@
+import { writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { DomainState } from '@ferry/proto/ferry/v1/domains';
+import { status } from '@grpc/grpc-js';
+import { domain, failure, FakeHost } from './testing/fake-host.ts';
+import { runFerry, runWith } from './testing/run-ferry.ts';
+
+let a: FakeHost;
+let b: FakeHost;
+let gone: FakeHost;
+let dir = '';
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'ferry-test-'));
+  gone = await FakeHost.start('gone');
+  await gone[Symbol.asyncDispose]();
+});
+beforeEach(async () => {
+  await a?.[Symbol.asyncDispose]();
+  await b?.[Symbol.asyncDispose]();
+  [a, b] = [await FakeHost.start('a'), await FakeHost.start('b')];
+  b.does.domains = [];
+});
+afterAll(async () => {
+  await a[Symbol.asyncDispose]();
+  await b[Symbol.asyncDispose]();
+  await rm(dir, { recursive: true });
+});
+
+const uuid = domain().uuid;
+
+describe('ferry list', () => {
+  it('shows a table', async () => {
+    b.does.domains = [
+      domain({ name: 'db', state: DomainState.DOMAIN_STATE_INCOMING, job: 'MIGRATION_IN', migrationId: 'x' }),
+    ];
+    const ran = await runFerry([a, b], ['list']);
+    expect(ran).toEqual({
+      status: 0,
+      stderr: '',
+      stdout: `HOST  NAME   STATE     MEMORY   VCPUS  PID   JOB
+a     web-1  running   256 MiB  1      4711  -
+b     db     incoming  256 MiB  1      4711  MIGRATION_IN x
+`,
+    });
+  });
+
+  it('shows what it can when a host is away, and says so', async () => {
+    const ran = await runFerry([gone, a], ['list', '--json']);
+    const [first, second] = ran.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line): unknown => JSON.parse(line));
+    expect(first).toEqual({
+      host: 'a',
+      name: 'web-1',
+      uuid,
+      state: 'running',
+      memoryBytes: 268_435_456,
+      vcpus: 1,
+      qemuPid: 4711,
+    });
+    expect(second).toMatchObject({ event: 'error', exitStatus: 4 });
+    expect(ran.status).toBe(4);
+  });
+});
+
+describe('ferry where', () => {
+  const paused = DomainState.DOMAIN_STATE_PAUSED;
+  const incoming = DomainState.DOMAIN_STATE_INCOMING;
+  it.each([
+    [
+      'one host has it',
+      [domain()],
+      [domain({ state: incoming })],
+      0,
+      'web-1 is running on a\nweb-1 is incoming on b\n',
+    ],
+    [
+      'two say that they do',
+      [domain()],
+      [domain({ state: paused })],
+      5,
+      'web-1 is running on a\nweb-1 is paused on b\n',
+    ],
+    ['nobody does', [], [], 1, ''],
+    ['nobody runs it', [], [domain({ state: incoming })], 5, 'web-1 is incoming on b\n'],
+  ])('%s', async (_, onA, onB, expected, stdout) => {
+    [a.does.domains, b.does.domains] = [onA, onB];
+    const ran = await runFerry([a, b], ['where', 'web-1']);
+    expect([ran.status, ran.stdout]).toEqual([expected, stdout]);
+  });
+});
+
+describe('commands on a domain', () => {
+  it('go to the host that has it', async () => {
+    b.does.domains = [domain({ name: 'db' })];
+    for (const command of ['suspend', 'resume', 'shutdown', 'destroy']) {
+      const ran = await runFerry([a, b], [command, 'db']);
+      expect([command, ran.status]).toEqual([command, 0]);
+    }
+    expect(b.calls.filter((call) => call !== 'list')).toEqual(['suspend', 'resume', 'shutdown', 'destroy']);
+  });
+
+  it('print a domain and its document', async () => {
+    expect((await runFerry([a, b], ['dumpxml', 'web-1'])).stdout).toBe('<domain/>\n');
+    expect((await runFerry([a, b], ['get', uuid])).stdout).toContain('memory  256 MiB\n');
+    expect(JSON.parse((await runFerry([a, b], ['get', uuid, '--json'])).stdout)).toMatchObject({
+      host: 'a',
+      domainXml: '<domain/>',
+    });
+  });
+
+  it('want to know which host when several have it', async () => {
+    b.does.domains = [domain()];
+    const ran = await runFerry([a, b], ['suspend', 'web-1']);
+    expect(ran.stderr).toContain('say which one is meant with --host');
+    expect(ran.status).toBe(2);
+    expect((await runFerry([a, b], ['suspend', 'web-1', '--host', 'b'])).status).toBe(0);
+    expect(b.calls).toContain('suspend');
+  });
+
+  it('start and adopt send the document', async () => {
+    const file = join(dir, 'guest.xml');
+    writeFileSync(file, '<domain>ä</domain>');
+    expect((await runFerry([a, b], ['start', file, '--host', 'a', '--paused'])).stdout).toBe(
+      `web-1 started on a: running, ${uuid}\n`,
+    );
+    expect((await runFerry([a, b], ['adopt', file, '--host', 'a', '--monitor', '/run/m'])).status).toBe(0);
+    expect(a.received).toEqual([
+      ['start', { domainXml: '<domain>ä</domain>', paused: true }],
+      ['adopt', { domainXml: '<domain>ä</domain>', monitorPath: '/run/m' }],
+    ]);
+  });
+
+  it('pass on what the agent says', async () => {
+    a.does.errors = {
+      suspend: failure('job-held', 'MIGRATION_OUT holds it', status.ABORTED, { side: 'source', retryable: 'true' }),
+    };
+    const ran = await runFerry([a, b], ['suspend', 'web-1']);
+    expect(ran.stderr).toBe(
+      'ferry: MIGRATION_OUT holds it\n  reason  job-held (source)\n  next    wait for the job that holds the domain, or give it up\n',
+    );
+    expect(ran.status).toBe(1);
+  });
+});
+
+describe('ferry used wrongly', () => {
+  it.each([
+    ['no command', []],
+    ['an unknown command', ['mirgate']],
+    ['an unknown host', ['list', '--host', 'z']],
+    ['a missing option', ['migrate', 'web-1', '--from', 'a']],
+    ['a bad amount', ['migrate', 'web-1', '--from', 'a', '--to', 'b', '--bandwidth', 'fast']],
+    ['a bad UUID', ['watch', 'x']],
+    ['a missing document', ['start', '/nonexistent.xml', '--host', 'a']],
+    ['a guest that does not fit', ['guest', 'x', '--dirty', '64M', '--memory', '16']],
+  ])('says what is wrong and ends with 2: %s', async (_, args) => {
+    const ran = await runFerry([a, b], args);
+    expect(ran.stderr).not.toBe('');
+    expect(ran.status).toBe(2);
+    expect(a.calls).toEqual([]);
+  });
+
+  it.each([
+    ['is not there', undefined, /ENOENT/],
+    ['is not JSON', '{', /JSON/],
+    ['has no hosts', '{"hosts":[]}', /hosts: /],
+    [
+      'has an address without a port',
+      '{"hosts":[{"name":"a","source":"x","dest":"x:1"}]}',
+      /hosts\.0\.source: must be HOST:PORT/,
+    ],
+    [
+      'has no certificates for another machine',
+      '{"hosts":[{"name":"a","source":"192.0.2.1:1","dest":"127.0.0.1:1"}]}',
+      /`tls` is needed/,
+    ],
+    [
+      'names certificates that are not there',
+      '{"hosts":[{"name":"a","source":"x:1","dest":"x:1"}],"tls":{"ca":"/x","cert":"/x","key":"/x"}}',
+      /certificates/,
+    ],
+  ])('a hosts file %s', async (_, content, why) => {
+    const file = join(dir, 'hosts.json');
+    await rm(file, { force: true });
+    if (content !== undefined) writeFileSync(file, content);
+    const ran = await runWith({}, ['list', '--hosts-file', file]);
+    expect(ran.stderr).toMatch(why);
+    expect(ran.status).toBe(2);
+  });
+});
+
+describe('ferry guest', () => {
+  it('prints a document', async () => {
+    const ran = await runWith({}, ['guest', 'web-1', '--dirty', '4M', '--memory', '32', '--console', '/tmp/x.console']);
+    expect(ran.status).toBe(0);
+    expect(ran.stdout).toContain("<source path='/tmp/x.console'");
+    expect(ran.stdout).toContain('<name>web-1</name>');
+  });
+});
