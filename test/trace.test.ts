@@ -1,0 +1,193 @@
+/** A migration seen from outside: one trace over both agents' processes, which goes on from the caller's own; and log lines that lead to it. */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
+import type { MigrateRequest } from '@ferry/proto/ferry/v1/source_agent';
+import { Metadata } from '@grpc/grpc-js';
+import { type OtlpSink, startOtlpSink, type TakenSpan } from './otlp-sink.ts';
+import { eventually, type TestGuest, World } from './world.ts';
+
+const [source, dest] = ['source-agent@a', 'dest-agent@b'];
+
+let sink: OtlpSink;
+let world: World;
+beforeAll(async () => {
+  sink = await startOtlpSink();
+  world = await World.start({ env: { OTEL_EXPORTER_OTLP_ENDPOINT: sink.endpoint, OTEL_BSP_SCHEDULE_DELAY: '50' } });
+});
+afterAll(async () => {
+  await world?.[Symbol.asyncDispose]();
+  await sink[Symbol.asyncDispose]();
+});
+
+/** A caller with a trace of its own, as the W3C's traceparent header carries it. */
+class Caller {
+  static readonly traces = new Set<string>();
+  readonly trace = randomBytes(16).toString('hex');
+  readonly span = randomBytes(8).toString('hex');
+
+  constructor() {
+    Caller.traces.add(this.trace);
+  }
+
+  /** Has a peer-to-peer migration from a to b made under its trace. */
+  async migrate(guest: TestGuest, wish: Partial<MigrateRequest>): Promise<{ migrationId: string; outcome: Outcome }> {
+    const migrationId = randomUUID();
+    const request: MigrateRequest = {
+      migrationId,
+      domain: guest.name,
+      destination: world.b.destAddress,
+      protocol: Protocol.PROTOCOL_V3,
+      migrationUri: '',
+      options: undefined,
+      ...wish,
+    };
+    const metadata = new Metadata();
+    metadata.set('traceparent', `00-${this.trace}-${this.span}-01`);
+    let outcome = Outcome.OUTCOME_UNSPECIFIED;
+    for await (const { event } of world.a.clients.source.migrate(request, metadata)) {
+      if (event?.event?.$case === 'ended') outcome = event.event.value.outcome;
+    }
+    return { migrationId, outcome };
+  }
+
+  /** Its trace, once that is whole: the agents export when they like, and a span comes after what is below it. */
+  async whole(last: readonly string[]): Promise<Trace> {
+    const now = (): Trace => new Trace(sink.spans.filter((span) => span.trace === this.trace));
+    const has = (name: string): boolean => now().spans.some((span) => span.name === name);
+    const complete = (): boolean => last.every(has) && now().strays(this.span).length === 0;
+    return eventually('the trace is whole', () => (complete() ? now() : undefined)).catch((cause: unknown) => {
+      const strays = now()
+        .strays(this.span)
+        .map((span) => `${span.agent} ${span.name}`);
+      const missing = last.filter((name) => !has(name));
+      const words = `missing: ${missing.join()}; nobody's children: ${strays.join()}; the trace is`;
+      throw new Error(`${words}\n${now().tree(this.span)}`, { cause });
+    });
+  }
+}
+
+class Trace {
+  readonly spans: readonly TakenSpan[];
+
+  constructor(spans: readonly TakenSpan[]) {
+    this.spans = spans;
+  }
+
+  /** Spans whose parent is neither `root` nor in the trace. */
+  strays(root: string): TakenSpan[] {
+    const ids = new Set([root, ...this.spans.map((span) => span.id)]);
+    return this.spans.filter((span) => !ids.has(span.parent));
+  }
+
+  /** The one span of that name on an agent that has none of the same name above it. */
+  one(agent: string, name: string): TakenSpan {
+    const found = this.spans.filter((span) => span.agent === agent && span.name === name);
+    const outer = found.filter((span) => !this.above(span).some((each) => found.includes(each)));
+    expect([agent, name, outer.length]).toEqual([agent, name, 1]);
+    const [only] = outer;
+    if (only === undefined) throw new Error('checked above');
+    return only;
+  }
+
+  /** The way up, nearest first. */
+  above(span: TakenSpan): TakenSpan[] {
+    const parent = this.spans.find((each) => each.id === span.parent);
+    return parent === undefined ? [] : [parent, ...this.above(parent)];
+  }
+
+  /** The names of everything below. */
+  below(span: TakenSpan): string[] {
+    const children = this.spans.filter((each) => each.parent === span.id);
+    return children.flatMap((child) => [child.name, ...this.below(child)]);
+  }
+
+  tree(from: string, indent = ''): string {
+    const children = this.spans.filter((span) => span.parent === from);
+    return children.map((span) => `${indent}${span.agent} ${span.name}\n${this.tree(span.id, `${indent}  `)}`).join('');
+  }
+}
+
+describe('a peer-to-peer migration', () => {
+  const phasesOf = {
+    v3: { begin: 'migration.begin3', perform: 'migration.perform3', confirm: 'migration.confirm3' },
+    v2: { perform: 'migration.perform2' },
+  };
+
+  it.each([
+    ['v3', Protocol.PROTOCOL_V3],
+    ['v2', Protocol.PROTOCOL_V2],
+  ] as const)('%s is one trace over both agents, below the caller’s own span', async (version, protocol) => {
+    const caller = new Caller();
+    const guest = await world.boot(world.a);
+    const { migrationId, outcome } = await caller.migrate(guest, { protocol });
+    expect(outcome).toBe(Outcome.OUTCOME_COMPLETED);
+    await world.expectSettled(guest, world.b);
+    const trace = await caller.whole(['migration.migrate', 'migration.finish']);
+
+    const migrate = trace.one(source, 'migration.migrate');
+    expect(trace.above(migrate).map((span) => [span.agent, span.name, span.parent])).toEqual([
+      [source, 'grpc.ferry.v1.SourceAgent/Migrate', caller.span],
+    ]);
+    expect(migrate.attributes).toMatchObject({ 'ferry.migration_id': migrationId, 'ferry.side': 'source' });
+
+    // The source's own phases, and what they do with QEMU and Redis.
+    const { begin, perform, confirm } = { begin: undefined, confirm: undefined, ...phasesOf[version] };
+    for (const name of [begin, perform, confirm]) {
+      if (name !== undefined) expect(trace.one(source, name).parent).toBe(migrate.id);
+    }
+    if (begin !== undefined) expect(trace.below(trace.one(source, begin))).toContain('redis register-begin');
+    const sending = [
+      'qmp migrate-set-capabilities',
+      'qmp migrate-set-parameters',
+      'qmp migrate',
+      'qmp migrate-continue',
+    ];
+    expect(trace.below(trace.one(source, perform))).toEqual(expect.arrayContaining(sending));
+    const own = trace.below(migrate);
+    expect(own).toEqual(expect.arrayContaining(['redis job-start', 'redis job-phase', 'redis job-finish']));
+
+    // The destination's, on the other side of a call.
+    const [prepare, finish] = [trace.one(dest, 'migration.prepare'), trace.one(dest, 'migration.finish')];
+    for (const phase of [prepare, finish]) {
+      const [server, client, ...rest] = trace.above(phase);
+      expect([server?.agent, client?.agent]).toEqual([dest, source]);
+      expect(server?.name).toMatch(/^grpc\.ferry\.v1\.DestAgent\//);
+      expect(client?.name).toBe(server?.name);
+      expect(rest[0]).toBe(migrate);
+      expect(phase.attributes).toMatchObject({ 'ferry.side': 'dest' });
+    }
+    const waiting = ['redis job-start', 'qmp migrate-set-capabilities', 'qmp migrate-incoming', 'redis register-begin'];
+    expect(trace.below(prepare)).toEqual(expect.arrayContaining(waiting));
+    expect(trace.below(finish)).toEqual(
+      expect.arrayContaining(['redis register-commit', 'qmp cont', 'redis job-finish']),
+    );
+
+    // Nothing of it is elsewhere: no command that only a migration gives is in a trace that nobody asked for.
+    const migrating = sink.spans.filter(({ name }) => /^qmp migrate|^migration\./.test(name));
+    expect(migrating.filter((span) => !Caller.traces.has(span.trace)).map((span) => span.name)).toEqual([]);
+    expect(JSON.stringify(trace.spans)).not.toContain('<domain');
+  });
+
+  it('that fails has its lines in both agents’ logs under its id and its trace', async () => {
+    const caller = new Caller();
+    const guest = await world.boot(world.a);
+    const { migrationId, outcome } = await caller.migrate(guest, { migrationUri: 'tcp:192.0.2.1' });
+    expect(outcome).toBe(Outcome.OUTCOME_FAILED);
+    await world.expectSettled(guest, world.a);
+
+    const linesOf = (agent: { logs(): Record<string, unknown>[] }): Record<string, unknown>[] =>
+      agent.logs().filter((line) => line['migrationId'] === migrationId);
+    await eventually('both have said how it ended', () =>
+      [world.a.source, world.b.dest].every((agent) => linesOf(agent).some((line) => line['call'] !== undefined)),
+    );
+    const ofDest = linesOf(world.b.dest);
+    expect(ofDest).toContainEqual(
+      expect.objectContaining({ msg: 'refused', call: 'migration.prepare', reason: 'address-unusable', side: 'dest' }),
+    );
+    for (const line of [...linesOf(world.a.source), ...ofDest]) expect(line).toMatchObject({ trace_id: caller.trace });
+
+    const trace = await caller.whole(['migration.migrate', 'migration.prepare']);
+    expect(trace.one(dest, 'migration.prepare').attributes).toMatchObject({ 'ferry.reason': 'address-unusable' });
+  });
+});
