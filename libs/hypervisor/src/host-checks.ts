@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { access, readFile, realpath } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 import { type Domain, type DomainFile, filesOf } from '@ferry/domain-xml';
+import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
 
 /** Files that QEMU makes if they are not there: only their directory must be. */
@@ -29,7 +30,7 @@ export async function checkFiles(domain: Domain, allowedRoots: readonly string[]
   for (const file of filesOf(domain)) {
     const named = `${file.use} ${file.path} of domain ${domain.name}`;
     const real = await whereIs(file).catch((cause: unknown) => {
-      const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
+      const code = errnoOf(cause) ?? 'unknown';
       const message = `${named} cannot be used on this host (${code}): make it available here, as on the other host`;
       throw new HypervisorError('disk-missing', message, { cause });
     });

@@ -1,6 +1,7 @@
 /** A process of this host, named so that another one with the same pid later on is never taken for it. */
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { errnoOf } from './errno.ts';
 
 export interface ProcessIdentity {
   readonly pid: number;
@@ -54,7 +55,7 @@ export async function send(target: ProcessIdentity, signalName: NodeJS.Signals):
     process.kill(target.pid, signalName);
     return true;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return false;
+    if (errnoOf(error) === 'ESRCH') return false;
     throw error;
   }
 }

@@ -1,0 +1,217 @@
+/** Real QEMUs: started, found again by another agent, adopted, ended. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir, mkdtemp, readdir, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { qemuArguments } from '@ferry/domain-xml';
+import { Hypervisor, type HypervisorOptions } from './hypervisor.ts';
+import { isAlive, send } from './qemu-process.ts';
+
+const uuid = '6fa459ea-ee8a-4ca4-894e-db77e160355e';
+const wait = (): AbortSignal => AbortSignal.timeout(30_000);
+
+let dir: string;
+let options: HypervisorOptions;
+/** QEMUs of the test's own, and agents, ended whatever happens. */
+let cleanUp: (() => Promise<unknown>)[];
+
+beforeEach(async () => {
+  dir = await mkdtemp('/tmp/ferry-hv-');
+  await mkdir(join(dir, 'disks'));
+  const policy = { allowedRoots: [join(dir, 'disks')], maxBytes: 1024 * 1024 };
+  options = {
+    stateDir: join(dir, 'state'),
+    binary: 'qemu-system-x86_64',
+    side: 'source',
+    policy,
+    memoryReserveBytes: 0,
+  };
+  cleanUp = [];
+});
+afterEach(async () => {
+  for (const each of cleanUp.toReversed()) await each().catch(() => undefined);
+  await rm(dir, { recursive: true, force: true });
+});
+
+async function open(change: Partial<HypervisorOptions> = {}): Promise<Hypervisor> {
+  const hypervisor = await Hypervisor.open({ ...options, ...change }, wait());
+  cleanUp.push(() => hypervisor[Symbol.asyncDispose]());
+  return hypervisor;
+}
+
+const document = (inside = '', name = 'web-1', id = uuid): string =>
+  `<domain type='qemu'><name>${name}</name><uuid>${id}</uuid><memory unit='MiB'>16</memory><vcpu>1</vcpu>
+   <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os><devices><controller type='usb' model='none'/><memballoon model='none'/>${inside}</devices></domain>`;
+const disk = (path: string): string =>
+  `<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${path}'/><target dev='vda' bus='virtio'/></disk>`;
+
+async function started(hypervisor: Hypervisor, xml = document()) {
+  const guest = await hypervisor.create(hypervisor.read(xml), undefined, wait());
+  cleanUp.push(() => send(guest.process, 'SIGKILL'));
+  return guest;
+}
+
+describe('a domain', () => {
+  it('is started with its CPUs stopped, and is found by name and by UUID', async () => {
+    const hypervisor = await open();
+    const guest = await started(hypervisor);
+    expect(await guest.monitor.execute('query-status', {}, wait())).toMatchObject({
+      status: 'prelaunch',
+      running: false,
+    });
+    expect(await hypervisor.find('web-1')).toMatchObject({ uuid });
+    expect(await hypervisor.find(uuid.toUpperCase())).toMatchObject({ name: 'web-1' });
+    await expect(hypervisor.find('web-2')).rejects.toMatchObject({ kind: 'domain-not-found' });
+  });
+
+  it('goes on when its agent ends, and both agents of the next life find it, each with its own monitor', async () => {
+    const first = await open();
+    const { process } = await started(first);
+    await first[Symbol.asyncDispose]();
+    expect(await isAlive(process)).toBe(true);
+
+    const source = await open();
+    const dest = await open({ side: 'dest' });
+    const guests = await Promise.all([source.guest('web-1', wait()), dest.guest('web-1', wait())]);
+    for (const guest of guests) {
+      expect(guest.process).toEqual(process);
+      expect(await guest.monitor.execute('query-status', {}, wait())).toMatchObject({ status: 'prelaunch' });
+    }
+  });
+
+  it('is ended with all that belongs to it', async () => {
+    const hypervisor = await open();
+    const guest = await started(hypervisor);
+    await hypervisor.end(guest, 'quit');
+    expect(await isAlive(guest.process)).toBe(false);
+    expect(await readdir(join(options.stateDir, 'domains'))).toEqual([]);
+    expect(await hypervisor.list()).toEqual([]);
+  });
+
+  it('is there once: neither its UUID nor its name is taken again, not by two at once either', async () => {
+    const hypervisor = await open();
+    await started(hypervisor);
+    await expect(started(hypervisor)).rejects.toMatchObject({ kind: 'domain-exists' });
+    await expect(started(hypervisor, document('', 'web-1', uuid.replace('6', '7')))).rejects.toMatchObject({
+      kind: 'domain-exists',
+    });
+
+    const twin = document('', 'twin', uuid.replace('6', '8'));
+    const both = await Promise.allSettled([started(hypervisor, twin), started(hypervisor, twin)]);
+    expect(both.map((result) => result.status).toSorted()).toEqual(['fulfilled', 'rejected']);
+  });
+
+  it('whose QEMU died is not listed, its remains are collected, and it can be started again', async () => {
+    const hypervisor = await open();
+    const guest = await started(hypervisor);
+    const died = once(guest.monitor.closed, 'abort');
+    await send(guest.process, 'SIGKILL');
+    await died;
+    expect(await hypervisor.list()).toEqual([]);
+    expect(await hypervisor.collect()).toEqual([uuid]);
+    await started(hypervisor);
+    expect(await hypervisor.list()).toHaveLength(1);
+  });
+});
+
+describe('a start that fails leaves nothing behind', () => {
+  afterEach(async () => {
+    expect(await readdir(join(options.stateDir, 'domains')).catch(() => [])).toEqual([]);
+  });
+
+  it('when a disk is missing', async () => {
+    const path = join(dir, 'disks', 'gone.img');
+    await expect(started(await open(), document(disk(path)))).rejects.toMatchObject({
+      kind: 'disk-missing',
+      message: expect.stringContaining(path),
+    });
+  });
+
+  it('when a disk is a link out of the allowed directories', async () => {
+    const path = join(dir, 'disks', 'link.img');
+    await symlink('/etc/passwd', path);
+    await expect(started(await open(), document(disk(path)))).rejects.toMatchObject({
+      kind: 'disk-missing',
+      message: expect.stringContaining('/etc/passwd'),
+    });
+  });
+
+  it('when the machine type is unknown', async () => {
+    const xml = document().replace('pc-q35-7.2', 'pc-q35-99.0');
+    await expect(started(await open(), xml)).rejects.toMatchObject({ kind: 'machine-unsupported' });
+  });
+
+  it('when the host has too little memory', async () => {
+    const hypervisor = await open({ memoryReserveBytes: 2 ** 50 });
+    await expect(started(hypervisor)).rejects.toMatchObject({ kind: 'not-enough-memory' });
+  });
+
+  it('when QEMU refuses, with its own words', async () => {
+    const path = join(dir, 'disks', 'bad.qcow2');
+    await writeFile(path, 'not a qcow2 image');
+    const xml = document(disk(path)).replace("type='raw'", "type='qcow2'");
+    await expect(started(await open(), xml)).rejects.toMatchObject({
+      kind: 'qemu-start-failed',
+      message: expect.stringMatching(/qcow2/),
+    });
+  });
+
+  it('when the binary is no QEMU, which shows before the agent serves', async () => {
+    await expect(open({ binary: join(dir, 'no-qemu') })).rejects.toMatchObject({ kind: 'qemu-start-failed' });
+  });
+
+  it('when QEMU dies while it starts', async () => {
+    const binary = join(dir, 'dies');
+    await writeFile(
+      binary,
+      `#!/bin/sh\ncase "$*" in *machine\\ help*|*-version*) exec qemu-system-x86_64 "$@";; esac\necho 'cannot set up guest memory' >&2; exit 1\n`,
+    );
+    await chmod(binary, 0o755);
+    await expect(started(await open({ binary }))).rejects.toMatchObject({
+      kind: 'qemu-start-failed',
+      message: expect.stringContaining('cannot set up guest memory'),
+    });
+  });
+
+  it('when the caller gives up', async () => {
+    const hypervisor = await open();
+    const gone = AbortSignal.abort(new Error('hung up'));
+    await expect(hypervisor.create(hypervisor.read(document()), undefined, gone)).rejects.toThrow('hung up');
+  });
+});
+
+describe('a QEMU that somebody else started', () => {
+  let qemu: ChildProcess;
+  const socket = (): string => join(dir, 'm.sock');
+
+  async function foreign(hypervisor: Hypervisor): Promise<void> {
+    const monitor = ['-chardev', `socket,id=m,path=${socket()},server=on,wait=off`, '-mon', 'chardev=m,mode=control'];
+    const args = ['-nodefaults', '-display', 'none', ...qemuArguments(hypervisor.read(document())), ...monitor];
+    qemu = spawn('qemu-system-x86_64', args, { stdio: 'ignore' });
+    cleanUp.push(async () => {
+      qemu.kill('SIGKILL');
+      await unlink(socket());
+    });
+  }
+
+  it('is adopted, with its process found by its monitor', async () => {
+    const hypervisor = await open();
+    await foreign(hypervisor);
+    const guest = await hypervisor.adopt(socket(), hypervisor.read(document()), wait());
+    expect(guest.process.pid).toBe(qemu.pid);
+    expect(await hypervisor.find('web-1')).toMatchObject({ uuid, adoptedMonitor: socket() });
+  });
+
+  it('is refused when the document is of another machine, and left alone', async () => {
+    const hypervisor = await open();
+    await foreign(hypervisor);
+    const other = document('', 'web-1', uuid.replace('6', '7')).replace("'MiB'>16", "'MiB'>32");
+    await expect(hypervisor.adopt(socket(), hypervisor.read(other), wait())).rejects.toMatchObject({
+      kind: 'domain-not-running',
+      message: expect.stringMatching(/UUID.*bytes of memory/),
+    });
+    expect(qemu.exitCode).toBeNull();
+    expect(await hypervisor.list()).toEqual([]);
+  });
+});
