@@ -1,4 +1,5 @@
 /** An agent as a real process, as a service manager would run it. */
+import { givenUp } from './given-up.ts';
 import { LabProcess, type Program } from './lab-process.ts';
 import { type LogFile, parseObject } from './log-file.ts';
 
@@ -88,7 +89,8 @@ export class AgentProcess {
       return undefined;
     };
     const found = await this.log.until(inLines, this.#lifeBegins, ended, signal).catch((cause: unknown) => {
-      throw new Error(`${this.name} did not get that far; its log:\n${this.log.tail()}`, { cause });
+      if (givenUp(signal)) throw signal.reason;
+      throw new Error(`${this.name} did not get that far in time; its log:\n${this.log.tail()}`, { cause });
     });
     if (found === undefined) throw new Error(`${this.name} ended; its log:\n${this.log.tail()}`);
     return found;

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { AgentProcess, type Side } from './agent-process.ts';
 import { CertificateAuthority, type TlsFiles } from './certificates.ts';
 import { newLabDirectory } from './directory.ts';
+import { givenUp } from './given-up.ts';
 import { Guard } from './guard.ts';
 import { LabHost } from './host.ts';
 import { LogFile } from './log-file.ts';
@@ -72,9 +73,19 @@ export class Lab implements AsyncDisposable {
       if ((options.agents ?? 'serving') === 'serving') await lab.#startAgents(signal);
       return lab;
     } catch (error) {
-      if (lab === undefined) await guard.end();
+      if (lab === undefined) await Lab.#sweepAway(dir, guard);
       else await lab[Symbol.asyncDispose]();
-      throw error;
+      // A Ctrl-C may also have killed a process that had no session of its own yet.
+      throw givenUp(signal) ? signal.reason : error;
+    }
+  }
+
+  /** Not left to the reaper: a Ctrl-C in the moment of its birth, before it has a session of its own, kills it. */
+  static async #sweepAway(dir: string, guard: Guard): Promise<void> {
+    try {
+      await sweep(dir);
+    } finally {
+      await guard.end();
     }
   }
 
@@ -129,15 +140,11 @@ export class Lab implements AsyncDisposable {
   }
 
   async #end(): Promise<void> {
-    try {
-      for (const host of Object.values(this.hosts)) host.close();
-      this.redis.disconnect();
-      await Promise.all(this.agents.map((agent) => agent.kill('SIGTERM', drainMs)));
-      await sweep(this.dir);
-    } finally {
-      // Has nothing left to do, unless the above failed.
-      await this.#guard.end();
-    }
+    for (const host of Object.values(this.hosts)) host.close();
+    this.redis.disconnect();
+    const ends = await Promise.allSettled(this.agents.map((agent) => agent.kill('SIGTERM', drainMs)));
+    await Lab.#sweepAway(this.dir, this.#guard);
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
   }
 }
 

@@ -44,7 +44,7 @@ async function up(count: number): Promise<number> {
     return 0;
   } catch (error) {
     removeLabFile();
-    if (!interrupted.aborted) throw error;
+    if (!interrupted.aborted || error !== interrupted.reason) throw error;
     print('interrupted; nothing is left\n');
     return 130;
   }
