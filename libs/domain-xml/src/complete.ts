@@ -1,8 +1,9 @@
 import { assignAliases } from './complete/aliases.ts';
-import { assignPciAddresses } from './complete/pci-addresses.ts';
 import { addImpliedDevices } from './complete/implied.ts';
+import { assignPciAddresses } from './complete/pci-addresses.ts';
 import { type Domain, domainOf } from './domain.ts';
 import { isQ35 } from './machines.ts';
+import type { Cpu } from './vocabulary/cpu.ts';
 
 export interface HostDefaults {
   /** What `pc` and `q35` mean here: `{ q35: 'pc-q35-7.2' }`. */
@@ -10,28 +11,87 @@ export interface HostDefaults {
 }
 
 /**
- * Fills in what libvirt would: defaults, implied devices, PCI addresses and aliases. What a document says is never changed, so
- * completing twice changes nothing.
+ * Fills in what libvirt would: defaults, implied devices, addresses and aliases. What a document says is never changed, so
+ * completing twice changes nothing. Throws DomainXmlError('xml-invalid') if its addresses contradict each other or do not suffice.
  */
 export function completeDomain(domain: Domain, host: HostDefaults): Domain {
   const { document } = domain;
   const machine = host.machineAliases[domain.machine] ?? domain.machine;
   const withDefaults: Domain['document'] = {
     ...document,
-    currentMemory: document.currentMemory ?? document.memory,
-    os: { ...document.os, type: { ...document.os.type, machine } },
-    cpu: document.cpu ?? {
-      mode: 'custom',
-      match: 'exact',
-      check: 'none',
-      model: { fallback: 'forbid', name: 'qemu64' },
-    },
-    clock: document.clock ?? { offset: 'utc' },
+    currentMemory: Math.min(document.currentMemory ?? memoryOf(document), memoryOf(document)),
+    memory: memoryOf(document),
+    ...completeIothreads(document),
+    os: { ...completeFirmware(document.os), type: { ...document.os.type, machine }, boot: bootOrder(document) },
+    cpu: completeCpu(document),
+    clock: document.clock ?? { offset: 'utc', timer: [] },
     on_poweroff: document.on_poweroff ?? 'destroy',
     on_reboot: document.on_reboot ?? 'restart',
     on_crash: document.on_crash ?? 'destroy',
   };
   const implied = addImpliedDevices(withDefaults);
-  const addressed = { ...implied, devices: assignPciAddresses(implied.devices, isQ35(machine)) };
-  return domainOf({ ...addressed, devices: assignAliases(addressed.devices) }, domain.kept);
+  const q35 = isQ35(machine);
+  const devices = assignAliases(assignPciAddresses(implied.devices, q35), q35);
+  return domainOf({ ...implied, devices }, domain.kept);
+}
+
+/** A document that says nothing about booting boots from its first disk (virDomainDefBootOrderPostParse). */
+function bootOrder({ os, devices }: Domain['document']): Domain['document']['os']['boot'] {
+  const ordered = [...devices.disk, ...devices.interface, ...devices.redirdev].some(
+    (device) => device.boot !== undefined,
+  );
+  return os.boot.length > 0 || ordered ? os.boot : [{ dev: 'hd' }];
+}
+
+/** NUMA nodes and modules have all the memory there is between them (virDomainDefPostParseMemory). */
+function memoryOf({ memory, cpu, devices }: Domain['document']): number {
+  const cells = cpu?.numa?.cell ?? [];
+  if (cells.length === 0) return memory;
+  const modules = devices.memory.reduce((sum, module) => sum + module.target.size, 0);
+  return cells.reduce((sum, cell) => sum + cell.memory, modules);
+}
+
+/** Flash images are raw unless it is said (qemuDomainDefPostParse). */
+function completeFirmware(os: Domain['document']['os']): Domain['document']['os'] {
+  if (os.loader?.type !== 'pflash') return os;
+  return {
+    ...os,
+    loader: { ...os.loader, format: os.loader.format ?? 'raw' },
+    ...(os.nvram === undefined ? {} : { nvram: { ...os.nvram, format: os.nvram.format ?? 'raw' } }),
+  };
+}
+
+/** Numbers the I/O threads that only their count names, where others have numbers (virDomainIOThreadIDArrayInit). */
+function completeIothreads({
+  iothreads,
+  iothreadids,
+}: Domain['document']): Pick<Domain['document'], 'iothreads' | 'iothreadids'> {
+  if (iothreadids === undefined) return {};
+  const given = iothreadids.iothread;
+  const missing = Math.max(0, (iothreads ?? 0) - given.length);
+  const free = Array.from({ length: missing + given.length }, (_, i) => i + 1).filter(
+    (id) => !given.some((one) => one.id === id),
+  );
+  const iothread = [...given, ...free.slice(0, missing).map((id) => ({ id }))].toSorted((a, b) => a.id - b.id);
+  return { iothreads: iothread.length, iothreadids: { iothread } };
+}
+
+/** qemuDomainDefCPUPostParse: without a model it is QEMU's own; a hypervisor's CPU is compared with the host's. */
+function completeCpu({ type, cpu }: Domain['document']): Cpu {
+  if (cpu === undefined) {
+    return {
+      mode: 'custom',
+      match: 'exact',
+      check: 'none',
+      model: { fallback: 'forbid', name: 'qemu64' },
+      feature: [],
+    };
+  }
+  const numa = cpu.numa && { cell: cpu.numa.cell.map((cell, i) => ({ ...cell, id: cell.id ?? i })) };
+  const cells = numa === undefined ? {} : { numa: { cell: numa.cell.toSorted((a, b) => a.id - b.id) } };
+  if (cpu.mode === 'host-passthrough')
+    return { ...cpu, ...cells, check: cpu.check ?? 'none', migratable: cpu.migratable ?? true };
+  if (cpu.mode === 'host-model') return { ...cpu, ...cells, check: cpu.check ?? 'partial' };
+  const check = cpu.check ?? (type === 'kvm' && cpu.model !== undefined ? 'partial' : 'none');
+  return { ...cpu, ...cells, check, model: cpu.model ?? { fallback: 'forbid', name: 'qemu64' } };
 }

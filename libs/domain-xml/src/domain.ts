@@ -13,8 +13,10 @@ export interface Kept {
 export interface Domain {
   readonly name: string;
   readonly uuid: string;
-  /** What the guest gets: whole MiB, as libvirt starts it. */
+  /** All memory that the guest has, modules included: whole MiB, as libvirt starts it. */
   readonly memoryBytes: number;
+  /** What the balloon is to leave the guest of it; QEMU is told with `balloon`, not by an argument. */
+  readonly currentMemoryBytes: number;
   readonly vcpus: number;
   readonly machine: string;
   readonly devices: Devices;
@@ -25,12 +27,23 @@ export interface Domain {
 
 const mib = 1024 * 1024;
 
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+const aligned = (kib: number): number => Math.ceil((kib * 1024) / mib) * mib;
+
+/** What the guest starts with, without its modules; each NUMA node is whole MiB (qemuDomainAlignMemorySizes). */
+export function startMemoryBytes({ memory, cpu, devices }: DomainDocument): number {
+  const cells = cpu?.numa?.cell ?? [];
+  if (cells.length > 0) return sum(cells.map((cell) => aligned(cell.memory)));
+  return aligned(memory - sum(devices.memory.map((module) => module.target.size)));
+}
+
 /** A domain from its document. */
 export function domainOf(document: Domain['document'], kept: Kept): Domain {
   return {
     name: document.name,
     uuid: document.uuid,
-    memoryBytes: Math.ceil((document.memory * 1024) / mib) * mib,
+    memoryBytes: startMemoryBytes(document) + sum(document.devices.memory.map((module) => module.target.size * 1024)),
+    currentMemoryBytes: (document.currentMemory ?? document.memory) * 1024,
     vcpus: document.vcpu.count,
     machine: document.os.type.machine ?? 'pc',
     devices: document.devices,

@@ -3,7 +3,7 @@ import { pathOf } from './codec/element-codec.ts';
 import { Findings, type XmlPolicy } from './codec/place.ts';
 import { type Domain, domainOf, type Kept } from './domain.ts';
 import { DomainXmlError, type XmlProblem } from './errors.ts';
-import { checkDocument } from './rules.ts';
+import { checkDocument } from './rules/document.ts';
 import { document } from './vocabulary/domain.ts';
 import { readXml, type XmlNode, type XmlSource } from './xml/read.ts';
 

@@ -1,108 +1,191 @@
+import { DomainXmlError } from '../errors.ts';
 import type { PciAddress } from '../vocabulary/address.ts';
-import type { Controller, PciController } from '../vocabulary/controller.ts';
+import type { PciController } from '../vocabulary/controller.ts';
 
-/** The PCI buses of a machine and what is taken on them. */
+export type PciModel = PciController['model'];
+
+/** What a device needs of the bus it is plugged into (virDomainPCIConnectFlags). */
+export type Connection =
+  | 'pci-device'
+  | 'pcie-device'
+  | 'pcie-integrated'
+  | 'pci-integrated'
+  | 'pci-bridge'
+  | 'pcie-root-port'
+  | 'pcie-to-pci-bridge'
+  | 'dmi-to-pci-bridge'
+  | 'pcie-switch-upstream-port'
+  | 'pcie-switch-downstream-port'
+  | 'pci-expander-bus'
+  | 'pcie-expander-bus';
+
+interface BusKind {
+  readonly accepts: readonly Connection[];
+  /** Whether a device without an address may be put here; the chipset's own bus of a q35 is kept for bridges. */
+  readonly auto: boolean;
+  readonly slots: readonly [min: number, max: number];
+}
+
+const conventional = ['pci-device', 'pci-bridge'] as const;
+const port: BusKind = {
+  accepts: ['pcie-device', 'pcie-switch-upstream-port', 'pcie-to-pci-bridge'],
+  auto: true,
+  slots: [0, 0],
+};
+
+/** virDomainPCIAddressBusSetModel: what each kind of bus offers. */
+const kinds: Readonly<Record<PciModel, BusKind>> = {
+  'pci-root': { accepts: [...conventional, 'pci-expander-bus', 'pci-integrated'], auto: true, slots: [1, 31] },
+  'pci-bridge': { accepts: conventional, auto: true, slots: [1, 31] },
+  'pci-expander-bus': { accepts: conventional, auto: true, slots: [0, 31] },
+  'pcie-root': {
+    accepts: [
+      'pcie-device',
+      'pcie-root-port',
+      'dmi-to-pci-bridge',
+      'pcie-expander-bus',
+      'pcie-integrated',
+      'pci-integrated',
+    ],
+    auto: false,
+    slots: [1, 31],
+  },
+  'dmi-to-pci-bridge': { accepts: conventional, auto: false, slots: [0, 31] },
+  'pcie-to-pci-bridge': { accepts: conventional, auto: true, slots: [1, 31] },
+  'pcie-root-port': port,
+  'pcie-switch-downstream-port': port,
+  'pcie-switch-upstream-port': { accepts: ['pcie-switch-downstream-port'], auto: false, slots: [0, 31] },
+  'pcie-expander-bus': { accepts: ['pcie-root-port', 'dmi-to-pci-bridge'], auto: false, slots: [0, 31] },
+};
+
+interface Bus {
+  readonly model: PciModel;
+  readonly kind: BusKind;
+  /** Functions taken in each slot. */
+  readonly taken: Map<number, Set<number>>;
+  /** Slots whose functions root ports share. */
+  readonly shared: Set<number>;
+}
+
+/** Where something is plugged in: always on domain 0. */
+export type Place = Pick<PciAddress, 'bus' | 'slot' | 'function'>;
+
+/** The PCI buses of a machine and what is taken on them (virDomainPCIAddressSet). */
 export class PciBuses {
-  readonly #q35: boolean;
-  readonly #controllers: PciController[];
-  readonly #taken = new Set<string>();
-  /** Whether ports were added. */
-  grew = false;
+  readonly #buses: Bus[] = [];
+  /** Whether buses may be added: in the first of the two passes. */
+  readonly mayGrow: boolean;
 
-  constructor(controllers: readonly Controller[], q35: boolean) {
-    this.#q35 = q35;
-    this.#controllers = controllers.filter((c) => c.type === 'pci').toSorted((a, b) => (a.index ?? 0) - (b.index ?? 0));
-    // What the chipset itself occupies: qemuDomainValidateDevicePCISlotsPIIX3 and …Q35.
-    const chipset = q35 ? ['1f.0', '1f.2', '1f.3'] : ['1.0', '1.1', '1.2', '1.3'];
-    for (const place of ['0.0', ...chipset]) this.#taken.add(`0:${place}`);
+  constructor(models: readonly PciModel[], mayGrow: boolean) {
+    this.mayGrow = mayGrow;
+    for (const model of models) this.#add(model);
   }
 
-  reserve({ bus, slot, function: fn }: PciAddress): void {
-    this.#taken.add(key(bus, slot, fn));
+  /** The kind of each bus, added ones included. */
+  get models(): readonly PciModel[] {
+    return this.#buses.map((bus) => bus.model);
   }
 
-  /** The next free place for a device that can be plugged: a slot of a pc, a port of a q35. */
-  next(): PciAddress {
-    if (!this.#q35) return this.#take(0, this.#freeSlot(0), 0);
-    const free = this.#ports().find((port) => !this.#isSlotTaken(port.index ?? 0, 0));
-    return this.#take((free ?? this.#addPort()).index ?? 0, 0, 0);
+  isSlotTaken({ bus, slot }: Pick<Place, 'bus' | 'slot'>): boolean {
+    return (this.#buses[bus]?.taken.get(slot)?.size ?? 0) > 0;
   }
 
-  /** Adds a port unless one is free. */
-  keepOneFree(): void {
-    if (!this.#ports().some((port) => !this.#isSlotTaken(port.index ?? 0, 0))) this.#addPort();
-  }
-
-  /** All PCI controllers, with the addresses of the ports themselves. */
-  controllers(): readonly PciController[] {
-    const placed = this.#controllers.map((c) => {
-      if (c.model !== 'pcie-root-port') return c;
-      const address = c.address ?? this.#nextPortAddress();
-      const port = c.target?.port ?? address.slot * 8 + address.function;
-      const chassis = c.target?.chassis ?? c.index ?? 0;
-      return {
-        ...c,
-        modelName: c.modelName ?? { name: 'pcie-root-port' as const },
-        target: { chassis, port },
-        address,
-      };
+  /** Whether nothing more fits on any bus. */
+  get isFull(): boolean {
+    return this.#buses.every((bus, index) => {
+      const [min, max] = bus.kind.slots;
+      for (let slot = min; slot <= max; slot += 1) if (!this.isSlotTaken({ bus: index, slot })) return false;
+      return true;
     });
-    // A slot with several functions must say so on its function 0.
-    return placed.map((c) =>
-      c.address !== undefined &&
-      c.address.function === 0 &&
-      c.address.multifunction === undefined &&
-      placed.some((other) => other !== c && isSameSlot(other.address, c.address))
-        ? { ...c, address: { ...c.address, multifunction: true } }
-        : c,
-    );
   }
 
-  #ports(): PciController[] {
-    return this.#controllers.filter((c) => c.model === 'pcie-root-port');
+  /** Takes an address that the document gives; conventional and Express devices may stand in each other's slots there. */
+  reserve(place: Place, connection: Connection, chipset = false): void {
+    while (this.mayGrow && place.bus >= this.#buses.length && this.#buses.length < 256) this.#grow(connection);
+    const bus = this.#buses[place.bus];
+    if (bus === undefined)
+      throw this.#wrong(place, `there is no PCI bus ${place.bus}`, 'Add its controller, or leave the address out');
+    const endpoint = (kind: Connection) =>
+      kind === 'pci-device' || kind === 'pcie-device' || kind.endsWith('-integrated');
+    const fits =
+      bus.kind.accepts.includes(connection) ||
+      (endpoint(connection) && bus.kind.accepts.some(endpoint)) ||
+      (connection === 'pci-bridge' && bus.kind.accepts.some(endpoint));
+    if (!fits) throw this.#wrong(place, `a ${bus.model} takes no ${connection}`, 'Leave the address out');
+    const [min, max] = bus.kind.slots;
+    if (!chipset && (place.slot < min || place.slot > max)) {
+      throw this.#wrong(place, `a ${bus.model} has slots ${min} to ${max}`, 'Leave the address out');
+    }
+    const functions = bus.taken.get(place.slot) ?? new Set();
+    if (functions.has(place.function))
+      throw this.#wrong(place, 'this PCI address is used twice', 'Give each device its own');
+    if (functions.size === 0 && connection === 'pcie-root-port') bus.shared.add(place.slot);
+    bus.taken.set(place.slot, functions.add(place.function));
   }
 
-  #addPort(): PciController {
-    const index = Math.max(...this.#controllers.map((c) => c.index ?? 0)) + 1;
-    const port: PciController = { type: 'pci', index, model: 'pcie-root-port' };
-    this.#controllers.push(port);
-    this.grew = true;
-    return port;
+  /** Takes the next free place for a device that has none (virDomainPCIAddressReserveNextAddr). */
+  next(connection: Connection, fn?: number): Place {
+    const place = this.#find(connection, fn ?? 0, fn === undefined);
+    const bus = this.#buses[place.bus];
+    const functions = bus?.taken.get(place.slot) ?? new Set();
+    if (functions.size === 0 && connection === 'pcie-root-port') bus?.shared.add(place.slot);
+    bus?.taken.set(place.slot, functions.add(place.function));
+    return place;
   }
 
-  /** Ports share slots of the root bus, eight to a slot. */
-  #nextPortAddress(): PciAddress {
-    for (let slot = 1; slot < 0x1f; slot += 1) {
-      const used = [...this.#portSlots];
-      const shared = used.includes(slot);
-      if (!shared && this.#isSlotTaken(0, slot)) continue;
-      for (let fn = 0; fn < 8; fn += 1) {
-        if (this.#taken.has(key(0, slot, fn))) continue;
-        this.#portSlots.add(slot);
-        return this.#take(0, slot, fn);
+  #find(connection: Connection, fn: number, anyFunction: boolean): Place {
+    for (const [index, bus] of this.#buses.entries()) {
+      const endpoint = connection === 'pci-device' || connection === 'pcie-device';
+      if (!bus.kind.accepts.includes(connection) || (endpoint && !bus.kind.auto)) continue;
+      if (this.#reservedForBridge.has(index) && connection !== 'pcie-to-pci-bridge') continue;
+      const [min, max] = bus.kind.slots;
+      for (let slot = min; slot <= max; slot += 1) {
+        const functions = bus.taken.get(slot);
+        if (functions === undefined || functions.size === 0) return { bus: index, slot, function: fn };
+        if (connection !== 'pcie-root-port' || !bus.shared.has(slot) || !anyFunction) continue;
+        for (let one = 0; one < 8; one += 1) if (!functions.has(one)) return { bus: index, slot, function: one };
       }
     }
-    throw new RangeError('the root bus is full');
-  }
-  readonly #portSlots = new Set<number>();
-
-  #freeSlot(bus: number): number {
-    for (let slot = 1; slot < 32; slot += 1) if (!this.#isSlotTaken(bus, slot)) return slot;
-    throw new RangeError(`PCI bus ${bus} is full`);
+    if (!this.mayGrow || this.#buses.length >= 256) {
+      throw invalid('/domain/devices', `there is no free PCI slot for a ${connection}`, 'Remove devices');
+    }
+    this.#grow(connection);
+    return this.#find(connection, fn, anyFunction);
   }
 
-  #isSlotTaken(bus: number, slot: number): boolean {
-    for (let fn = 0; fn < 8; fn += 1) if (this.#taken.has(key(bus, slot, fn))) return true;
-    return false;
+  /** Ports that were added for a bridge to conventional PCI: nothing else is put there in the same pass. */
+  readonly #reservedForBridge = new Set<number>();
+
+  /** Adds the bus that a device needs (virDomainPCIAddressSetGrow). */
+  #grow(connection: Connection): void {
+    if (connection === 'pci-device') {
+      const hasConventional = this.#buses.some((bus) => bus.kind.accepts.includes('pci-bridge'));
+      if (hasConventional) return this.#add('pci-bridge');
+      this.#reservedForBridge.add(this.#buses.length);
+      this.#add('pcie-root-port');
+      return this.#add('pcie-to-pci-bridge');
+    }
+    if (
+      connection === 'pcie-device' ||
+      connection === 'pcie-switch-upstream-port' ||
+      connection === 'pcie-to-pci-bridge'
+    ) {
+      return this.#add('pcie-root-port');
+    }
+    throw invalid('/domain/devices', `there is no free place for a ${connection}`, 'Add the controller that it needs');
   }
 
-  #take(bus: number, slot: number, fn: number): PciAddress {
-    this.#taken.add(key(bus, slot, fn));
-    return { type: 'pci', domain: 0, bus, slot, function: fn };
+  #add(model: PciModel): void {
+    this.#buses.push({ model, kind: kinds[model], taken: new Map(), shared: new Set() });
+  }
+
+  #wrong({ bus, slot, function: fn }: Place, what: string, hint: string): DomainXmlError {
+    const address = `${bus.toString(16).padStart(2, '0')}:${slot.toString(16).padStart(2, '0')}.${fn}`;
+    return invalid('/domain/devices', `PCI address ${address}: ${what}`, hint);
   }
 }
 
-const key = (bus: number, slot: number, fn: number): string => `${bus}:${slot.toString(16)}.${fn}`;
-
-const isSameSlot = (a: PciAddress | undefined, b: PciAddress | undefined): boolean =>
-  a !== undefined && b !== undefined && a.bus === b.bus && a.slot === b.slot;
+/** A document that cannot be completed. */
+export function invalid(path: string, what: string, hint: string): DomainXmlError {
+  return new DomainXmlError('xml-invalid', [{ path, line: 0, what, hint }]);
+}

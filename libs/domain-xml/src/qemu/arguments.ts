@@ -1,10 +1,12 @@
 import type { Domain } from '../domain.ts';
-import { controllerArguments } from './controllers.ts';
 import { chardevArguments } from './chardevs.ts';
+import { controllerArguments } from './controllers.ts';
 import { diskArguments } from './disks.ts';
 import { interfaceArguments } from './interfaces.ts';
 import { machineArguments } from './machine.ts';
-import { json, pciPlace, required } from './json.ts';
+import { mediaArguments } from './media.ts';
+import { memoryModuleArguments } from './memory.ts';
+import { iommuArguments, smallDeviceArguments } from './small-devices.ts';
 
 /**
  * QEMU's arguments for a completed domain: all that its document asks for. What belongs to the process (-S, -nodefaults,
@@ -14,16 +16,13 @@ export function qemuArguments(domain: Domain): string[] {
   const { devices } = domain;
   return [
     ...machineArguments(domain),
-    ...devices.controller.flatMap((controller) => controllerArguments(controller, domain)),
+    ...iommuArguments(domain),
+    ...memoryModuleArguments(domain),
+    ...controllerArguments(domain),
     ...devices.disk.flatMap((disk) => diskArguments(disk, domain)),
     ...devices.interface.flatMap((card) => interfaceArguments(card, domain)),
-    ...devices.serial.flatMap((port) => chardevArguments(port)),
-    ...balloonArguments(domain),
+    ...chardevArguments(domain),
+    ...mediaArguments(domain),
+    ...smallDeviceArguments(domain),
   ];
-}
-
-function balloonArguments({ devices: { memballoon, controller } }: Domain): string[] {
-  if (memballoon === undefined || memballoon.model === 'none') return [];
-  const id = required(memballoon.alias, 'balloon alias').name;
-  return ['-device', json({ driver: 'virtio-balloon-pci', id, ...pciPlace(memballoon.address, controller) })];
 }

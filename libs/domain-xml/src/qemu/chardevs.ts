@@ -1,16 +1,133 @@
-import type { Serial } from '../vocabulary/chardev.ts';
-import { json, required } from './json.ts';
+import type { Domain } from '../domain.ts';
+import type { Backend, Channel, Console } from '../vocabulary/chardev.ts';
+import { device, idOf, type JsonObject, pciPlace, required, usbPlace } from './json.ts';
 
-/** A serial port and where its bytes go. `-chardev` has no JSON in QEMU 7.2: paths are checked to have no commas. */
-export function chardevArguments(port: Serial): string[] {
-  const id = required(port.alias, 'serial alias').name;
-  const device = { driver: 'isa-serial', chardev: `char${id}`, id, index: required(port.target?.port, 'serial port') };
-  return ['-chardev', backend(port, `char${id}`), '-device', json(device)];
+/** Serial and parallel ports, consoles, channels, card readers and redirected devices, and where their bytes go. */
+export function chardevArguments({ devices }: Domain): string[] {
+  const { controller: all } = devices;
+  const virtioConsoles = devices.console.filter((one) => one.target?.type === 'virtio');
+  return [
+    ...devices.smartcard.flatMap((reader) => {
+      const id = idOf(reader);
+      return [
+        '-chardev',
+        `spicevmc,id=char${id},name=smartcard`,
+        ...device({ driver: 'ccid-card-passthru', chardev: `char${id}`, id, bus: `${readerOf(reader, all)}.0` }),
+      ];
+    }),
+    ...devices.serial.flatMap((port) => {
+      const chardev = `char${idOf(port)}`;
+      const { type, port: index } = required(port.target, 'serial port');
+      const base = { chardev, id: idOf(port) };
+      const where: JsonObject =
+        type === 'pci-serial'
+          ? { driver: 'pci-serial', ...base, ...pciPlace(port, all) }
+          : type === 'usb-serial'
+            ? { driver: 'usb-serial', ...base, ...usbPlace(port, all) }
+            : type === 'isa-debug'
+              ? { driver: 'isa-debugcon', ...base, ...isaPlace(port) }
+              : { driver: 'isa-serial', ...base, index, ...isaPlace(port) };
+      return [...backend(port, chardev), ...device(where)];
+    }),
+    ...devices.parallel.flatMap((port) => {
+      const chardev = `char${idOf(port)}`;
+      return [...backend(port, chardev), ...device({ driver: 'isa-parallel', chardev, id: idOf(port) })];
+    }),
+    ...devices.channel.flatMap((channel) => [
+      ...backend(channel, `char${idOf(channel)}`),
+      ...device({
+        driver: 'virtserialport',
+        ...virtioPort(channel, all),
+        chardev: `char${idOf(channel)}`,
+        id: idOf(channel),
+        name: channel.target.name,
+      }),
+    ]),
+    ...virtioConsoles.flatMap((one) => [
+      ...backend(one, `char${idOf(one)}`),
+      ...device({ driver: 'virtconsole', ...virtioPort(one, all), chardev: `char${idOf(one)}`, id: idOf(one) }),
+    ]),
+    ...devices.redirdev.flatMap((one) => [
+      '-chardev',
+      `spicevmc,id=char${idOf(one)},name=usbredir`,
+      ...device({
+        driver: 'usb-redir',
+        chardev: `char${idOf(one)}`,
+        id: idOf(one),
+        bootindex: one.boot?.order,
+        ...usbPlace(one, all),
+      }),
+    ]),
+  ];
 }
 
-function backend(port: Serial, id: string): string {
-  if (port.type === 'null') return `null,id=${id}`;
-  if (port.type === 'unix') return `socket,id=${id},path=${port.source.path},server=on,wait=off`;
-  // What the guest wrote before a migration stays, unless the document asks for a new file.
-  return `file,id=${id},path=${port.source.path},append=${port.source.append === false ? 'off' : 'on'}`;
+function readerOf(
+  { address }: Domain['devices']['smartcard'][number],
+  controllers: Domain['devices']['controller'],
+): string {
+  const index = required(address, 'card address').controller;
+  return idOf(
+    required(
+      controllers.find((c) => c.type === 'ccid' && c.index === index),
+      `card reader ${index}`,
+    ),
+  );
+}
+
+function isaPlace({ address }: { readonly address?: { readonly type: string } }): JsonObject {
+  if (address?.type !== 'isa') return {};
+  const { iobase, irq } = address as { readonly iobase?: number; readonly irq?: number };
+  return { iobase, irq };
+}
+
+function virtioPort(one: Console | Channel, controllers: Domain['devices']['controller']): JsonObject {
+  const { controller, bus, port } = required(one.address, 'virtio-serial address');
+  const on = controllers.find((c) => c.type === 'virtio-serial' && c.index === controller);
+  return { bus: `${idOf(required(on, `virtio-serial controller ${controller}`))}.${bus}`, nr: port };
+}
+
+/** `-chardev` has no JSON in QEMU 7.2: names, hosts and paths are checked to have no commas. */
+function backend(one: Backend, id: string): string[] {
+  const log =
+    one.log === undefined ? '' : `,logfile=${one.log.file},logappend=${one.log.append === false ? 'off' : 'on'}`;
+  return ['-chardev', `${backendOption(one, id)}${log}`];
+}
+
+function backendOption(one: Backend, id: string): string {
+  switch (one.type) {
+    case 'null':
+    case 'vc':
+    case 'pty':
+    case 'stdio':
+      return `${one.type},id=${id}`;
+    case 'file':
+      // What the guest wrote before a migration stays, unless the document asks for a new file.
+      return `file,id=${id},path=${one.source.path},append=${one.source.append === false ? 'off' : 'on'}`;
+    case 'pipe':
+      return `pipe,id=${id},path=${one.source.path}`;
+    case 'dev':
+      return `serial,id=${id},path=${one.source.path}`;
+    case 'unix':
+      return `socket,id=${id},path=${required(one.source, 'socket path').path}${socketMode(one.source)}`;
+    case 'tcp': {
+      const telnet = one.protocol?.type === 'telnet' ? ',telnet=on' : '';
+      return `socket,id=${id},host=${one.source.host},port=${one.source.service}${telnet}${socketMode(one.source)}`;
+    }
+    case 'spicevmc':
+      return `spicevmc,id=${id},name=vdagent`;
+    case 'spiceport':
+      return `spiceport,id=${id},name=${one.source.channel}`;
+    default:
+      return one satisfies never;
+  }
+}
+
+interface Socket {
+  readonly mode: 'bind' | 'connect';
+  readonly reconnect?: { readonly enabled: boolean; readonly timeout?: number };
+}
+
+function socketMode(source: Socket | undefined): string {
+  if (source?.mode === 'bind') return ',server=on,wait=off';
+  return source?.reconnect?.enabled === true ? `,reconnect=${source.reconnect.timeout ?? 10}` : '';
 }

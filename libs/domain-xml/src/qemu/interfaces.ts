@@ -1,23 +1,71 @@
 import type { Domain } from '../domain.ts';
 import type { NetworkInterface } from '../vocabulary/interface.ts';
 import { bootIndex } from './boot-order.ts';
-import { json, pciPlace, required } from './json.ts';
+import { device, idOf, json, type JsonObject, pciPlace, required, virtioName, virtioOptions } from './json.ts';
 
 /** A network card and what it is plugged into on the host. */
 export function interfaceArguments(card: NetworkInterface, domain: Domain): string[] {
-  const id = required(card.alias, 'interface alias').name;
-  const bootindex = bootIndex(card, domain);
-  const netdev =
-    card.type === 'user'
-      ? { type: 'user', id: `host${id}` }
-      : { type: 'tap', ifname: card.target.dev, script: 'no', downscript: 'no', id: `host${id}` };
-  const device = {
-    driver: 'virtio-net-pci',
-    netdev: `host${id}`,
-    id,
-    mac: required(card.mac, 'MAC address').address,
-    ...(bootindex === undefined ? {} : { bootindex }),
-    ...pciPlace(card.address, domain.devices.controller),
+  const id = idOf(card);
+  const queues = card.driver?.queues;
+  const { options, netdev } = backend(card, `host${id}`, queues);
+  const model = required(card.model, 'interface model').type;
+  const isVirtio = model.startsWith('virtio');
+  return [
+    ...options,
+    '-netdev',
+    json(netdev),
+    ...device({
+      driver: isVirtio ? virtioName('virtio-net-pci', model) : model,
+      ...(isVirtio ? virtioCard(card) : {}),
+      netdev: `host${id}`,
+      id,
+      mac: required(card.mac, 'MAC address').address,
+      bootindex: bootIndex(card, domain),
+      ...pciPlace(card, domain.devices.controller),
+    }),
+  ];
+}
+
+function virtioCard({ driver, mtu }: NetworkInterface): JsonObject {
+  const queues = driver?.queues ?? 1;
+  return {
+    ...virtioOptions(driver),
+    tx: driver?.txmode === 'timer' ? 'timer' : driver?.txmode === 'iothread' ? 'bh' : undefined,
+    ioeventfd: driver?.ioeventfd,
+    event_idx: driver?.event_idx,
+    mq: queues > 1 ? true : undefined,
+    // Two for each queue, one for control, one for configuration.
+    vectors: queues > 1 ? 2 * queues + 2 : undefined,
+    rss: driver?.rss,
+    hash: driver?.rss_hash_report,
+    rx_queue_size: driver?.rx_queue_size,
+    tx_queue_size: driver?.tx_queue_size,
+    host_mtu: mtu?.size,
   };
-  return ['-netdev', json(netdev), '-device', json(device)];
+}
+
+function backend(
+  card: NetworkInterface,
+  id: string,
+  queues: number | undefined,
+): { options: string[]; netdev: JsonObject } {
+  switch (card.type) {
+    case 'user':
+      return { options: [], netdev: { type: 'user', id } };
+    case 'ethernet':
+    case 'bridge': {
+      const vhost = card.driver?.name === 'vhost' ? true : undefined;
+      const ifname = card.target.dev;
+      return { options: [], netdev: { type: 'tap', id, ifname, script: 'no', downscript: 'no', queues, vhost } };
+    }
+    case 'vhostuser': {
+      const server = card.source.mode === 'server' ? ',server=on,wait=off' : '';
+      return {
+        options: ['-chardev', `socket,id=char${id},path=${card.source.path}${server}`],
+        netdev: { type: 'vhost-user', id, chardev: `char${id}`, queues },
+      };
+    }
+    default:
+      return card satisfies never;
+  }
 }

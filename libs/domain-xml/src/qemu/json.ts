@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
-import type { PciAddress } from '../vocabulary/address.ts';
 import type { Controller } from '../vocabulary/controller.ts';
+import type { PciAddress } from '../vocabulary/address.ts';
 
 export type Json = string | number | boolean | readonly Json[] | { readonly [key: string]: Json | undefined };
+export type JsonObject = { readonly [key: string]: Json | undefined };
 
 /** One option in JSON, without what is undefined. */
-export const json = (value: { readonly [key: string]: Json | undefined }): string => JSON.stringify(value);
+export const json = (value: JsonObject): string => JSON.stringify(value);
+
+/** `-device` and its JSON. */
+export const device = (value: JsonObject): string[] => ['-device', json(value)];
 
 /** What completing a domain has put there; it is a mistake of ours if it is missing. */
 export function required<T>(value: T | undefined, what: string): T {
@@ -13,21 +17,72 @@ export function required<T>(value: T | undefined, what: string): T {
   return value;
 }
 
+/** The name of a device. */
+export const idOf = (one: { readonly alias?: { readonly name: string } }): string => required(one.alias, 'alias').name;
+
+/** `on` and `off` where QEMU wants words. */
+export const onOff = (value: boolean | undefined): string | undefined =>
+  value === undefined ? undefined : value ? 'on' : 'off';
+
+interface OnPci {
+  readonly address?: { readonly type: string };
+  readonly acpi?: { readonly index: number };
+}
+
 /** Where a PCI device goes. */
 export function pciPlace(
-  address: { readonly type: string } | undefined,
+  { address, acpi }: OnPci,
   controllers: readonly Controller[],
-): { bus: string; addr: string; multifunction?: boolean } {
+): { bus: string; addr: string; multifunction?: boolean; 'acpi-index'?: number } {
   const place = required(address, 'PCI address');
   assert(isPci(place), `a PCI device has a ${place.type} address`);
   const on = controllers.find((c) => c.type === 'pci' && c.index === place.bus);
-  const bus = required(on?.alias, `PCI bus ${place.bus}`).name;
+  const bus = required(on, `PCI bus ${place.bus}`);
+  // QEMU's own names of the buses that a machine has by itself, whatever a document calls them.
+  const root =
+    bus.type === 'pci' && (bus.model === 'pci-root' ? 'pci.0' : bus.model === 'pcie-root' ? 'pcie.0' : undefined);
   const slot = `0x${place.slot.toString(16)}`;
   return {
-    bus,
+    bus: root || idOf(bus),
     addr: place.function === 0 ? slot : `${slot}.0x${place.function.toString(16)}`,
     ...(place.multifunction === undefined ? {} : { multifunction: place.multifunction }),
+    ...(acpi === undefined ? {} : { 'acpi-index': acpi.index }),
   };
 }
 
 const isPci = (address: { readonly type: string }): address is PciAddress => address.type === 'pci';
+
+/** Where a USB device goes. */
+export function usbPlace(
+  { address }: { readonly address?: { readonly type: string } },
+  controllers: readonly Controller[],
+): JsonObject {
+  const place = required(address, 'USB address');
+  assert(place.type === 'usb', `a USB device has a ${place.type} address`);
+  const { bus, port } = place as { readonly bus?: number; readonly port?: string };
+  const on = controllers.find((c) => c.type === 'usb' && c.index === bus && c.master === undefined);
+  return { bus: `${idOf(required(on, `USB bus ${bus}`))}.0`, port };
+}
+
+interface VirtioOptions {
+  readonly iommu?: boolean;
+  readonly ats?: boolean;
+  readonly packed?: boolean;
+  readonly page_per_vq?: boolean;
+}
+
+/** The driver options that every virtio device has. */
+export function virtioOptions(driver: VirtioOptions | undefined): JsonObject {
+  return {
+    iommu_platform: driver?.iommu,
+    ats: driver?.ats,
+    packed: driver?.packed,
+    'page-per-vq': driver?.page_per_vq,
+  };
+}
+
+/** QEMU's name for a virtio device in the way it presents itself. */
+export function virtioName(base: string, model: string | undefined): string {
+  if (model === 'virtio-transitional') return `${base}-transitional`;
+  return model === 'virtio-non-transitional' ? `${base}-non-transitional` : base;
+}

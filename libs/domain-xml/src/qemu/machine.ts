@@ -1,75 +1,171 @@
 import type { Domain } from '../domain.ts';
-import type { Cpu } from '../vocabulary/cpu.ts';
-import { json, required } from './json.ts';
+import { isQ35 } from '../machines.ts';
+import { cpuOption } from './cpu.ts';
+import { firmwareArguments, firmwareMachineOptions } from './firmware.ts';
+import { json, onOff } from './json.ts';
+import { hasNodes, memoryArguments } from './memory.ts';
 
 /** Machine, processor, memory, firmware or kernel, clock, and what happens at a guest's end. */
 export function machineArguments(domain: Domain): string[] {
   const { document } = domain;
-  const acpi = document.features?.acpi === undefined ? 'off' : 'on';
   return [
     '-name',
     `guest=${domain.name}`,
     '-uuid',
     domain.uuid,
     '-machine',
-    `${domain.machine},usb=off,dump-guest-core=off,memory-backend=pc.ram,acpi=${acpi}`,
+    machineOption(domain),
     '-accel',
     document.type === 'kvm' ? 'kvm' : 'tcg',
     '-cpu',
-    cpuOption(required(document.cpu, 'CPU')),
-    '-m',
-    `size=${domain.memoryBytes / 1024}k`,
-    '-object',
-    json({ 'qom-type': 'memory-backend-ram', id: 'pc.ram', size: domain.memoryBytes }),
+    cpuOption(domain),
+    ...memoryArguments(domain),
     '-overcommit',
-    'mem-lock=off',
+    `mem-lock=${document.memoryBacking?.locked === undefined ? 'off' : 'on'}`,
     '-smp',
     smpOption(domain),
-    '-rtc',
-    `base=${document.clock?.offset ?? 'utc'}`,
-    ...bootArguments(domain),
+    ...iothreadArguments(domain),
+    ...clockArguments(domain),
+    ...firmwareArguments(domain),
     ...fwcfgArguments(domain),
+    ...smbiosArguments(domain),
     ...lifecycleArguments(domain),
+    ...globalArguments(domain),
   ];
 }
 
-function cpuOption(cpu: Cpu): string {
-  if (cpu.mode === 'custom') return cpu.model.name;
-  return cpu.migratable === undefined ? 'host' : `host,migratable=${cpu.migratable ? 'on' : 'off'}`;
+function machineOption(domain: Domain): string {
+  const { document, machine } = domain;
+  const { features, clock, memoryBacking, os } = document;
+  const hpet = clock?.timer.find((timer) => timer.name === 'hpet');
+  const speaker = document.devices.sound.find((card) => card.model === 'pcspk');
+  const options: Readonly<Record<string, string | undefined>> = {
+    usb: 'off',
+    smm: onOff(features?.smm === undefined ? undefined : (features.smm.state ?? true)),
+    vmport: onOff(features?.vmport?.state),
+    'kernel-irqchip': features?.ioapic === undefined ? undefined : features.ioapic.driver === 'qemu' ? 'split' : 'on',
+    'dump-guest-core': 'off',
+    'mem-merge': memoryBacking?.nosharepages === undefined ? undefined : 'off',
+    ...firmwareMachineOptions(domain),
+    'memory-backend': hasNodes(domain) ? undefined : 'pc.ram',
+    graphics: os.bios?.useserial === true ? 'off' : undefined,
+    hpet: onOff(hpet?.present),
+    acpi: features?.acpi === undefined ? 'off' : 'on',
+    'pcspk-audiodev': speaker === undefined ? undefined : `audio${speaker.audio?.id ?? 1}`,
+  };
+  const given = Object.entries(options).flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${value}`]));
+  return [machine, ...given].join(',');
 }
 
 function smpOption({ document: { vcpu, cpu } }: Domain): string {
   const { sockets, dies, cores, threads } = cpu?.topology ?? { sockets: vcpu.count, dies: 1, cores: 1, threads: 1 };
-  return `${vcpu.count},sockets=${sockets},dies=${dies},cores=${cores},threads=${threads}`;
+  const maximum = vcpu.current === undefined ? '' : `,maxcpus=${vcpu.count}`;
+  return `${vcpu.current ?? vcpu.count}${maximum},sockets=${sockets},dies=${dies},cores=${cores},threads=${threads}`;
 }
 
-function bootArguments({ document: { os } }: Domain): string[] {
-  const option = (name: string, value: string | undefined) => (value === undefined ? [] : [name, value]);
-  return [
-    '-boot',
-    'strict=on',
-    ...option('-bios', os.loader?.path),
-    ...option('-kernel', os.kernel),
-    ...option('-initrd', os.initrd),
-    ...option('-append', os.cmdline),
-  ];
+function iothreadArguments({ document: { iothreads, iothreadids } }: Domain): string[] {
+  const given = iothreadids?.iothread ?? [];
+  const count = Math.max(iothreads ?? 0, given.length);
+  const free = Array.from({ length: count + given.length }, (_, i) => i + 1).filter(
+    (id) => !given.some((one) => one.id === id),
+  );
+  const ids = [...given, ...free.slice(0, count - given.length).map((id) => ({ id }))];
+  return ids.flatMap((one) => {
+    const {
+      thread_pool_min: min,
+      thread_pool_max: max,
+      poll,
+    } = { thread_pool_min: undefined, thread_pool_max: undefined, poll: undefined, ...one };
+    return [
+      '-object',
+      json({
+        'qom-type': 'iothread',
+        id: `iothread${one.id}`,
+        'thread-pool-min': min,
+        'thread-pool-max': max,
+        'poll-max-ns': poll?.max,
+        'poll-grow': poll?.grow,
+        'poll-shrink': poll?.shrink,
+      }),
+    ];
+  });
+}
+
+function clockArguments({ document: { clock, type } }: Domain): string[] {
+  const base =
+    clock?.offset === 'absolute' ? new Date(clock.start * 1000).toISOString().slice(0, 19) : (clock?.offset ?? 'utc');
+  const rtc = clock?.timer.find((timer) => timer.name === 'rtc');
+  const pit = clock?.timer.find((timer) => timer.name === 'pit');
+  const source = rtc?.track === 'guest' ? ',clock=vm' : rtc?.track === 'wall' ? ',clock=host' : '';
+  const drift = rtc?.tickpolicy === 'catchup' ? ',driftfix=slew' : '';
+  const policy =
+    type === 'kvm' && pit?.tickpolicy !== undefined ? ['-global', `kvm-pit.lost_tick_policy=${pit.tickpolicy}`] : [];
+  return ['-rtc', `base=${base}${source}${drift}`, ...policy];
 }
 
 /** `-fw_cfg` knows no JSON in QEMU 7.2, so names and values are restricted to characters without a meaning there. */
 function fwcfgArguments({ document }: Domain): string[] {
   return document.sysinfo.flatMap((info) =>
-    info.entry.flatMap((entry) => [
-      '-fw_cfg',
-      entry.file === undefined ? `name=${entry.name},string=${entry.value}` : `name=${entry.name},file=${entry.file}`,
-    ]),
+    info.type !== 'fwcfg'
+      ? []
+      : info.entry.flatMap((entry) => [
+          '-fw_cfg',
+          entry.file === undefined
+            ? `name=${entry.name},string=${entry.value}`
+            : `name=${entry.name},file=${entry.file}`,
+        ]),
+  );
+}
+
+/** What the guest reads of its maker. A comma in a value is doubled, which is how QEMU's options carry one. */
+function smbiosArguments({ document }: Domain): string[] {
+  if (document.os.smbios?.mode !== 'sysinfo') return [];
+  const option = (type: number, entries: readonly { readonly name: string; readonly value: string }[]) =>
+    entries.length === 0
+      ? []
+      : [
+          '-smbios',
+          [`type=${type}`, ...entries.map((one) => `${one.name}=${one.value.replaceAll(',', ',,')}`)].join(','),
+        ];
+  return document.sysinfo.flatMap((info) =>
+    info.type !== 'smbios'
+      ? []
+      : [
+          ...option(0, info.bios?.entry ?? []),
+          ...option(1, info.system?.entry ?? []),
+          ...info.baseBoard.flatMap((board) => option(2, board.entry)),
+          ...option(3, info.chassis?.entry ?? []),
+          ...option(
+            11,
+            (info.oemStrings?.entry ?? []).map((value) => ({ name: 'value', value })),
+          ),
+        ],
   );
 }
 
 function lifecycleArguments({ document }: Domain): string[] {
+  const [dog] = document.devices.watchdog;
   const actions = [
     document.on_reboot === 'destroy' ? 'reboot=shutdown' : 'reboot=reset',
     document.on_poweroff === 'preserve' ? 'shutdown=pause' : 'shutdown=poweroff',
     document.on_crash === 'preserve' ? 'panic=pause' : 'panic=shutdown',
+    ...(dog === undefined ? [] : [`watchdog=${dog.action}`]),
   ];
   return ['-action', actions.join(',')];
+}
+
+/** Properties of devices that a machine has built in. */
+function globalArguments(domain: Domain): string[] {
+  const { document } = domain;
+  const q35 = isQ35(domain.machine);
+  const chipset = q35 ? 'ICH9-LPC' : 'PIIX4_PM';
+  const off = (enabled: boolean | undefined) => (enabled === undefined ? undefined : enabled ? '0' : '1');
+  const values: Readonly<Record<string, string | undefined>> = {
+    [`${chipset}.disable_s3`]: off(document.pm?.['suspend-to-mem']?.enabled),
+    [`${chipset}.disable_s4`]: off(document.pm?.['suspend-to-disk']?.enabled),
+    'ICH9-LPC.noreboot': document.devices.watchdog.some((dog) => dog.model === 'itco') ? 'off' : undefined,
+    'mch.extended-tseg-mbytes':
+      document.features?.smm?.tseg === undefined ? undefined : String(Math.ceil(document.features.smm.tseg / 1024)),
+  };
+  return Object.entries(values).flatMap(([key, value]) => (value === undefined ? [] : ['-global', `${key}=${value}`]));
 }

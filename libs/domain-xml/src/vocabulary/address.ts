@@ -1,18 +1,15 @@
 import type { Of } from '../codec/element.ts';
 import { choice, element } from '../codec/element-codec.ts';
-import { attributeOr, optionalAttribute } from '../codec/fields.ts';
-import { bool, hex, integer } from '../codec/scalar.ts';
+import { attribute, attributeOr, optionalAttribute } from '../codec/fields.ts';
+import { bool, hex, integer, pattern } from '../codec/scalar.ts';
 
-const pci = element(
-  {
-    domain: attributeOr(hex(0, 4), 0),
-    bus: attributeOr(hex(255, 2), 0),
-    slot: attributeOr(hex(31, 2), 0),
-    function: attributeOr(hex(7, 1), 0),
-    multifunction: optionalAttribute(bool('on', 'off')),
-  },
-  { refused: { '@domain': 'x86 machines have PCI domain 0 only' } },
-);
+const pci = element({
+  domain: attributeOr(hex(0, 4), 0),
+  bus: attributeOr(hex(255, 2), 0),
+  slot: attributeOr(hex(31, 2), 0),
+  function: attributeOr(hex(7, 1), 0),
+  multifunction: optionalAttribute(bool('on', 'off')),
+});
 
 const drive = element({
   controller: attributeOr(integer(0, 255), 0),
@@ -21,10 +18,54 @@ const drive = element({
   unit: attributeOr(integer(0, 16383), 0),
 });
 
+const virtioSerial = element({
+  controller: attributeOr(integer(0, 255), 0),
+  bus: attributeOr(integer(0, 255), 0),
+  port: optionalAttribute(integer(0, 255)),
+});
+
+const usb = element({
+  bus: attributeOr(integer(0, 255), 0),
+  port: optionalAttribute(pattern(/^[1-9]\d{0,2}(\.[1-9]\d{0,2}){0,3}$/, 'a USB port like 1 or 1.2', ['1', '2'])),
+});
+
+const ccid = element({ controller: attributeOr(integer(0, 255), 0), slot: attributeOr(integer(0, 255), 0) });
+
+const isa = element({ iobase: optionalAttribute(hex(0xffff, 1)), irq: optionalAttribute(hex(15, 1)) });
+
+const dimm = element({
+  slot: attribute(integer(0, 255)),
+  base: optionalAttribute(hex(2 ** 48, 1)),
+});
+
+const refused = {
+  unassigned: 'A device that the guest does not see cannot be moved: remove it',
+  ccw: 'It belongs to s390 machines',
+  'spapr-vio': 'It belongs to POWER machines',
+  'virtio-mmio': 'It belongs to ARM machines',
+};
+
 /** Where a device is, for each kind of bus. */
-export const pciAddress = choice('type', { pci });
-export const driveAddress = choice('type', { drive });
-export const diskAddress = choice('type', { pci, drive });
+export const pciAddress = choice('type', { pci }, { refused });
+export const driveAddress = choice('type', { drive }, { refused });
+export const diskAddress = choice('type', { pci, drive, usb }, { refused });
+export const virtioSerialAddress = choice('type', { 'virtio-serial': virtioSerial }, { refused });
+export const usbAddress = choice('type', { usb }, { refused });
+export const ccidAddress = choice('type', { ccid }, { refused });
+export const isaAddress = choice('type', { isa }, { refused });
+export const inputAddress = choice('type', { pci, usb }, { refused });
+export const serialAddress = choice('type', { pci, usb, isa }, { refused });
+export const controllerAddress = choice('type', { pci, usb }, { refused });
+export const dimmAddress = choice('type', { dimm }, { refused });
+export const panicAddress = choice('type', { isa, pci }, { refused });
 
 export type PciAddress = Of<typeof pciAddress>;
 export type DriveAddress = Of<typeof driveAddress>;
+export type UsbAddress = Of<typeof usbAddress>;
+export type VirtioSerialAddress = Of<typeof virtioSerialAddress>;
+export type AnyAddress =
+  | Of<typeof diskAddress>
+  | Of<typeof serialAddress>
+  | VirtioSerialAddress
+  | Of<typeof ccidAddress>
+  | Of<typeof dimmAddress>;

@@ -1,19 +1,45 @@
 import { element } from '../codec/element-codec.ts';
-import { attribute } from '../codec/fields.ts';
-import { integer, pattern } from '../codec/scalar.ts';
+import { attribute, hostSide, optionalAttribute, optionalChild } from '../codec/fields.ts';
+import { bool, integer, pattern } from '../codec/scalar.ts';
 
-/** The name that QEMU and events know a device by; users' own begin with `ua-`. */
-export const alias = element({
+/** On or off, as most of libvirt's switches are spelt. */
+export const onOff = bool('on', 'off');
+export const yesNo = bool();
+
+const aliasElement = element({
   name: attribute(
     pattern(/^[A-Za-z][A-Za-z0-9_.-]{0,63}$/, 'a word of letters, digits and _ . -, a letter first', [
       'ua-disk',
-      'net0',
+      'ua-net.0',
     ]),
   ),
 });
 
+/** The name that QEMU and events know a device by; users' own begin with `ua-`. */
+export const alias = hostSide(optionalChild(aliasElement));
+
 /** The device's place in the boot order. */
-export const boot = element({ order: attribute(integer(1, 255)) });
+export const boot = optionalChild(element({ order: attribute(integer(1, 255)) }));
+
+/** The index by which a guest's firmware names a PCI device. */
+export const acpiIndex = optionalChild(element({ index: attribute(integer(1, 16383)) }));
 
 /** An element whose presence says it all. */
 export const present = element({});
+
+/** A switch as an element: `<pmu state='off'/>`. */
+export const state = element({ state: optionalAttribute(onOff) });
+
+/** What every virtio device's `<driver>` may ask for. */
+export const virtioOptions = {
+  iommu: optionalAttribute(onOff),
+  ats: optionalAttribute(onOff),
+  packed: optionalAttribute(onOff),
+  page_per_vq: optionalAttribute(onOff),
+};
+
+/** The `<driver>` of a virtio device that has no options of its own. */
+export const virtioDriver = optionalChild(element(virtioOptions));
+
+/** The three ways in which a virtio device can present itself. */
+export const virtioModels = ['virtio', 'virtio-transitional', 'virtio-non-transitional'] as const;

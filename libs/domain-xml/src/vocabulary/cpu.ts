@@ -1,28 +1,152 @@
-import type { Of } from '../codec/element.ts';
+import type { ElementCodec, Of } from '../codec/element.ts';
 import { choice, element } from '../codec/element-codec.ts';
-import { attribute, attributeOr, child, optionalAttribute, optionalChild, text } from '../codec/fields.ts';
-import { bool, integer, oneOf, token } from '../codec/scalar.ts';
+import { attribute, attributeOr, children, hostSide, optionalAttribute, optionalChild, text } from '../codec/fields.ts';
+import { integer, oneOf, pattern, type Scalar, token } from '../codec/scalar.ts';
+import { onOff, yesNo } from './common.ts';
 
 const topology = element({
   sockets: attribute(integer(1, 1024)),
   dies: attributeOr(integer(1, 64), 1),
+  clusters: attributeOr(integer(1, 1), 1),
   cores: attribute(integer(1, 1024)),
   threads: attribute(integer(1, 64)),
 });
 
-/** The processor. */
-export const cpu = choice('mode', {
-  custom: element({
-    match: attributeOr(oneOf('exact'), 'exact'),
-    check: attributeOr(oneOf('none'), 'none'),
-    model: child(element({ fallback: attributeOr(oneOf('forbid', 'allow'), 'allow'), name: text(token) })),
-    topology: optionalChild(topology),
-  }),
-  'host-passthrough': element({
-    check: attributeOr(oneOf('none'), 'none'),
-    migratable: optionalAttribute(bool('on', 'off')),
-    topology: optionalChild(topology),
-  }),
+const featureName = pattern(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,47}$/, 'the name of a CPU feature', ['ssse3', 'svm']);
+const feature = element({
+  policy: attributeOr(oneOf('force', 'require', 'optional', 'disable', 'forbid'), 'require'),
+  name: attribute(featureName),
 });
+
+/** Ranges of numbers such as `0-3,8,^2`, as a list in order. */
+export function numberSet(max: number): Scalar<readonly number[]> {
+  return {
+    decode: (raw) => {
+      const wrong = {
+        kind: 'xml-invalid',
+        wrong: `${JSON.stringify(raw.slice(0, 60))} is not a list of numbers up to ${max}`,
+        hint: 'Like 0-3,8',
+      } as const;
+      const found = new Set<number>();
+      for (const part of raw.split(',')) {
+        const match = /^\s*(\^?)(\d{1,5})(?:-(\d{1,5}))?\s*$/.exec(part);
+        const [from, to] = [Number(match?.[2]), Number(match?.[3] ?? match?.[2])];
+        if (match === null || from > to || to > max) return wrong;
+        for (let i = from; i <= to; i += 1)
+          if (match[1] === '^') found.delete(i);
+          else found.add(i);
+      }
+      return found.size === 0 ? wrong : { value: [...found].toSorted((a, b) => a - b) };
+    },
+    encode: (values) => rangesOf(values).join(','),
+    accepts: `numbers up to ${max}, like 0-3,8`,
+    samples: ['0', '0-1', '1'],
+  };
+}
+
+/** `[0, 1, 2, 8]` as `['0-2', '8']`. */
+export function rangesOf(values: readonly number[]): string[] {
+  const ranges: [number, number][] = [];
+  for (const value of values) {
+    const last = ranges.at(-1);
+    if (last !== undefined && last[1] === value - 1) last[1] = value;
+    else ranges.push([value, value]);
+  }
+  return ranges.map(([from, to]) => (from === to ? String(from) : `${from}-${to}`));
+}
+
+const cellFields = element({
+  id: optionalAttribute(integer(0, 127)),
+  cpus: optionalAttribute(numberSet(4095)),
+  memory: attribute(integer(1, 2 ** 42)),
+  unit: attributeOr(oneOf('KiB', 'MiB', 'GiB', 'TiB', 'k', 'M', 'G', 'T', 'b', 'bytes', 'KB', 'MB', 'GB'), 'KiB'),
+  memAccess: optionalAttribute(oneOf('shared', 'private')),
+  discard: hostSide(optionalAttribute(yesNo)),
+  distances: optionalChild(
+    element({
+      sibling: children(element({ id: attribute(integer(0, 127)), value: attribute(integer(10, 255)) })),
+    }),
+  ),
+});
+type CellFields = Of<typeof cellFields>;
+const unitKib: Readonly<Record<CellFields['unit'], number>> = {
+  b: 1 / 1024,
+  bytes: 1 / 1024,
+  KB: 1000 / 1024,
+  k: 1,
+  KiB: 1,
+  MB: 1000 ** 2 / 1024,
+  M: 1024,
+  MiB: 1024,
+  GB: 1000 ** 3 / 1024,
+  G: 1024 ** 2,
+  GiB: 1024 ** 2,
+  T: 1024 ** 3,
+  TiB: 1024 ** 3,
+};
+
+/** A NUMA node of the guest; its memory in KiB, whatever unit it was given in. */
+const cell: ElementCodec<CellFields> = {
+  decode: (node, path, findings) => {
+    const value = cellFields.decode(node, path, findings);
+    return value && { ...value, unit: 'KiB', memory: Math.ceil(value.memory * unitKib[value.unit]) };
+  },
+  encode: (name, value, guestOnly) => cellFields.encode(name, value, guestOnly),
+  shape: cellFields.shape,
+};
+
+const common = {
+  check: optionalAttribute(oneOf('none', 'partial', 'full')),
+  migratable: optionalAttribute(onOff),
+  topology: optionalChild(topology),
+  cache: optionalChild(
+    element({ level: optionalAttribute(integer(1, 3)), mode: attribute(oneOf('emulate', 'passthrough', 'disable')) }),
+  ),
+  maxphysaddr: optionalChild(
+    element({
+      mode: attribute(oneOf('emulate', 'passthrough')),
+      bits: optionalAttribute(integer(32, 64)),
+      limit: optionalAttribute(integer(32, 64)),
+    }),
+  ),
+  feature: children(feature),
+  numa: optionalChild(
+    element(
+      { cell: children(cell) },
+      { refused: { interconnects: 'QEMU needs a table of cache levels for it that Ferry does not build' } },
+    ),
+  ),
+};
+
+/** The processor. */
+export const cpu = choice(
+  'mode',
+  {
+    custom: element(
+      {
+        match: attributeOr(oneOf('exact', 'minimum', 'strict'), 'exact'),
+        ...common,
+        model: optionalChild(
+          element(
+            { fallback: attributeOr(oneOf('forbid', 'allow'), 'allow'), name: text(token) },
+            { refused: { '@vendor_id': 'It would show another vendor than the model has' } },
+          ),
+        ),
+      },
+      { refused: { vendor: 'It checks the host at start, which is not where the guest will run' } },
+    ),
+    'host-passthrough': element(common, {
+      ignored: { '@match': 'it is about custom CPUs', '@fallback': 'it is about custom CPUs' },
+    }),
+    'host-model': element(
+      {
+        ...common,
+        model: hostSide(optionalChild(element({ fallback: optionalAttribute(oneOf('forbid', 'allow')) }))),
+      },
+      { ignored: { '@match': 'it is about custom CPUs' } },
+    ),
+  },
+  { fallback: 'custom' },
+);
 
 export type Cpu = Of<typeof cpu>;

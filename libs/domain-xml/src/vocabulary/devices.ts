@@ -1,31 +1,67 @@
 import type { Of } from '../codec/element.ts';
 import { element, textElement } from '../codec/element-codec.ts';
-import { attribute, children, hostSide, optionalChild } from '../codec/fields.ts';
-import { anyPath, oneOf } from '../codec/scalar.ts';
-import { pciAddress } from './address.ts';
-import { console, serial } from './chardev.ts';
-import { alias } from './common.ts';
+import { children, hostSide, optionalChild } from '../codec/fields.ts';
+import { anyPath } from '../codec/scalar.ts';
+import { channel, console, parallel, redirdev, serial, smartcard } from './chardev.ts';
 import { controller } from './controller.ts';
 import { disk } from './disk.ts';
 import { networkInterface } from './interface.ts';
+import { audio, graphics, input, sound, video } from './media.ts';
+import {
+  crypto,
+  filesystem,
+  hub,
+  iommu,
+  memballoon,
+  memoryModule,
+  panic,
+  rng,
+  shmem,
+  vsock,
+  watchdog,
+} from './small-devices.ts';
 
-/** All devices, in the order in which libvirt writes them. */
-export const devices = element({
-  /** Kept, but never started: the agent's configuration names the QEMU. */
-  emulator: hostSide(optionalChild(textElement(anyPath))),
-  disk: children(disk),
-  controller: children(controller),
-  interface: children(networkInterface),
-  serial: children(serial),
-  console: children(console),
-  video: children(element({ model: optionalChild(element({ type: attribute(oneOf('none')) })) })),
-  memballoon: optionalChild(
-    element({
-      model: attribute(oneOf('virtio', 'none')),
-      alias: hostSide(optionalChild(alias)),
-      address: optionalChild(pciAddress),
-    }),
-  ),
-});
+/** All devices, in the order in which libvirt writes them (virDomainDefFormatInternalSetRootName). */
+export const devices = element(
+  {
+    /** Kept, but never started: the agent's configuration names the QEMU. */
+    emulator: hostSide(optionalChild(textElement(anyPath))),
+    disk: children(disk),
+    controller: children(controller),
+    filesystem: children(filesystem),
+    interface: children(networkInterface),
+    smartcard: children(smartcard),
+    serial: children(serial),
+    parallel: children(parallel),
+    console: children(console),
+    channel: children(channel),
+    input: children(input),
+    graphics: hostSide(children(graphics)),
+    sound: children(sound),
+    audio: hostSide(children(audio)),
+    video: children(video),
+    redirdev: children(redirdev),
+    hub: children(hub),
+    watchdog: children(watchdog),
+    memballoon: optionalChild(memballoon),
+    rng: children(rng),
+    shmem: children(shmem),
+    panic: children(panic),
+    memory: children(memoryModule),
+    iommu: optionalChild(iommu),
+    vsock: optionalChild(vsock),
+    crypto: children(crypto),
+  },
+  {
+    refused: {
+      hostdev: 'A device of the host cannot be moved',
+      tpm: 'The swtpm behind it is not started by Ferry yet, and its state would stay behind',
+      redirfilter: 'Filter in the SPICE client',
+      lease: 'Ferry has no lock manager',
+      nvram: 'It belongs to POWER machines',
+      pstore: 'What the guest stored would stay behind',
+    },
+  },
+);
 
 export type Devices = Of<typeof devices>;

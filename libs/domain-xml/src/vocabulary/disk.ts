@@ -1,52 +1,285 @@
-import type { Of } from '../codec/element.ts';
+import type { ElementCodec, Of } from '../codec/element.ts';
 import { choice, element, textElement } from '../codec/element-codec.ts';
-import { attribute, attributeOr, child, hostSide, optionalAttribute, optionalChild } from '../codec/fields.ts';
-import { oneOf, path, pattern } from '../codec/scalar.ts';
+import {
+  attribute,
+  attributeOr,
+  child,
+  children,
+  hostSide,
+  optionalAttribute,
+  optionalChild,
+} from '../codec/fields.ts';
+import { integer, oneOf, path, pattern } from '../codec/scalar.ts';
 import { diskAddress } from './address.ts';
-import { alias, boot, present } from './common.ts';
+import { hostName } from './chardev.ts';
+import { acpiIndex, alias, boot, onOff, present, virtioModels, virtioOptions, yesNo } from './common.ts';
 
 const target = element({
-  dev: attribute(pattern(/^(vd|sd|hd)[a-z]{1,3}$/, 'a disk name like vda or sda', ['vda', 'sda'])),
-  bus: optionalAttribute(oneOf('virtio', 'sata')),
+  dev: attribute(pattern(/^(vd|sd|hd|fd|ub)[a-z]{1,3}$/, 'a disk name like vda or sda', ['vda', 'sda', 'hda'])),
+  bus: optionalAttribute(oneOf('virtio', 'sata', 'ide', 'scsi', 'usb', 'fdc')),
+  tray: optionalAttribute(oneOf('closed')),
+  removable: optionalAttribute(onOff),
+  rotation_rate: optionalAttribute(integer(1, 65534)),
 });
 
-/** A disk of the guest, in a file of the host. */
-export const disk = choice('type', {
-  file: element(
-    {
-      device: attributeOr(oneOf('disk'), 'disk'),
-      driver: hostSide(
-        optionalChild(
-          element({
-            name: attributeOr(oneOf('qemu'), 'qemu'),
-            type: attributeOr(oneOf('raw', 'qcow2'), 'raw'),
-            cache: optionalAttribute(oneOf('default', 'none', 'writethrough', 'writeback', 'directsync', 'unsafe')),
-            io: optionalAttribute(oneOf('threads', 'native', 'io_uring')),
-            discard: optionalAttribute(oneOf('ignore', 'unmap')),
-          }),
-        ),
-      ),
-      source: hostSide(child(element({ file: attribute(path) }))),
-      target: child(target),
-      readonly: optionalChild(present),
-      shareable: optionalChild(present),
-      serial: optionalChild(
-        textElement(
-          pattern(/^[A-Za-z0-9 _.+-]{1,36}$/, 'a serial number of letters, digits, space and _ . + -', ['WD-1']),
-        ),
-      ),
-      boot: optionalChild(boot),
-      alias: hostSide(optionalChild(alias)),
-      address: optionalChild(diskAddress),
+const driver = element(
+  {
+    name: attributeOr(oneOf('qemu'), 'qemu'),
+    type: attributeOr(oneOf('raw', 'qcow2'), 'raw'),
+    cache: optionalAttribute(oneOf('default', 'none', 'writethrough', 'writeback', 'directsync', 'unsafe')),
+    error_policy: optionalAttribute(oneOf('stop', 'report', 'ignore', 'enospace')),
+    rerror_policy: optionalAttribute(oneOf('stop', 'report', 'ignore')),
+    io: optionalAttribute(oneOf('threads', 'native', 'io_uring')),
+    ioeventfd: optionalAttribute(onOff),
+    event_idx: optionalAttribute(onOff),
+    discard: optionalAttribute(oneOf('ignore', 'unmap')),
+    discard_no_unref: optionalAttribute(onOff),
+    iothread: optionalAttribute(integer(1, 1024)),
+    detect_zeroes: optionalAttribute(oneOf('off', 'on', 'unmap')),
+    queues: optionalAttribute(integer(1, 1024)),
+    queue_size: optionalAttribute(integer(2, 1024)),
+    ...virtioOptions,
+  },
+  {
+    refused: {
+      '@copy_on_read': 'It fills the image from the one below while the guest reads: copy it first',
+      metadata_cache: 'Ferry leaves the sizes of qcow2 caches to QEMU',
     },
-    {
-      check: ({ driver }, report) => {
-        if (driver?.io === 'native' && driver.cache !== 'none' && driver.cache !== 'directsync') {
-          report('xml-invalid', '/driver/@io', "io='native' needs a disk without host cache", "Add cache='none'");
-        }
-      },
-    },
+  },
+);
+
+const amount = integer(0, 2 ** 50);
+const iotuneNames = [
+  'total_bytes_sec',
+  'read_bytes_sec',
+  'write_bytes_sec',
+  'total_iops_sec',
+  'read_iops_sec',
+  'write_iops_sec',
+  'total_bytes_sec_max',
+  'read_bytes_sec_max',
+  'write_bytes_sec_max',
+  'total_iops_sec_max',
+  'read_iops_sec_max',
+  'write_iops_sec_max',
+  'size_iops_sec',
+  'total_bytes_sec_max_length',
+  'read_bytes_sec_max_length',
+  'write_bytes_sec_max_length',
+  'total_iops_sec_max_length',
+  'read_iops_sec_max_length',
+  'write_iops_sec_max_length',
+] as const;
+const limit = optionalChild(textElement(amount));
+const iotune = element({
+  ...(Object.fromEntries(iotuneNames.map((name) => [name, limit])) as Record<
+    (typeof iotuneNames)[number],
+    typeof limit
+  >),
+  group_name: optionalChild(
+    textElement(pattern(/^[A-Za-z0-9_.-]{1,64}$/, 'a word of letters, digits and _ . -', ['group-1'])),
   ),
 });
 
+const sourceRefused = {
+  encryption: 'Ferry does not keep secrets: use an image without encryption',
+  auth: 'Ferry does not keep secrets: use a source without a password',
+  seclabel: 'Ferry does not relabel files: remove it',
+  reservations: 'Persistent reservations are not moved between hosts',
+  dataStore: 'Data files beside a qcow2 image are not supported',
+  '@startupPolicy': 'A disk that may be missing makes two different machines: remove it',
+  slices: 'Use an image of its own instead of a part of one',
+};
+const sourceOptions = { refused: sourceRefused, ignored: { '@index': 'libvirt numbers the images of running guests' } };
+const fileSource = element({ file: attribute(path) }, sourceOptions);
+const blockSource = element({ dev: attribute(path) }, sourceOptions);
+
+const host = element({
+  name: optionalAttribute(hostName),
+  port: optionalAttribute(integer(1, 65535)),
+  transport: optionalAttribute(oneOf('tcp', 'unix')),
+  socket: optionalAttribute(path),
+});
+const volumeName = pattern(/^[A-Za-z0-9_.:/+~-]{1,255}$/, 'a name of letters, digits and _ . : / + ~ -', [
+  'pool/image',
+]);
+const hosts = children(host);
+const volume = { name: attribute(volumeName), host: hosts };
+const secure = { ...volume, ssl: optionalChild(element({ verify: attribute(yesNo) })) };
+const networkSource = choice(
+  'protocol',
+  {
+    nbd: element({ name: optionalAttribute(volumeName), host: hosts }, sourceOptions),
+    rbd: element(
+      {
+        ...volume,
+        snapshot: optionalChild(element({ name: attribute(volumeName) })),
+        config: optionalChild(element({ file: attribute(path) })),
+      },
+      sourceOptions,
+    ),
+    iscsi: element(
+      { ...volume, initiator: optionalChild(element({ iqn: child(element({ name: attribute(volumeName) })) })) },
+      sourceOptions,
+    ),
+    http: element(volume, {
+      ...sourceOptions,
+      refused: { ...sourceRefused, cookies: 'Cookies are secrets: Ferry does not keep them' },
+    }),
+    https: element(secure, {
+      ...sourceOptions,
+      refused: { ...sourceRefused, cookies: 'Cookies are secrets: Ferry does not keep them' },
+    }),
+  },
+  { refused: { ssh: 'Keys are secrets: Ferry does not keep them', nfs: 'Mount it and use a file' } },
+);
+
+/** The images below an image, as far as the document names them; an empty one ends the chain. */
+export interface BackingStore {
+  readonly type?: 'file' | 'block';
+  readonly format?: 'raw' | 'qcow2';
+  readonly path?: string;
+  readonly backingStore?: BackingStore;
+}
+
+const backingLayer = choice('type', {
+  file: element({
+    format: child(element({ type: attribute(oneOf('raw', 'qcow2')) })),
+    source: child(fileSource),
+  }),
+  block: element({
+    format: child(element({ type: attribute(oneOf('raw', 'qcow2')) })),
+    source: child(blockSource),
+  }),
+});
+
+/** Recursive, so it is written by hand; the parser's limit bounds its depth. */
+const backingStore: ElementCodec<BackingStore> = {
+  decode: (node, at, findings) => {
+    findings.visit(at, node.line);
+    if (node.children.length === 0 && !node.attributes.has('type')) return {};
+    const attributes = new Map(node.attributes);
+    // libvirt numbers the images of running guests.
+    attributes.delete('index');
+    const below = node.children.filter((one) => one.namespace === '' && one.name === 'backingStore');
+    const layer = backingLayer.decode(
+      { ...node, attributes, children: node.children.filter((one) => !below.includes(one)) },
+      at,
+      findings,
+    );
+    if (below.length > 1) findings.report('xml-invalid', at, '<backingStore> is given twice', 'Remove one');
+    const [inner] = below;
+    const next = inner && backingStore.decode(inner, `${at}/backingStore`, findings);
+    if (layer === undefined || (inner !== undefined && next === undefined)) return undefined;
+    return {
+      type: layer.type,
+      format: layer.format.type,
+      path: layer.type === 'file' ? layer.source.file : layer.source.dev,
+      ...(next === undefined ? {} : { backingStore: next }),
+    };
+  },
+  encode: (name, { type, format, path: image, backingStore: next }, guestOnly) => {
+    if (type === undefined || format === undefined || image === undefined)
+      return { name, attributes: [], children: [] };
+    const out = backingLayer.encode(
+      name,
+      type === 'file'
+        ? { type, format: { type: format }, source: { file: image } }
+        : { type, format: { type: format }, source: { dev: image } },
+      guestOnly,
+    );
+    if (next === undefined) return out;
+    return { ...out, children: [...out.children, backingStore.encode('backingStore', next, guestOnly)] };
+  },
+  shape: { fields: [], refused: {}, ignored: {} },
+};
+
+const text = (words: string, max: number, sample: string) =>
+  optionalChild(
+    textElement(
+      pattern(new RegExp(`^[A-Za-z0-9 _.+-]{1,${max}}$`), `${words} of letters, digits, space and _ . + -`, [sample]),
+    ),
+  );
+
+const common = {
+  device: attributeOr(oneOf('disk', 'cdrom', 'floppy'), 'disk'),
+  model: optionalAttribute(oneOf(...virtioModels)),
+  driver: hostSide(optionalChild(driver)),
+  backingStore: hostSide(optionalChild(backingStore)),
+  target: child(target),
+  iotune: hostSide(optionalChild(iotune)),
+  readonly: optionalChild(present),
+  shareable: hostSide(optionalChild(present)),
+  serial: text('a serial number', 36, 'WD-1'),
+  wwn: optionalChild(textElement(pattern(/^[0-9a-fA-F]{16}$/, '16 hexadecimal digits', ['5000c50015ea71ad']))),
+  vendor: text('a vendor name', 8, 'SEAGATE'),
+  product: text('a product name', 16, 'ST3146707LC'),
+  blockio: optionalChild(
+    element({
+      logical_block_size: optionalAttribute(integer(512, 2 ** 21)),
+      physical_block_size: optionalAttribute(integer(512, 2 ** 21)),
+      discard_granularity: optionalAttribute(integer(0, 2 ** 32 - 1)),
+    }),
+  ),
+  geometry: optionalChild(
+    element({
+      cyls: attribute(integer(1, 65535)),
+      heads: attribute(integer(1, 255)),
+      secs: attribute(integer(1, 255)),
+      trans: optionalAttribute(oneOf('auto', 'none', 'lba')),
+    }),
+  ),
+  boot,
+  acpi: acpiIndex,
+  alias,
+  address: optionalChild(diskAddress),
+};
+
+type Common = {
+  readonly device: string;
+  readonly driver?: Of<typeof driver>;
+};
+const options = {
+  refused: {
+    mirror: 'A disk that is being copied cannot be moved: let the copy end first',
+    transient: 'A disk that forgets its changes is not moved',
+    encryption: sourceRefused.encryption,
+    auth: sourceRefused.auth,
+    '@rawio': 'Raw access to host devices is not moved',
+    '@sgio': 'SCSI commands to host devices are not moved',
+    '@snapshot': 'Ferry makes no snapshots: remove it',
+    throttlefilters: 'Use <iotune>',
+  },
+  check: (
+    { driver: how }: Common,
+    report: Parameters<NonNullable<Parameters<typeof element>[1] & object>['check'] & object>[1],
+  ) => {
+    if (how?.io === 'native' && how.cache !== 'none' && how.cache !== 'directsync') {
+      report('xml-invalid', '/driver/@io', "io='native' needs a disk without host cache", "Add cache='none'");
+    }
+  },
+};
+
+/** A disk of the guest. */
+export const disk = choice(
+  'type',
+  {
+    file: element({ source: hostSide(optionalChild(fileSource)), ...common }, options),
+    block: element({ source: hostSide(optionalChild(blockSource)), ...common }, options),
+    network: element({ source: hostSide(child(networkSource)), ...common }, options),
+  },
+  {
+    fallback: 'file',
+    refused: {
+      volume: 'Ferry has no storage pools: name the file or device itself',
+      nvme: 'A PCI device of the host cannot be moved',
+      vhostuser: 'The process behind it is not started by Ferry',
+      vhostvdpa: 'A device of the host cannot be moved',
+      dir: 'Put the files into an image',
+    },
+  },
+);
+
 export type Disk = Of<typeof disk>;
+export type DiskDriver = Of<typeof driver>;
+export type NetworkSource = Of<typeof networkSource>;

@@ -11,38 +11,43 @@ import {
   text,
 } from '../codec/fields.ts';
 import { freeText, integer, name, oneOf, path, pattern, safeText, uuid } from '../codec/scalar.ts';
-import { present } from './common.ts';
+import { yesNo } from './common.ts';
 import { cpu } from './cpu.ts';
 import { devices } from './devices.ts';
-import { memoryKib } from './memory.ts';
+import { clock, features } from './features.ts';
+import { maxMemory, memoryKib } from './memory.ts';
+import { iothreadids, iothreads, memoryBacking, numatune } from './memory-backing.ts';
 import { os } from './os.ts';
 
+const fwcfgName = pattern(
+  /^opt\/[A-Za-z0-9][A-Za-z0-9_./-]{0,50}$/,
+  'a name that begins with opt/, of at most 55 letters, digits and _ . / -',
+  ['opt/ferry.guest'],
+);
 const fwcfgEntry = element(
-  {
-    name: attribute(
-      pattern(
-        /^opt\/[A-Za-z0-9][A-Za-z0-9_./-]{0,50}$/,
-        'a name that begins with opt/, of at most 55 letters, digits and _ . / -',
-        ['opt/ferry.guest'],
-      ),
-    ),
-    file: hostSide(optionalAttribute(path)),
-    value: text(safeText),
-  },
+  { name: attribute(fwcfgName), file: hostSide(optionalAttribute(path)), value: text(safeText) },
   {
     check: ({ file, value }, report) => {
       if (file !== undefined && value !== '')
         report('xml-invalid', '', 'it has a file and a value', 'Give one of them');
+      if (file === undefined && value === '')
+        report('xml-invalid', '', 'it has neither a file nor a value', 'Give one of them');
     },
   },
 );
 
-/** What happens when the guest powers off, reboots or crashes. */
-const lifecycle = {
-  on_poweroff: optionalChild(textElement(oneOf('destroy', 'preserve'))),
-  on_reboot: optionalChild(textElement(oneOf('restart', 'destroy'))),
-  on_crash: optionalChild(textElement(oneOf('destroy', 'restart', 'preserve'))),
-};
+const smbiosText = pattern(/^[^\p{Cc}\p{Cs}]{0,255}$/u, 'text on one line', ['LENOVO', 'a, b']);
+const entries = (...names: readonly string[]) =>
+  element({ entry: children(element({ name: attribute(oneOf(...names)), value: text(smbiosText) })) });
+const smbios = element({
+  bios: optionalChild(entries('vendor', 'version', 'date', 'release')),
+  system: optionalChild(entries('manufacturer', 'product', 'version', 'serial', 'uuid', 'sku', 'family')),
+  baseBoard: children(entries('manufacturer', 'product', 'version', 'serial', 'asset', 'location')),
+  chassis: optionalChild(entries('manufacturer', 'version', 'serial', 'asset', 'sku')),
+  oemStrings: optionalChild(element({ entry: children(textElement(smbiosText)) })),
+});
+
+const sleep = optionalChild(element({ enabled: attribute(yesNo) }));
 
 /** The whole document, in the order in which libvirt writes it; `<metadata>` and foreign elements are kept beside it. */
 export const document = element(
@@ -50,22 +55,63 @@ export const document = element(
     type: attribute(oneOf('qemu', 'kvm')),
     name: child(textElement(name)),
     uuid: optionalChild(textElement(uuid)),
+    genid: optionalChild(textElement(uuid)),
     title: hostSide(optionalChild(textElement(freeText))),
     description: hostSide(optionalChild(textElement(freeText))),
+    maxMemory: optionalChild(maxMemory),
     memory: child(memoryKib),
     currentMemory: optionalChild(memoryKib),
+    memoryBacking: hostSide(optionalChild(memoryBacking)),
     vcpu: child(
-      element({ placement: hostSide(attributeOr(oneOf('static'), 'static')), count: text(integer(1, 1024)) }),
+      element(
+        {
+          placement: hostSide(attributeOr(oneOf('static'), 'static')),
+          current: optionalAttribute(integer(1, 1024)),
+          count: text(integer(1, 1024)),
+        },
+        { refused: { '@cpuset': 'Ferry does not pin vCPUs: pin the process after start' } },
+      ),
     ),
-    sysinfo: children(choice('type', { fwcfg: element({ entry: children(fwcfgEntry) }) })),
+    iothreads: hostSide(optionalChild(iothreads)),
+    iothreadids: hostSide(optionalChild(iothreadids)),
+    numatune: hostSide(optionalChild(numatune)),
+    sysinfo: children(choice('type', { smbios, fwcfg: element({ entry: children(fwcfgEntry) }) })),
     os: child(os),
-    features: optionalChild(element({ acpi: optionalChild(present), apic: optionalChild(present) })),
+    features: optionalChild(features),
     cpu: optionalChild(cpu),
-    clock: optionalChild(element({ offset: attribute(oneOf('utc', 'localtime')) })),
-    ...lifecycle,
+    clock: optionalChild(clock),
+    on_poweroff: optionalChild(textElement(oneOf('destroy', 'preserve'))),
+    on_reboot: optionalChild(textElement(oneOf('restart', 'destroy'))),
+    on_crash: optionalChild(textElement(oneOf('destroy', 'restart', 'preserve'))),
+    pm: optionalChild(element({ 'suspend-to-mem': sleep, 'suspend-to-disk': sleep })),
     devices: child(devices),
+    seclabel: children(
+      element({
+        type: attribute(oneOf('none')),
+        model: optionalAttribute(oneOf('selinux', 'apparmor', 'dac', 'none')),
+      }),
+    ),
   },
-  { ignored: { '@id': 'libvirt numbers running domains anew on each host' } },
+  {
+    ignored: { '@id': 'libvirt numbers running domains anew on each host' },
+    refused: {
+      blkiotune: 'Ferry sets no cgroup limits',
+      memtune: 'Ferry sets no cgroup limits',
+      cputune: 'Ferry does not pin or limit vCPUs',
+      resource: 'Ferry sets no cgroup limits',
+      idmap: 'It belongs to containers',
+      launchSecurity: 'A guest with encrypted memory cannot be moved',
+      keywrap: 'It belongs to s390 machines',
+      defaultiothread: 'Ferry leaves the size of thread pools to QEMU',
+      vcpus: 'Hot-plugged vCPUs are not supported: give <vcpu> alone',
+      throttlegroups: 'Use <iotune> in the disk',
+      perf: 'Ferry counts no events',
+      bootloader: 'It is a choice of Xen',
+      snapshots: 'Ferry makes no snapshots',
+      '{http://libvirt.org/schemas/domain/qemu/1.0}commandline':
+        'Arguments that Ferry does not know would make a machine that it cannot build again',
+    },
+  },
 );
 
 /** The document as read: every value checked. */

@@ -1,6 +1,7 @@
+import type { XmlNode } from '../xml/read.ts';
 import type { ElementCodec } from '../codec/element.ts';
 import { element } from '../codec/element-codec.ts';
-import { attributeOr, text } from '../codec/fields.ts';
+import { attribute, attributeOr, text } from '../codec/fields.ts';
 import { integer, oneOf } from '../codec/scalar.ts';
 
 const scales: Readonly<Record<string, number>> = {
@@ -40,3 +41,36 @@ export const memoryKib: ElementCodec<number> = {
   encode: (name, kib, guestOnly) => written.encode(name, { unit: 'KiB', value: kib }, guestOnly),
   shape: written.shape,
 };
+
+const slotted = element({
+  slots: attribute(integer(1, 256)),
+  unit: attributeOr(oneOf('KiB'), 'KiB'),
+  value: text(integer(1, 2 ** 42)),
+});
+
+/** How far the memory of a running guest can grow, in KiB, and in how many modules. */
+export const maxMemory: ElementCodec<{ readonly slots: number; readonly kib: number }> = {
+  decode: (node, path, findings) => {
+    const { slots, ...amount } = splitSlots(node);
+    const kib = memoryKib.decode({ ...node, attributes: amount.attributes }, path, findings);
+    const count = slots === undefined ? undefined : Number(slots);
+    if (count === undefined || !Number.isInteger(count) || count < 1 || count > 256) {
+      findings.report(
+        'xml-invalid',
+        `${path}/@slots`,
+        'slots is not a number from 1 to 256',
+        'Say how many modules there may be',
+      );
+      return undefined;
+    }
+    return kib === undefined ? undefined : { slots: count, kib };
+  },
+  encode: (name, { slots, kib }, guestOnly) => slotted.encode(name, { slots, unit: 'KiB', value: kib }, guestOnly),
+  shape: slotted.shape,
+};
+
+function splitSlots(node: XmlNode): { slots: string | undefined; attributes: Map<string, string> } {
+  const attributes = new Map(node.attributes);
+  attributes.delete('slots');
+  return { slots: node.attributes.get('slots'), attributes };
+}

@@ -1,0 +1,154 @@
+import { describe, expect, it } from '@jest/globals';
+import { DomainXmlError } from './errors.ts';
+import { parseDomain } from './parse.ts';
+import { writeDomain } from './write.ts';
+
+const policy = { allowedRoots: ['/var/lib/libvirt/images'], maxBytes: 1 << 20 };
+
+/** A small domain, with more in it. */
+const guest = (devices = '', more = '') => `<domain type='qemu'>
+  <name>web-1</name>
+  <uuid>1ccfd97d-5eb4-478a-bbe6-88d254c16db7</uuid>
+  <memory unit='MiB'>64</memory>
+  <vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>${more}
+  <devices>${devices}</devices>
+</domain>`;
+
+/** What is wrong with a document, as `path:line what`. */
+function refusalOf(xml: string, limits = policy): { kind: string; problems: string[] } {
+  try {
+    parseDomain(xml, limits);
+  } catch (error) {
+    if (!(error instanceof DomainXmlError)) throw error;
+    return { kind: error.kind, problems: error.problems.map((p) => `${p.path}:${p.line} ${p.what}`) };
+  }
+  throw new Error('the document was accepted');
+}
+
+describe('a document that is read', () => {
+  it('has its values in units', () => {
+    const domain = parseDomain(guest(), policy);
+    expect(domain).toMatchObject({ name: 'web-1', vcpus: 1, memoryBytes: 64 * 1024 * 1024, machine: 'pc-q35-7.2' });
+  });
+
+  it.each([
+    ["<memory unit='GiB'>1</memory>", 1024 ** 3],
+    ["<memory unit='MB'>100</memory>", 96 * 1024 ** 2],
+    ["<memory unit='b'>1048577</memory>", 2 * 1024 ** 2],
+    ['<memory>2048</memory>', 2 * 1024 ** 2],
+  ])('gives a guest whole MiB: %s', (memory, bytes) => {
+    expect(parseDomain(guest().replace(/<memory.*<\/memory>/, memory), policy).memoryBytes).toBe(bytes);
+  });
+
+  it('gets a UUID if it has none', () => {
+    expect(parseDomain(guest().replace(/<uuid>.*<\/uuid>/, ''), policy).uuid).toMatch(/^[0-9a-f-]{36}$/);
+  });
+
+  it('keeps metadata and foreign elements byte for byte', () => {
+    const metadata = `<metadata>\r\n<!-- > --><a:b xmlns:a="u"  c = '&#65;"' ><![CDATA[</metadata>]]></a:b ><f:x/></metadata  >`;
+    const foreign = `<f:note level="1">&amp;</f:note>`;
+    const xml = guest('', metadata + foreign).replace('<domain ', "<domain xmlns:f='http://example.org/f' ");
+    const domain = parseDomain(xml, policy);
+    const written = writeDomain(domain);
+    expect(written).toContain(metadata);
+    expect(written).toContain(foreign);
+    expect(parseDomain(written, policy)).toEqual(domain);
+  });
+});
+
+describe('a document that is refused', () => {
+  it.each([
+    ['is empty', '', 'is empty'],
+    ['ends early', '<domain>', 'not well-formed'],
+    ['has an unknown entity', '<domain>&lol;</domain>', 'not well-formed'],
+    ['has a DTD', '<!DOCTYPE domain [<!ENTITY a "b">]><domain/>', 'DOCTYPE'],
+    ['reads a file', '<!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/passwd">]><d>&x;</d>', 'DOCTYPE'],
+    ['has an attribute twice', "<domain type='qemu' type='kvm'/>", 'not well-formed'],
+    ['is nested too deep', '<a>'.repeat(70) + '</a>'.repeat(70), 'deep'],
+    ['is nested far too deep', '<a>'.repeat(5000) + '</a>'.repeat(5000), 'not well-formed'],
+    ['has a NUL', '<domain>\0</domain>', 'not well-formed'],
+  ])('because it %s', (_, xml, what) => {
+    const { kind, problems } = refusalOf(xml);
+    expect(kind).toBe('xml-malformed');
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain(what);
+  });
+
+  it('because it is too large, before it is parsed', () => {
+    const refusal = refusalOf('<'.repeat(65), { ...policy, maxBytes: 64 });
+    expect(refusal).toEqual({ kind: 'xml-malformed', problems: ['/:0 the document is 65 bytes long'] });
+  });
+
+  it('because it is something else', () => {
+    expect(refusalOf('<network/>')).toEqual({
+      kind: 'xml-invalid',
+      problems: ['/network:1 the document is a <network>'],
+    });
+  });
+
+  it('with every element and attribute that is not supported', () => {
+    const xml = guest(
+      `
+      <hostdev mode='subsystem' type='pci'/>
+      <disk type='file' snapshot='external'>
+        <source file='/var/lib/libvirt/images/a'/><target dev='vda'/>
+      </disk>
+      <disk type='nfs'/>`,
+      '<idmap/><q:commandline xmlns:q="http://libvirt.org/schemas/domain/qemu/1.0"/>',
+    );
+    expect(refusalOf(xml)).toEqual({
+      kind: 'xml-unsupported',
+      problems: [
+        '/domain/idmap:6 element <idmap> is not supported',
+        '/domain/{http://libvirt.org/schemas/domain/qemu/1.0}commandline:6 element <{http://libvirt.org/schemas/domain/qemu/1.0}commandline> is not supported',
+        '/domain/devices/hostdev:8 element <hostdev> is not supported',
+        '/domain/devices/disk[1]/@snapshot:9 attribute snapshot is not supported',
+        '/domain/devices/disk[2]/@type:12 "nfs" is not supported',
+      ],
+    });
+  });
+
+  it.each(['a,b', 'a\nb', '../a', 'a..b', '-a', '', 'a/b', 'a b', 'x'.repeat(129), 'a\u0085'])(
+    'for its name %j',
+    (name) => {
+      const { kind, problems } = refusalOf(guest().replace('web-1', name));
+      expect(kind).toBe('xml-invalid');
+      expect(problems[0]).toContain('/domain/name:2 ');
+    },
+  );
+
+  it.each([
+    '/etc/shadow',
+    'a.qcow2',
+    '/var/lib/libvirt/images/../a',
+    '/var/lib/libvirt/images/a,b',
+    '/var/lib/libvirt/images/a&#10;b',
+    '/var/lib/libvirt/imagesx/a',
+    '/var/lib/libvirt/images',
+  ])('for a disk at %s', (file) => {
+    const { kind, problems } = refusalOf(guest(`<disk type='file'><source file='${file}'/><target dev='vda'/></disk>`));
+    expect(kind).toBe('xml-invalid');
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain('/domain/devices/disk/source/@file:7 ');
+  });
+
+  it('for what does not fit together', () => {
+    const disk = (dev: string) =>
+      `<disk type='file'><source file='/var/lib/libvirt/images/${dev}'/><target dev='${dev}'/></disk>`;
+    const cpu = "<cpu><model>qemu64</model><topology sockets='2' cores='2' threads='1'/></cpu>";
+    const { kind, problems } = refusalOf(
+      guest(disk('vda') + disk('vda'), `<currentMemory>65537</currentMemory>${cpu}`),
+    );
+    expect(kind).toBe('xml-invalid');
+    expect(problems).toEqual([
+      '/domain/currentMemory:6 it is more than <memory>',
+      '/domain/cpu/topology:6 the topology has places for 4 vCPUs, <vcpu> says 1',
+      '/domain/devices/disk[2]/target/@dev:7 two disks are called vda',
+    ]);
+  });
+
+  it('without listing more problems than anyone reads', () => {
+    expect(refusalOf(guest('<x/>'.repeat(50_000))).problems).toHaveLength(256);
+  });
+});

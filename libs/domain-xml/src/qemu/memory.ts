@@ -1,0 +1,126 @@
+import { type Domain, startMemoryBytes } from '../domain.ts';
+import { rangesOf } from '../vocabulary/cpu.ts';
+import { device, idOf, json, type JsonObject, required } from './json.ts';
+
+const unitKib: Readonly<Record<string, number>> = { KiB: 1, k: 1, MiB: 1024, M: 1024, GiB: 1024 ** 2, G: 1024 ** 2 };
+
+/** Whether the guest's NUMA nodes have memory of their own; otherwise the machine has one piece. */
+export const hasNodes = ({ document }: Domain): boolean => (document.cpu?.numa?.cell.length ?? 0) > 0;
+
+/** RAM: its size and room to grow, the objects that it is made of, and the guest's NUMA nodes. */
+export function memoryArguments(domain: Domain): string[] {
+  const { document } = domain;
+  const { maxMemory } = document;
+  const initial = startMemoryBytes(document);
+  const growth = maxMemory === undefined ? '' : `,slots=${maxMemory.slots},maxmem=${maxMemory.kib}k`;
+  return [
+    '-m',
+    `size=${initial / 1024}k${growth}`,
+    ...(hasNodes(domain) ? nodes(domain) : ['-object', json(backend(domain, 'pc.ram', initial, undefined))]),
+  ];
+}
+
+interface Wanted {
+  readonly access?: 'shared' | 'private' | undefined;
+  readonly discard?: boolean | undefined;
+  readonly hostNodes?: { readonly mode: string; readonly nodes: readonly number[] } | undefined;
+}
+
+/** A piece of memory, of what `<memoryBacking>` says. */
+function backend(
+  { document }: Domain,
+  id: string,
+  size: number,
+  node: number | undefined,
+  wanted: Wanted = {},
+): JsonObject {
+  const { memoryBacking: backing, numatune } = document;
+  const access = wanted.access ?? backing?.access?.mode;
+  const pages = backing?.hugepages?.page ?? [];
+  const page =
+    pages.find((one) => node !== undefined && one.nodeset?.includes(node)) ??
+    pages.find((one) => one.nodeset === undefined);
+  const huge = backing?.hugepages !== undefined && (pages.length === 0 || page !== undefined);
+  const memnode = numatune?.memnode.find((one) => one.cellid === node);
+  const policy = wanted.hostNodes ?? hostNodes(memnode ?? numatune?.memory);
+  const common = {
+    share: access === undefined ? undefined : access === 'shared',
+    prealloc: backing?.allocation?.mode === 'immediate' ? true : undefined,
+    'prealloc-threads': backing?.allocation?.threads,
+    'host-nodes': policy?.nodes,
+    policy: policy === undefined ? undefined : policy.mode,
+    size,
+  };
+  // The name by which the memory is known in the migration stream must not depend on what it is made of.
+  const name = node === undefined && id === 'pc.ram' ? { 'x-use-canonical-path-for-ramblock-id': false } : {};
+  if (huge || backing?.source?.type === 'memfd') {
+    return {
+      'qom-type': 'memory-backend-memfd',
+      id,
+      ...(huge
+        ? {
+            hugetlb: true,
+            ...(page === undefined ? {} : { hugetlbsize: page.size * (unitKib[page.unit] ?? 1) * 1024 }),
+          }
+        : {}),
+      ...name,
+      ...common,
+      share: common.share ?? true,
+    };
+  }
+  return { 'qom-type': 'memory-backend-ram', id, ...common };
+}
+
+function hostNodes(
+  tune: { readonly mode: string; readonly nodeset: readonly number[] } | undefined,
+): Wanted['hostNodes'] {
+  if (tune === undefined || tune.mode === 'restrictive') return undefined;
+  return { mode: tune.mode === 'strict' ? 'bind' : tune.mode, nodes: tune.nodeset };
+}
+
+function nodes(domain: Domain): string[] {
+  const cells = domain.document.cpu?.numa?.cell ?? [];
+  return cells.flatMap((cell, i) => {
+    const id = cell.id ?? i;
+    const memory = backend(domain, `ram-node${id}`, Math.ceil(cell.memory / 1024) * 1024 * 1024, id, {
+      access: cell.memAccess,
+      discard: cell.discard,
+    });
+    const cpus = rangesOf(cell.cpus ?? [])
+      .map((range) => `,cpus=${range}`)
+      .join('');
+    const distances = (cell.distances?.sibling ?? []).flatMap((to) => [
+      '-numa',
+      `dist,src=${id},dst=${to.id},val=${to.value}`,
+    ]);
+    return ['-object', json(memory), '-numa', `node,nodeid=${id}${cpus},memdev=ram-node${id}`, ...distances];
+  });
+}
+
+/** Memory modules. */
+export function memoryModuleArguments(domain: Domain): string[] {
+  return domain.devices.memory.flatMap((module) => {
+    const id = idOf(module);
+    const { size, node } = module.target;
+    const { slot, base } = required(module.address, 'memory slot');
+    const nodemask = module.source?.nodemask;
+    const policy = nodemask === undefined ? undefined : { mode: 'bind', nodes: nodemask };
+    const memory = backend(domain, `mem${id}`, size * 1024, node, {
+      access: module.access,
+      discard: module.discard,
+      hostNodes: policy,
+    });
+    return [
+      '-object',
+      json(memory),
+      ...device({
+        driver: 'pc-dimm',
+        node: node ?? (hasNodes(domain) ? 0 : undefined),
+        memdev: `mem${id}`,
+        id,
+        slot,
+        addr: base,
+      }),
+    ];
+  });
+}

@@ -1,0 +1,44 @@
+import type { Disk } from '../vocabulary/disk.ts';
+import { idOf, json, type JsonObject } from './json.ts';
+
+const names = {
+  total_bytes_sec: 'x-bps-total',
+  read_bytes_sec: 'x-bps-read',
+  write_bytes_sec: 'x-bps-write',
+  total_iops_sec: 'x-iops-total',
+  read_iops_sec: 'x-iops-read',
+  write_iops_sec: 'x-iops-write',
+  total_bytes_sec_max: 'x-bps-total-max',
+  read_bytes_sec_max: 'x-bps-read-max',
+  write_bytes_sec_max: 'x-bps-write-max',
+  total_iops_sec_max: 'x-iops-total-max',
+  read_iops_sec_max: 'x-iops-read-max',
+  write_iops_sec_max: 'x-iops-write-max',
+  size_iops_sec: 'x-iops-size',
+  total_bytes_sec_max_length: 'x-bps-total-max-length',
+  read_bytes_sec_max_length: 'x-bps-read-max-length',
+  write_bytes_sec_max_length: 'x-bps-write-max-length',
+  total_iops_sec_max_length: 'x-iops-total-max-length',
+  read_iops_sec_max_length: 'x-iops-read-max-length',
+  write_iops_sec_max_length: 'x-iops-write-max-length',
+} as const;
+
+/** Limits on a disk's speed: a group of its own and a filter above the format. Empty when there are none. */
+export function throttleArguments(disk: Disk): string[] {
+  const { iotune } = disk;
+  if (iotune === undefined) return [];
+  const id = idOf(disk);
+  const limits: Record<string, number> = {};
+  for (const [ours, theirs] of Object.entries(names) as [keyof typeof names, string][]) {
+    const value = iotune[ours];
+    if (value !== undefined) limits[theirs] = value;
+  }
+  const group: JsonObject = { 'qom-type': 'throttle-group', id: `${id}-limits`, ...limits };
+  const filter = {
+    driver: 'throttle',
+    'node-name': `${id}-throttle`,
+    'throttle-group': `${id}-limits`,
+    file: `${id}-format`,
+  };
+  return ['-object', json(group), '-blockdev', json(filter)];
+}

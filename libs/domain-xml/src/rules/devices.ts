@@ -1,0 +1,152 @@
+import type { Findings } from '../codec/place.ts';
+import { pathOf } from '../codec/element-codec.ts';
+import type { Devices } from '../vocabulary/devices.ts';
+import type { DomainDocument } from '../vocabulary/domain.ts';
+import { checkVirtio } from './virtio.ts';
+
+type Kind = 'xml-invalid' | 'xml-unsupported';
+type Report = (kind: Kind, below: string, what: string, hint: string) => void;
+
+/** What devices need of each other and of the machine. */
+export function checkDevices({ devices }: DomainDocument, q35: boolean, findings: Findings): void {
+  const each = <K extends keyof Devices>(
+    key: K,
+    check: (one: Devices[K] extends readonly (infer D)[] ? D : never, report: Report, index: number) => void,
+  ) => {
+    const list = devices[key];
+    if (!Array.isArray(list)) return;
+    list.forEach((one, i) => {
+      const path = pathOf('/domain/devices', key, list.length, i);
+      check(one, (kind, below, what, hint) => findings.report(kind, `${path}${below}`, what, hint), i);
+    });
+  };
+  each('controller', (c, report) => {
+    if (c.type === 'ide' && q35) report('xml-unsupported', '/@type', 'a q35 machine has no IDE', 'Use SATA');
+    if (c.type === 'ide' && (c.index ?? 0) > 0)
+      report('xml-unsupported', '/@index', 'a pc has one IDE controller', 'Use SATA');
+    if (c.type === 'fdc' && (c.index ?? 0) > 0)
+      report('xml-invalid', '/@index', 'a machine has one floppy controller', 'Remove it');
+    if (c.type !== 'pci') return;
+    if ((c.model === 'pci-root' || c.model === 'pcie-root') !== ((c.index ?? 0) === 0)) {
+      report('xml-invalid', '/@index', `a ${c.model} cannot have index ${c.index ?? 0}`, 'The root bus has index 0');
+    } else if ((c.model === 'pci-root' && q35) || (c.model === 'pcie-root' && !q35)) {
+      report(
+        'xml-invalid',
+        '/@model',
+        `a ${q35 ? 'q35' : 'pc'} machine has no ${c.model}`,
+        `It has a ${q35 ? 'pcie' : 'pci'}-root`,
+      );
+    }
+  });
+  checkIndexes(devices, findings);
+  each('input', ({ bus, type, address }, report) => {
+    const on = bus ?? (type === 'tablet' ? 'usb' : 'ps2');
+    const wanted = on === 'virtio' ? 'pci' : on;
+    if (on === 'ps2' && type === 'tablet')
+      report('xml-invalid', '/@bus', 'there is no PS/2 tablet', "Use bus='usb' or 'virtio'");
+    if (address !== undefined && address.type !== wanted)
+      report('xml-invalid', '/address/@type', `it does not fit bus ${on}`, 'Leave it out');
+  });
+  each('sound', ({ model, address, codec }, report) => {
+    const wanted = model === 'usb' ? 'usb' : model === 'sb16' || model === 'pcspk' ? undefined : 'pci';
+    if (address !== undefined && address.type !== wanted)
+      report('xml-invalid', '/address/@type', `a ${model} is not there`, 'Leave it out');
+    if (codec.length > 0 && !model.startsWith('ich'))
+      report('xml-invalid', '/codec', `a ${model} has no codecs`, 'Remove it');
+  });
+  each('serial', ({ target, address }, report) => {
+    if (address === undefined) return;
+    const types = { pci: 'pci-serial', usb: 'usb-serial', isa: 'isa-serial' } as const;
+    const type = target?.type ?? types[address.type];
+    const fits = types[address.type] === type || (address.type === 'isa' && type === 'isa-debug');
+    if (!fits) report('xml-invalid', '/address/@type', `a ${type} is not there`, 'Leave it out');
+  });
+  each('interface', (card, report) => {
+    const virtio = card.model?.type.startsWith('virtio') === true;
+    if (virtio) return;
+    for (const name of Object.keys(card.driver ?? {})) {
+      report('xml-invalid', `/driver/@${name}`, `only a virtio card has ${name}`, "Use <model type='virtio'/>");
+    }
+    if (card.mtu !== undefined)
+      report('xml-invalid', '/mtu', 'only a virtio card is told its MTU', "Use <model type='virtio'/>");
+  });
+  each('panic', ({ model, address }, report) => {
+    const wanted = model === 'pvpanic' ? 'pci' : model === 'isa' ? 'isa' : undefined;
+    if (address !== undefined && address.type !== wanted)
+      report('xml-invalid', '/address/@type', `a ${model} is not there`, 'Leave it out');
+  });
+  each('watchdog', ({ model, action, address }, report, i) => {
+    if (i > 0 && action !== devices.watchdog[0]?.action)
+      report('xml-invalid', '/@action', 'all watchdogs have one action', 'Make them equal');
+    if (model === 'itco' && !q35)
+      report('xml-invalid', '/@model', 'only a q35 machine has an itco', "Use model='i6300esb'");
+    if (model !== 'i6300esb' && address !== undefined)
+      report('xml-invalid', '/address', `an ${model} has no PCI address`, 'Remove it');
+  });
+  each('video', ({ model }, report, i) => {
+    const type = model?.type ?? 'cirrus';
+    const primary = devices.video.findIndex((one) => one.model?.primary === true);
+    if (i !== Math.max(0, primary) && type !== 'qxl' && type !== 'virtio' && type !== 'none') {
+      report('xml-invalid', '/model/@type', `only the first card can be a ${type}`, 'Use qxl or virtio');
+    }
+    if (type === 'none' && devices.video.length > 1)
+      report('xml-invalid', '/model/@type', 'none stands alone', 'Remove one');
+  });
+  checkVirtio(devices, q35, findings);
+  checkSpice(devices, findings);
+  checkAliases(devices, findings);
+}
+
+/** Two controllers of a type have different numbers, except the companions of a USB 2 controller. */
+function checkIndexes({ controller }: Devices, findings: Findings): void {
+  const seen = new Set<string>();
+  controller.forEach((c, i) => {
+    if (c.index === undefined) return;
+    const key = `${c.type} ${c.index}${c.type === 'usb' && c.model?.startsWith('ich9-') === true ? ` ${c.model}` : ''}`;
+    if (seen.has(key)) {
+      const path = pathOf('/domain/devices', 'controller', controller.length, i);
+      findings.report(
+        'xml-invalid',
+        `${path}/@index`,
+        `two ${c.type} controllers have index ${c.index}`,
+        'Number them differently',
+      );
+    }
+    seen.add(key);
+  });
+}
+
+/** What a SPICE client provides needs a SPICE display. */
+function checkSpice(devices: Devices, findings: Findings): void {
+  if (devices.graphics.some((one) => one.type === 'spice')) return;
+  for (const key of ['serial', 'parallel', 'console', 'channel', 'redirdev', 'smartcard', 'audio'] as const) {
+    devices[key].forEach((one, i) => {
+      if (!one.type.startsWith('spice')) return;
+      const path = pathOf('/domain/devices', key, devices[key].length, i);
+      findings.report(
+        'xml-invalid',
+        `${path}/@type`,
+        `${one.type} needs a SPICE display`,
+        "Add <graphics type='spice'>",
+      );
+    });
+  }
+}
+
+function checkAliases(devices: Devices, findings: Findings): void {
+  const seen = new Set<string>();
+  for (const [key, part] of Object.entries(devices)) {
+    const list = (Array.isArray(part) ? part : [part]) as readonly { readonly alias?: { readonly name: string } }[];
+    list.forEach((one, i) => {
+      // The first console is the first serial port, companions are part of their master.
+      const isFirstConsole = key === 'console' && i === 0;
+      if (one?.alias === undefined || isFirstConsole || isCompanion(one)) return;
+      const path = `${pathOf('/domain/devices', key, list.length, i)}/alias/@name`;
+      if (seen.has(one.alias.name))
+        findings.report('xml-invalid', path, `two devices are called ${one.alias.name}`, 'Rename one');
+      seen.add(one.alias.name);
+    });
+  }
+}
+
+const isCompanion = (one: object): boolean => 'master' in one && one.master !== undefined;

@@ -1,0 +1,77 @@
+import type { Findings } from '../codec/place.ts';
+import { pathOf } from '../codec/element-codec.ts';
+import { completeDisk } from '../complete/disks.ts';
+import type { Disk } from '../vocabulary/disk.ts';
+import type { DomainDocument } from '../vocabulary/domain.ts';
+
+/** What a disk's bus allows. */
+export function checkDisks(
+  { devices, iothreads, iothreadids }: DomainDocument,
+  q35: boolean,
+  findings: Findings,
+): void {
+  const seen = new Set<string>();
+  const threads = new Set(iothreadids?.iothread.map((one) => one.id));
+  for (let id = 1; threads.size < (iothreads ?? 0); id += 1) threads.add(id);
+  devices.disk.forEach((disk, i) => {
+    const path = pathOf('/domain/devices', 'disk', devices.disk.length, i);
+    const report = (below: string, what: string, hint: string) =>
+      findings.report('xml-invalid', `${path}${below}`, what, hint);
+    if (seen.has(disk.target.dev))
+      report('/target/@dev', `two disks are called ${disk.target.dev}`, 'Give each disk its own name');
+    seen.add(disk.target.dev);
+    checkBus(disk, q35, (kind, below, what, hint) => findings.report(kind, `${path}${below}`, what, hint));
+    const thread = disk.driver?.iothread;
+    if (thread !== undefined && !threads.has(thread))
+      report('/driver/@iothread', `there is no I/O thread ${thread}`, 'Raise <iothreads>');
+  });
+  devices.controller.forEach((c, i) => {
+    const thread = c.type === 'scsi' ? c.driver?.iothread : undefined;
+    if (thread === undefined || threads.has(thread)) return;
+    const path = pathOf('/domain/devices', 'controller', devices.controller.length, i);
+    findings.report('xml-invalid', `${path}/driver/@iothread`, `there is no I/O thread ${thread}`, 'Raise <iothreads>');
+  });
+}
+
+type Report = (kind: 'xml-invalid' | 'xml-unsupported', below: string, what: string, hint: string) => void;
+
+const virtioOnly = [
+  'ioeventfd',
+  'event_idx',
+  'iothread',
+  'queues',
+  'queue_size',
+  'iommu',
+  'ats',
+  'packed',
+  'page_per_vq',
+] as const;
+
+function checkBus(disk: Disk, q35: boolean, report: Report): void {
+  const bus = completeDisk(disk).target.bus ?? 'virtio';
+  if (bus === 'ide' && q35) report('xml-unsupported', '/target/@bus', 'a q35 machine has no IDE', "Use bus='sata'");
+  if (disk.device === 'cdrom' && (bus === 'virtio' || bus === 'fdc'))
+    report('xml-invalid', '/target/@bus', `a CD-ROM cannot be on ${bus}`, "Use bus='sata' or 'scsi'");
+  if ((disk.device === 'floppy') !== (bus === 'fdc'))
+    report('xml-invalid', '/target/@bus', `a ${disk.device} cannot be on ${bus}`, "Only a floppy is on bus='fdc'");
+  if (disk.device === 'disk' && disk.source === undefined)
+    report('xml-invalid', '', 'it has no source', 'Only a drive can be empty');
+  const address = bus === 'virtio' ? 'pci' : bus === 'usb' ? 'usb' : 'drive';
+  if (disk.address !== undefined && disk.address.type !== address) {
+    report(
+      'xml-invalid',
+      '/address/@type',
+      `a ${bus} disk has no ${disk.address.type} address`,
+      `Make it ${address} or leave it out`,
+    );
+  }
+  if (bus === 'virtio') return;
+  for (const name of virtioOnly) {
+    if (disk.driver?.[name] !== undefined)
+      report('xml-invalid', `/driver/@${name}`, `only a virtio disk has ${name}`, 'Remove it');
+  }
+  if (disk.model !== undefined) report('xml-invalid', '/@model', 'only a virtio disk has a model', 'Remove it');
+  if (bus !== 'scsi' && (disk.vendor !== undefined || disk.product !== undefined)) {
+    report('xml-invalid', disk.vendor === undefined ? '/product' : '/vendor', 'only a SCSI disk has it', 'Remove it');
+  }
+}

@@ -1,0 +1,84 @@
+import type { Findings } from '../codec/place.ts';
+import { isQ35 } from '../machines.ts';
+import type { DomainDocument } from '../vocabulary/domain.ts';
+import { checkBooting } from './booting.ts';
+import { checkDevices } from './devices.ts';
+import { checkDisks } from './disks.ts';
+
+/** What must hold across a whole document: what no element can know of itself. */
+export function checkDocument(document: DomainDocument, findings: Findings): void {
+  const q35 = isQ35(document.os.type.machine ?? 'pc');
+  checkMemory(document, findings);
+  checkCpus(document, findings);
+  checkBooting(document, findings);
+  checkDisks(document, q35, findings);
+  checkDevices(document, q35, findings);
+}
+
+function checkMemory(
+  { memory, currentMemory, maxMemory, devices, cpu, features }: DomainDocument,
+  findings: Findings,
+): void {
+  if (currentMemory !== undefined && currentMemory > memory) {
+    findings.report('xml-invalid', '/domain/currentMemory', 'it is more than <memory>', 'Raise <memory> or lower this');
+  }
+  if (maxMemory !== undefined && maxMemory.kib < memory) {
+    findings.report('xml-invalid', '/domain/maxMemory', 'it is less than <memory>', 'Raise it');
+  }
+  if (maxMemory === undefined && devices.memory.length > 0) {
+    findings.report('xml-invalid', '/domain/devices/memory', 'memory modules need slots', 'Add <maxMemory slots=…>');
+  }
+  if (features?.acpi === undefined && devices.memory.length > 0) {
+    findings.report(
+      'xml-invalid',
+      '/domain/devices/memory',
+      'memory modules need ACPI',
+      'Add <features><acpi/></features>',
+    );
+  }
+  const modules = devices.memory.reduce((sum, module) => sum + module.target.size, 0);
+  const cells = cpu?.numa?.cell.length ?? 0;
+  if (cells === 0 && modules >= memory) {
+    findings.report(
+      'xml-invalid',
+      '/domain/memory',
+      'the memory modules are as large as all memory',
+      'Raise <memory>: it includes them',
+    );
+  }
+}
+
+function checkCpus({ vcpu, cpu, type }: DomainDocument, findings: Findings): void {
+  if (vcpu.current !== undefined && vcpu.current > vcpu.count) {
+    findings.report('xml-invalid', '/domain/vcpu/@current', `it is more than ${vcpu.count}`, 'Lower it');
+  }
+  const topology = cpu?.topology;
+  const places = topology && topology.sockets * topology.dies * topology.cores * topology.threads;
+  if (places !== undefined && places !== vcpu.count) {
+    const what = `the topology has places for ${places} vCPUs, <vcpu> says ${vcpu.count}`;
+    findings.report('xml-invalid', '/domain/cpu/topology', what, 'Make them equal');
+  }
+  if (cpu?.mode === 'host-passthrough' && type !== 'kvm') {
+    const what = 'host-passthrough needs hardware virtualization';
+    findings.report('xml-unsupported', '/domain/cpu/@mode', what, "Use <domain type='kvm'> or a custom CPU model");
+  }
+  const cells = cpu?.numa?.cell ?? [];
+  const ids = cells.map((cell, i) => cell.id ?? i);
+  if (new Set(ids).size < ids.length || ids.some((id) => id >= cells.length)) {
+    findings.report(
+      'xml-invalid',
+      '/domain/cpu/numa',
+      'the cells are not numbered from 0 without gaps',
+      'Renumber them',
+    );
+  }
+  const seen = new Set<number>();
+  for (const id of cells.flatMap((cell) => cell.cpus ?? [])) {
+    if (id >= vcpu.count || seen.has(id)) {
+      const what = seen.has(id) ? `vCPU ${id} is in two cells` : `there is no vCPU ${id}`;
+      findings.report('xml-invalid', '/domain/cpu/numa', what, 'Give each vCPU one cell');
+      return;
+    }
+    seen.add(id);
+  }
+}

@@ -1,0 +1,175 @@
+import type { Of } from '../codec/element.ts';
+import { choice, element } from '../codec/element-codec.ts';
+import { attribute, children, named, optionalAttribute, optionalChild } from '../codec/fields.ts';
+import { integer, oneOf, path, token } from '../codec/scalar.ts';
+import { inputAddress, pciAddress } from './address.ts';
+import { hostName } from './chardev.ts';
+import { acpiIndex, alias, onOff, virtioModels, virtioOptions, yesNo } from './common.ts';
+
+const address = optionalChild(pciAddress);
+
+const inputFields = {
+  bus: optionalAttribute(oneOf('ps2', 'usb', 'virtio')),
+  model: optionalAttribute(oneOf(...virtioModels)),
+  driver: optionalChild(element(virtioOptions)),
+  acpi: acpiIndex,
+  alias,
+  address: optionalChild(inputAddress),
+};
+const inputDevice = element(inputFields);
+
+/** A mouse, tablet or keyboard. */
+export const input = choice(
+  'type',
+  { mouse: inputDevice, tablet: inputDevice, keyboard: inputDevice },
+  { refused: { passthrough: 'A device of the host cannot be moved', evdev: 'A device of the host cannot be moved' } },
+);
+
+const audioFields = { id: attribute(integer(1, 255)) };
+/** Where the sound goes. */
+export const audio = choice(
+  'type',
+  { none: element(audioFields), spice: element(audioFields) },
+  Object.freeze({
+    refused: Object.fromEntries(
+      ['alsa', 'coreaudio', 'jack', 'oss', 'pipewire', 'pulseaudio', 'sdl', 'file', 'dbus'].map((type) => [
+        type,
+        'A guest that may be moved has its sound nowhere or with a SPICE client: none or spice',
+      ]),
+    ),
+  }),
+);
+
+/** A sound card. */
+export const sound = element({
+  model: attribute(oneOf('ac97', 'es1370', 'ich6', 'ich9', 'sb16', 'usb', 'virtio', 'pcspk')),
+  streams: optionalAttribute(integer(1, 255)),
+  multichannel: optionalAttribute(yesNo),
+  codec: children(element({ type: attribute(oneOf('duplex', 'micro', 'output')) })),
+  audio: optionalChild(element(audioFields)),
+  driver: optionalChild(element(virtioOptions)),
+  acpi: acpiIndex,
+  alias,
+  address: optionalChild(inputAddress),
+});
+
+const videoModel = element({
+  type: attribute(oneOf('vga', 'cirrus', 'vmvga', 'qxl', 'virtio', 'bochs', 'ramfb', 'none')),
+  ram: optionalAttribute(integer(0, 2 ** 24)),
+  vram: optionalAttribute(integer(0, 2 ** 24)),
+  vram64: optionalAttribute(integer(0, 2 ** 24)),
+  vgamem: optionalAttribute(integer(0, 2 ** 24)),
+  heads: optionalAttribute(integer(1, 16)),
+  blob: optionalAttribute(onOff),
+  edid: optionalAttribute(onOff),
+  primary: optionalAttribute(yesNo),
+  acceleration: optionalChild(element({ accel2d: optionalAttribute(yesNo), accel3d: optionalAttribute(oneOf('no')) })),
+  resolution: optionalChild(element({ x: attribute(integer(1, 16384)), y: attribute(integer(1, 16384)) })),
+});
+
+/** A graphics card. */
+export const video = element({
+  model: optionalChild(videoModel),
+  driver: optionalChild(
+    element(virtioOptions, {
+      refused: {
+        '@name': 'The process behind it is not started by Ferry',
+        '@vgaconf': 'It belongs to other machines than x86',
+      },
+    }),
+  ),
+  acpi: acpiIndex,
+  alias,
+  address,
+});
+
+const listen = choice(
+  'type',
+  {
+    address: element({ address: optionalAttribute(hostName) }),
+    socket: element({ socket: optionalAttribute(path) }),
+    none: element({}),
+  },
+  { refused: { network: 'Ferry has no virtual networks: name an address' } },
+);
+const port = integer(-1, 65535);
+const secrets = {
+  '@passwd': 'Ferry keeps no passwords: listen on a socket or on loopback',
+  '@passwdValidTo': 'Ferry keeps no passwords',
+  '@connected': 'It is about a password',
+};
+const display = {
+  listenAddress: named('listen', optionalAttribute(hostName)),
+  autoport: optionalAttribute(yesNo),
+  listen: children(listen),
+  keymap: optionalAttribute(token),
+};
+const compression = (words: readonly string[]) => optionalChild(element({ compression: attribute(oneOf(...words)) }));
+
+/** How people see the guest. */
+export const graphics = choice(
+  'type',
+  {
+    vnc: element(
+      {
+        port: optionalAttribute(port),
+        socket: optionalAttribute(path),
+        sharePolicy: optionalAttribute(oneOf('allow-exclusive', 'force-shared', 'ignore')),
+        powerControl: optionalAttribute(yesNo),
+        ...display,
+        audio: optionalChild(element(audioFields)),
+      },
+      { refused: { ...secrets, '@websocket': 'Put a proxy before the VNC port' } },
+    ),
+    spice: element(
+      {
+        port: optionalAttribute(port),
+        ...display,
+        defaultMode: optionalAttribute(oneOf('any', 'insecure')),
+        image: compression(['auto_glz', 'auto_lz', 'quic', 'glz', 'lz', 'off']),
+        jpeg: compression(['auto', 'never', 'always']),
+        zlib: compression(['auto', 'never', 'always']),
+        playback: optionalChild(element({ compression: attribute(onOff) })),
+        streaming: optionalChild(element({ mode: attribute(oneOf('filter', 'all', 'off')) })),
+        mouse: optionalChild(element({ mode: attribute(oneOf('server', 'client')) })),
+        filetransfer: optionalChild(element({ enable: attribute(yesNo) })),
+        clipboard: optionalChild(element({ copypaste: attribute(yesNo) })),
+      },
+      {
+        refused: {
+          ...secrets,
+          '@tlsPort': 'Ferry has no TLS set-up for SPICE',
+          channel: 'Ferry has no TLS set-up for SPICE',
+          gl: 'A guest that draws with the host cannot be moved',
+        },
+        check: ({ port: number, autoport, listen: where }, report) => {
+          const asks = autoport === false && (number ?? 0) <= 0 && where.length === 0;
+          if (asks || (where[0] !== undefined && where[0].type !== 'address')) return;
+          if (autoport === true || (number ?? -1) <= 0) {
+            report(
+              'xml-unsupported',
+              number === undefined && autoport === undefined ? '' : '/@autoport',
+              'a port is not chosen automatically',
+              "Give a port, with autoport='no', or listen on a socket",
+            );
+          }
+        },
+      },
+    ),
+  },
+  {
+    refused: {
+      sdl: 'There is no screen on a server',
+      rdp: 'The process behind it is not started by Ferry',
+      desktop: 'There is no screen on a server',
+      dbus: 'QEMU here has no D-Bus display',
+      'egl-headless': 'A guest that draws with the host cannot be moved',
+    },
+  },
+);
+
+export type Input = Of<typeof input>;
+export type Audio = Of<typeof audio>;
+export type Sound = Of<typeof sound>;
+export type Video = Of<typeof video>;
+export type Graphics = Of<typeof graphics>;

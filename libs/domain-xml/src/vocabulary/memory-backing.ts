@@ -1,0 +1,69 @@
+import type { Of } from '../codec/element.ts';
+import { element, textElement } from '../codec/element-codec.ts';
+import { attribute, attributeOr, children, hostSide, optionalAttribute, optionalChild } from '../codec/fields.ts';
+import { integer, oneOf } from '../codec/scalar.ts';
+import { present } from './common.ts';
+import { numberSet } from './cpu.ts';
+
+const pageUnits = oneOf('KiB', 'MiB', 'GiB', 'k', 'M', 'G');
+
+/** What the guest's memory is made of on the host. */
+export const memoryBacking = element({
+  hugepages: optionalChild(
+    element({
+      page: children(
+        element({
+          size: attribute(integer(1, 2 ** 31)),
+          unit: attributeOr(pageUnits, 'KiB'),
+          nodeset: optionalAttribute(numberSet(127)),
+        }),
+      ),
+    }),
+  ),
+  nosharepages: optionalChild(present),
+  locked: optionalChild(present),
+  source: optionalChild(element({ type: attribute(oneOf('memfd', 'anonymous', 'file')) })),
+  access: optionalChild(element({ mode: attribute(oneOf('shared', 'private')) })),
+  allocation: optionalChild(
+    element({ mode: optionalAttribute(oneOf('immediate', 'ondemand')), threads: optionalAttribute(integer(1, 1024)) }),
+  ),
+  discard: optionalChild(present),
+});
+
+const nodeset = numberSet(1023);
+const mode = attributeOr(oneOf('strict', 'preferred', 'interleave', 'restrictive'), 'strict');
+
+/** Which of the host's NUMA nodes the memory comes from. */
+export const numatune = element({
+  memory: optionalChild(
+    element(
+      { mode, nodeset: attribute(nodeset) },
+      { refused: { '@placement': 'Ferry asks no numad: name the nodes' } },
+    ),
+  ),
+  memnode: children(element({ cellid: attribute(integer(0, 127)), mode, nodeset: attribute(nodeset) })),
+});
+
+export const iothreadids = element({
+  iothread: children(
+    element({
+      id: attribute(integer(1, 1024)),
+      thread_pool_min: optionalAttribute(integer(0, 1024)),
+      thread_pool_max: optionalAttribute(integer(0, 1024)),
+      poll: hostSide(
+        optionalChild(
+          element({
+            max: optionalAttribute(integer(0, 2 ** 50)),
+            grow: optionalAttribute(integer(0, 2 ** 50)),
+            shrink: optionalAttribute(integer(0, 2 ** 50)),
+          }),
+        ),
+      ),
+    }),
+  ),
+});
+
+export const iothreads = textElement(integer(0, 1024));
+
+export type MemoryBacking = Of<typeof memoryBacking>;
+export type Numatune = Of<typeof numatune>;
