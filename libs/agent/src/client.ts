@@ -108,10 +108,10 @@ export interface StandingBy<Message, Reply> {
   /** False once the call has broken off: another way must be taken then. */
   readonly usable: boolean;
   /**
-   * From now on asks again and again, until the request is sent: what has not run for a while runs slowly for the first times (after a
+   * Asks so many times, or, without a number, again and again until the request is sent: what has not run for a while runs slowly for the first times (after a
    * pause of 100 ms a call takes three times as long as before it), and the guest shall not wait for that.
    */
-  warmUp(question: Message): void;
+  warmUp(question: Message, times?: number): void;
   /** Sends the request, once, and waits for the answer. Throws as `invoke` does. */
   ask(request: Message, signal: AbortSignal): Promise<Reply>;
 }
@@ -151,8 +151,9 @@ export function standBy<Message, Reply>(
     get usable() {
       return usable;
     },
-    warmUp: (message) => {
+    warmUp: (message, times = questionsMax) => {
       question = message;
+      left = times;
       askAgain();
     },
     ask: async (request, signal) => {

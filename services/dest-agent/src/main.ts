@@ -17,6 +17,7 @@ import { MigrationJobs, systemClock } from '@ferry/jobs';
 import { phases } from '@ferry/migration';
 import type { DestAgent, DestState } from './agent.ts';
 import { recover, reviveState } from './recover.ts';
+import { rehearse } from './rehearse.ts';
 import { destAgentService } from './service.ts';
 
 const config = readConfig(process.env);
@@ -86,6 +87,7 @@ for (const { uuid } of await hypervisor.list()) {
     .takeOver(uuid, shutdown)
     .catch((error: unknown) => log.error({ err: error, domain: uuid }, 'cannot take the job over'));
 }
+await rehearse(agent, shutdown);
 migrations.startTicking();
 const edge = edgeOf({ side: 'dest', log, draining: shutdown });
 const server = await serve({ listen: config.listen, credentials }, [destAgentService(agent, edge)], shutdown);
