@@ -28,7 +28,7 @@ export type LabFile = z.infer<typeof content>;
 export type LabFileUp = z.infer<typeof up>;
 
 /** FERRY_LAB_FILE, or .lab/lab.json in the checkout. */
-export function labFilePath(): string {
+function labFilePath(): string {
   return process.env['FERRY_LAB_FILE'] ?? join(workspace, '.lab', 'lab.json');
 }
 

@@ -1,3 +1,4 @@
+import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { Migration, MigrationEvent, Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { status } from '@grpc/grpc-js';
@@ -62,6 +63,29 @@ web-1 is on host b now
         },
       ],
     ]);
+  });
+
+  it('draws on a terminal: one row a phase, with its time', async () => {
+    await using hosts = await twoHosts();
+    const { a, b } = hosts;
+    const [first, rest] = [goodMigration().slice(0, 6), goodMigration().slice(6)];
+    const shown = Promise.withResolvers<void>();
+    a.does.migrate = (stream) => {
+      for (const event of first) stream.write({ event });
+      void shown.promise.then(() => play(stream, rest));
+    };
+    const ran = await runFerry([a, b], migrate, {
+      terminal: true,
+      during: async (_, printed) => {
+        await until(() => printed().includes('█'));
+        shown.resolve();
+      },
+    });
+    expect(ran.status).toBe(0);
+    const rows = stripVTControlCharacters(ran.stdout);
+    for (const row of [/✔ Begin .* 4\.57 ms/, /✔ Perform .* 2\.26 s/, /✔ Confirm/, /web-1 is on host b now/])
+      expect(rows).toMatch(row);
+    expect(rows).toMatch(/█+░+ {2}50 MiB sent, 64 MiB left of 256 MiB/);
   });
 
   it('prints one JSON object a line', async () => {
@@ -145,9 +169,11 @@ web-1 is on host b now
       a.does.abort = () =>
         play(stream, [endedEvent(10, { outcome: Outcome.OUTCOME_CANCELLED, reason: 'migration-cancelled' })]);
     };
-    const ran = await runFerry([a, b], migrate, async (child, printed) => {
-      await until(() => printed().includes('began'));
-      child.kill('SIGINT');
+    const ran = await runFerry([a, b], migrate, {
+      during: async (child, printed) => {
+        await until(() => printed().includes('began'));
+        child.kill('SIGINT');
+      },
     });
     expect(a.received.at(-1)).toEqual(['abortMigration', { migrationId: id, domain: 'web-1' }]);
     expect(ran.stdout).toContain('cancelled: web-1 is on host a as it was\n');
@@ -158,11 +184,13 @@ web-1 is on host b now
     await using hosts = await twoHosts();
     const { a, b } = hosts;
     a.does.migrate = (stream) => void stream.write({ event: goodMigration()[0] });
-    const ran = await runFerry([a, b], migrate, async (child, printed) => {
-      await until(() => printed().includes('began'));
-      child.kill('SIGINT');
-      await until(() => printed().includes('asking to abort'));
-      child.kill('SIGINT');
+    const ran = await runFerry([a, b], migrate, {
+      during: async (child, printed) => {
+        await until(() => printed().includes('began'));
+        child.kill('SIGINT');
+        await until(() => printed().includes('asking to abort'));
+        child.kill('SIGINT');
+      },
     });
     expect(ran.status).toBe(130);
     expect(ran.stdout).toContain(`the migration goes on: ferry watch ${id}, ferry abort ${id}\n`);

@@ -217,7 +217,7 @@ export function play(stream: Stream, events: readonly MigrationEvent[]): void {
 
 const at = (ms: number): Date => new Date(1_795_399_255_000 + ms);
 
-export function phaseEvent(ms: number, side: Side, phase: Phase, tookUs?: number): MigrationEvent {
+function phaseEvent(ms: number, side: Side, phase: Phase, tookUs?: number): MigrationEvent {
   return {
     at: at(ms),
     event: { $case: 'phaseChanged', value: { side, phase, done: tookUs !== undefined, tookUs: BigInt(tookUs ?? 0) } },

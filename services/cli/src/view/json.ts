@@ -24,7 +24,7 @@ export function jsonView(plan: MigrationPlan, write: (line: string) => void): Mi
 }
 
 /** An event as an object; undefined if it is of a kind that a newer agent knows. */
-export function eventObject({ at, event }: MigrationEvent): Record<string, unknown> | undefined {
+function eventObject({ at, event }: MigrationEvent): Record<string, unknown> | undefined {
   const head = at === undefined ? {} : { at: at.toISOString() };
   switch (event?.$case) {
     case 'phaseChanged': {
