@@ -1,4 +1,5 @@
 /** Both protocols, in both modes, with real agents, real QEMUs and a real Redis. */
+import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
@@ -339,6 +340,33 @@ describe('peer to peer', () => {
       failure: { reason: 'migration-cancelled' },
     });
     await world.expectSettled(guest, world.a);
+  });
+
+  it('with disks: each is open for writing on one host at a time, and QEMU’s image locks hold', async () => {
+    const described = world.describe();
+    const disks = ['virtio', 'sata'].map((bus, i) => {
+      const file = join(world.lab.dir, `${described.uuid}-${bus}.qcow2`);
+      execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', file, '16M']);
+      const target = bus === 'virtio' ? 'vda' : 'sda';
+      return `<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='${file}'/><target dev='${target}' bus='${bus}'/><serial>disk-${i}</serial></disk>`;
+    });
+    const guest = { ...described, xml: described.xml.replace('<devices>', `<devices>${disks.join('')}`) };
+    await callsOf(world.a).start(guest.xml);
+    await world.ticksOn(guest);
+    const before = (await callsOf(world.a).getDomain(guest.uuid)).domainXml;
+    expect(endOf(await world.migrate(guest))).toMatchObject({ outcome: Outcome.OUTCOME_COMPLETED, failure: undefined });
+    await world.expectSettled(guest, world.b);
+    // The addresses were assigned once and travelled along.
+    expect((await callsOf(world.b).getDomain(guest.uuid)).domainXml).toBe(before);
+    expect(before.match(/<address /g)?.length).toBeGreaterThanOrEqual(2);
+
+    // The guest runs on b, so its disks are locked there: a second domain cannot have them.
+    const thief = world.describe();
+    const xml = thief.xml.replace('<devices>', `<devices>${disks.join('')}`);
+    const refused = await refusal(callsOf(world.a).start(xml));
+    expect(refused).toMatchObject({ reason: expect.stringMatching(/qemu-start-failed|qemu-refused/) });
+    expect(refused.message).toMatch(/lock/i);
+    await world.expectSettled(guest, world.b);
   });
 
   it('several guests at once', async () => {

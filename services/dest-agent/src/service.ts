@@ -34,8 +34,7 @@ function known(agent: DestAgent, request: Names) {
 async function abort(agent: DestAgent, request: Names): Promise<Migration> {
   const ongoing = known(agent, request);
   const held = agent.migrations.find(request.migrationId);
-  if (ongoing.ended || held === undefined)
-    throw new MigrationError('not-migrating', `migration ${request.migrationId} is over already`);
+  if (ongoing.ended || held === undefined) return ongoing.describe();
   await agent.migrations.giveUp(
     held,
     new MigrationError('migration-cancelled', `migration ${request.migrationId} was given up on request`),

@@ -32,7 +32,7 @@ function known(agent: SourceAgent, request: Names) {
 /** Asks for a migration to be given up; what has been committed meanwhile stands. */
 async function abort(agent: SourceAgent, request: Names): Promise<Migration> {
   const ongoing = known(agent, request);
-  if (ongoing.ended) throw new MigrationError('not-migrating', `migration ${request.migrationId} is over already`);
+  if (ongoing.ended) return ongoing.describe();
   const cause = new MigrationError('migration-cancelled', `migration ${request.migrationId} was given up on request`);
   const held = agent.migrations.find(request.migrationId);
   if (held === undefined) ongoing.askToAbort(cause);
