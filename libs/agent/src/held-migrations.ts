@@ -8,6 +8,7 @@ import { isPhase, MigrationError, type Phase, type Side } from '@ferry/migration
 import { Failure } from '@ferry/proto/ferry/v1/migration';
 import { JobError, type Clock, type MigrationJob, type MigrationJobs } from '@ferry/jobs';
 import { FailureError, failureOf } from './failure.ts';
+import { recordOfEnd } from './known-migrations.ts';
 import type { Log } from './log.ts';
 import { OngoingMigrations, type Ongoing, type OngoingStart, type OutcomeWord } from './ongoing.ts';
 
@@ -295,7 +296,7 @@ export class HeldMigrations<State> {
     const { jobs, log } = this.#options;
     held.ongoing.end(outcome, outcome === 'completed' ? undefined : held.firstFailure);
     const { migrationId, domainUuid } = held.ongoing.start;
-    const record = { reason: held.firstFailure?.reason ?? '' };
+    const record = recordOfEnd(held.ongoing);
     const end = { outcome, record, reply: { phase: reply.phase, bytes: reply.bytes() } };
     const signal = AbortSignal.timeout(settleMs);
     try {

@@ -12,3 +12,4 @@ export { HeldMigrations, type Codec, type Held, type HeldMigrationsOptions, type
 export { Ongoing, OngoingMigrations, nowUs, type OngoingStart, type OutcomeWord } from './ongoing.ts';
 export { untilAsked } from './until-asked.ts';
 export { openCredentials, type Credentials } from './tls.ts';
+export { knownMigration, startOf, type Knowledge } from './known-migrations.ts';

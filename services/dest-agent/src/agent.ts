@@ -36,18 +36,11 @@ export interface DestAgent {
 
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-/** Throws MigrationError invalid-request. */
-export function checkMigrationId(migrationId: string): void {
-  if (uuidPattern.test(migrationId)) return;
-  throw new MigrationError('invalid-request', 'migration_id must be a UUID: choose a fresh one for each migration');
-}
-
 /** The domain's UUID: as this migration knows it, else as the host does. Throws domain-not-found, invalid-request. */
 export async function locate(
   agent: DestAgent,
   request: { readonly migrationId: string; readonly domain: string },
 ): Promise<string> {
-  checkMigrationId(request.migrationId);
   const known = agent.ongoing.find(request.migrationId)?.start;
   if (known === undefined) {
     if (uuidPattern.test(request.domain)) return request.domain.toLowerCase();

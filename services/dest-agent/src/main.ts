@@ -8,6 +8,7 @@ import {
   openRedis,
   readConfig,
   serve,
+  startOf,
   untilAsked,
   waitForRedis,
 } from '@ferry/agent';
@@ -60,13 +61,7 @@ await using migrations: HeldMigrations<DestState> = new HeldMigrations<DestState
   // However long the source needs: memory is flowing.
   busy: ({ state }) => state.incoming?.status === 'active',
   revive: async (job, signal) => ({
-    start: {
-      migrationId: job.migrationId,
-      domainUuid: job.domain,
-      domainName: job.options['name'] ?? job.domain,
-      side: 'dest',
-      protocol: job.options['protocol'] === '2' ? 2 : 3,
-    },
+    start: startOf(job, 'dest'),
     state: await reviveState(agent, job, signal),
   }),
 });

@@ -2,7 +2,7 @@
 import { capabilitiesToSet, decodeCookie, encodeCookie } from '@ferry/migration';
 import { PrepareResponse, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
-import { checkMigrationId, originOf, type DestAgent, type DestState, type HeldIn } from './agent.ts';
+import { originOf, type DestAgent, type DestState, type HeldIn } from './agent.ts';
 import { Incoming } from './incoming.ts';
 import { listen } from './listen.ts';
 import { watchDeath } from './recover.ts';
@@ -13,7 +13,6 @@ export async function prepare(
   signal: AbortSignal,
 ): Promise<PrepareResponse> {
   const { migrationId } = request;
-  checkMigrationId(migrationId);
   const domain = agent.hypervisor.read(request.domainXml);
   const protocol = request.protocol === Protocol.PROTOCOL_V2 ? 2 : 3;
   const hostUuid = agent.config.host.uuid;

@@ -1,6 +1,5 @@
 /** The gRPC service of the destination agent: each method is one function of this package. */
-import type { Edge } from '@ferry/agent';
-import { JobError } from '@ferry/jobs';
+import { type Edge, knownMigration } from '@ferry/agent';
 import { MigrationError } from '@ferry/migration';
 import {
   type DestAgentServer,
@@ -10,7 +9,7 @@ import {
   type StandByResponse,
 } from '@ferry/proto/ferry/v1/dest_agent';
 import { type Migration, Protocol } from '@ferry/proto/ferry/v1/migration';
-import { checkMigrationId, type DestAgent } from './agent.ts';
+import { type DestAgent } from './agent.ts';
 import { finish } from './finish.ts';
 import { prepare } from './prepare.ts';
 
@@ -20,19 +19,12 @@ interface Names {
 }
 
 /** A migration that this agent knows. Throws JobError unknown-migration. */
-function known(agent: DestAgent, request: Names) {
-  checkMigrationId(request.migrationId);
-  const ongoing = agent.ongoing.find(request.migrationId);
-  if (ongoing !== undefined) return ongoing;
-  throw new JobError(
-    'unknown-migration',
-    `host ${agent.config.host.name} takes in no migration ${request.migrationId} of ${request.domain}`,
-  );
-}
+const known = ({ ongoing, jobs, config }: DestAgent, request: Names, signal: AbortSignal) =>
+  knownMigration({ ongoing, jobs, side: 'dest', host: config.host.name }, request, signal);
 
 /** Asks for a migration to be given up, as long as the guest does not run here. */
-async function abort(agent: DestAgent, request: Names): Promise<Migration> {
-  const ongoing = known(agent, request);
+async function abort(agent: DestAgent, request: Names, signal: AbortSignal): Promise<Migration> {
+  const ongoing = await known(agent, request, signal);
   const held = agent.migrations.find(request.migrationId);
   if (ongoing.ended || held === undefined) return ongoing.describe();
   await agent.migrations.giveUp(
@@ -76,11 +68,15 @@ export function destAgentService(
         },
         phaseOfFinish,
       ),
-      getMigration: unary('migration.get', async (request) => ({ migration: known(agent, request).describe() })),
+      getMigration: unary('migration.get', async (request, signal) => ({
+        migration: (await known(agent, request, signal)).describe(),
+      })),
       watchMigration: serverStream('migration.watch', async function* (request, signal) {
-        for await (const event of known(agent, request).watch(signal)) yield { event };
+        for await (const event of (await known(agent, request, signal)).watch(signal)) yield { event };
       }),
-      abortMigration: unary('migration.abort', async (request) => ({ migration: await abort(agent, request) })),
+      abortMigration: unary('migration.abort', async (request, signal) => ({
+        migration: await abort(agent, request, signal),
+      })),
     },
   };
 }

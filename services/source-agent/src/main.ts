@@ -8,6 +8,7 @@ import {
   openRedis,
   readConfig,
   serve,
+  startOf,
   untilAsked,
   waitForRedis,
 } from '@ferry/agent';
@@ -60,13 +61,7 @@ await using migrations: HeldMigrations<SourceState> = new HeldMigrations<SourceS
   recover: (held, signal) => recover(agent, held, signal),
   busy: () => false,
   revive: async (job) => ({
-    start: {
-      migrationId: job.migrationId,
-      domainUuid: job.domain,
-      domainName: job.options['name'] ?? job.domain,
-      side: 'source',
-      protocol: job.options['protocol'] === '2' ? 2 : 3,
-    },
+    start: startOf(job, 'source'),
     state: reviveState(job.options),
   }),
 });

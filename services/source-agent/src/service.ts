@@ -1,11 +1,10 @@
 /** The gRPC services of the source agent: each method is one function of this package. */
-import type { Edge } from '@ferry/agent';
-import { JobError } from '@ferry/jobs';
+import { type Edge, knownMigration } from '@ferry/agent';
 import { MigrationError } from '@ferry/migration';
 import { DomainsService, type DomainsServer } from '@ferry/proto/ferry/v1/domains';
 import { type Migration, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService, type SourceAgentServer } from '@ferry/proto/ferry/v1/source_agent';
-import { checkNames, type SourceAgent } from './agent.ts';
+import { type SourceAgent } from './agent.ts';
 import { begin } from './begin.ts';
 import { confirm } from './confirm.ts';
 import * as domains from './domains.ts';
@@ -19,19 +18,12 @@ interface Names {
 }
 
 /** A migration that this agent knows. Throws JobError unknown-migration. */
-function known(agent: SourceAgent, request: Names) {
-  checkNames(request);
-  const ongoing = agent.ongoing.find(request.migrationId);
-  if (ongoing !== undefined) return ongoing;
-  throw new JobError(
-    'unknown-migration',
-    `host ${agent.config.host.name} sends no migration ${request.migrationId} of ${request.domain} away`,
-  );
-}
+const known = ({ ongoing, jobs, config }: SourceAgent, request: Names, signal: AbortSignal) =>
+  knownMigration({ ongoing, jobs, side: 'source', host: config.host.name }, request, signal);
 
 /** Asks for a migration to be given up; what has been committed meanwhile stands. */
-async function abort(agent: SourceAgent, request: Names): Promise<Migration> {
-  const ongoing = known(agent, request);
+async function abort(agent: SourceAgent, request: Names, signal: AbortSignal): Promise<Migration> {
+  const ongoing = await known(agent, request, signal);
   if (ongoing.ended) return ongoing.describe();
   const cause = new MigrationError('migration-cancelled', `migration ${request.migrationId} was given up on request`);
   const held = agent.migrations.find(request.migrationId);
@@ -65,11 +57,15 @@ export function sourceAgentService(
       migrate: serverStream('migration.migrate', async function* (request, signal) {
         for await (const event of await migrate(agent, request, signal)) yield { event };
       }),
-      getMigration: unary('migration.get', async (request) => ({ migration: known(agent, request).describe() })),
+      getMigration: unary('migration.get', async (request, signal) => ({
+        migration: (await known(agent, request, signal)).describe(),
+      })),
       watchMigration: serverStream('migration.watch', async function* (request, signal) {
-        for await (const event of known(agent, request).watch(signal)) yield { event };
+        for await (const event of (await known(agent, request, signal)).watch(signal)) yield { event };
       }),
-      abortMigration: unary('migration.abort', async (request) => ({ migration: await abort(agent, request) })),
+      abortMigration: unary('migration.abort', async (request, signal) => ({
+        migration: await abort(agent, request, signal),
+      })),
     },
   };
 }
