@@ -41,19 +41,25 @@ export function element<F extends Fields>(
       const attributes: [string, string][] = [];
       const children: XmlOut[] = [];
       let text: string | undefined;
+      let leftOut = false;
       for (const { key, name: xmlName, field } of entries) {
         const part = (value as Record<string, unknown>)[key];
-        if (part === undefined || (guestOnly && field.hostSide)) continue;
+        if (part === undefined) continue;
+        if (guestOnly && field.hostSide) {
+          leftOut = true;
+          continue;
+        }
         if (field.where === 'attribute') attributes.push([xmlName, field.scalar?.encode(part) ?? '']);
         else if (field.where === 'text') text = field.scalar?.encode(part);
         else {
           for (const one of field.presence === 'many' ? (part as readonly unknown[]) : [part]) {
             const out = field.codec?.encode(xmlName, one, guestOnly);
-            if (out !== undefined) children.push(out);
+            if (out !== undefined && out.hollow !== true) children.push(out);
           }
         }
       }
-      return { name, attributes, children, ...(text === undefined ? {} : { text }) };
+      const hollow = leftOut && attributes.length === 0 && children.length === 0 && (text ?? '') === '';
+      return { name, attributes, children, ...(text === undefined ? {} : { text }), ...(hollow ? { hollow } : {}) };
     },
     shape: {
       fields: entries.map(({ name, field }) => shapeOf(name, field)),
@@ -80,7 +86,12 @@ export function textElement<T>(scalar: Scalar<T>): ElementCodec<T> {
 export function choice<A extends string, C extends Readonly<Record<string, ElementCodec<object>>>>(
   attribute: A,
   cases: C,
-  options: { readonly fallback?: keyof C & string; readonly refused?: Readonly<Record<string, string>> } = {},
+  options: {
+    readonly fallback?: keyof C & string;
+    readonly refused?: Readonly<Record<string, string>>;
+    /** Which of them it is, is the host's business. */
+    readonly hostSide?: boolean;
+  } = {},
 ): ElementCodec<{ [K in keyof C & string]: { readonly [N in A]: K } & OfObject<C[K]> }[keyof C & string]> {
   type Value = { [K in keyof C & string]: { readonly [N in A]: K } & OfObject<C[K]> }[keyof C & string];
   const words = Object.keys(cases);
@@ -105,7 +116,9 @@ export function choice<A extends string, C extends Readonly<Record<string, Eleme
       const codec = cases[String(word)];
       if (codec === undefined) throw new TypeError(`no case ${String(word)} of ${name}`);
       const out = codec.encode(name, rest, guestOnly);
-      return { ...out, attributes: [[attribute, String(word)], ...out.attributes] };
+      if (guestOnly && options.hostSide === true) return out;
+      const { hollow: _hollow, ...kept } = out;
+      return { ...kept, attributes: [[attribute, String(word)], ...out.attributes] };
     },
     shape: {
       fields: [],

@@ -10,9 +10,9 @@ import { iommuArguments, smallDeviceArguments } from './small-devices.ts';
 
 /**
  * QEMU's arguments for a completed domain: all that its document asks for. What belongs to the process (-S, -nodefaults,
- * -sandbox, monitors, -incoming) is the launcher's. Values stand in JSON, in an argument of their own, or are words without commas.
+ * -sandbox, monitors, -incoming) is the launcher's. Sockets that the document leaves to the host are made in `directory`. Values stand in JSON, in an argument of their own, or are words without commas.
  */
-export function qemuArguments(domain: Domain): string[] {
+export function qemuArguments(domain: Domain, directory = `/var/lib/ferry/domains/${domain.uuid}`): string[] {
   const { devices } = domain;
   return [
     ...machineArguments(domain),
@@ -21,8 +21,8 @@ export function qemuArguments(domain: Domain): string[] {
     ...controllerArguments(domain),
     ...devices.disk.flatMap((disk) => diskArguments(disk, domain)),
     ...devices.interface.flatMap((card) => interfaceArguments(card, domain)),
-    ...chardevArguments(domain),
-    ...mediaArguments(domain),
+    ...chardevArguments(domain, directory),
+    ...mediaArguments(domain, directory),
     ...smallDeviceArguments(domain),
   ];
 }

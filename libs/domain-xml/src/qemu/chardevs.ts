@@ -3,7 +3,8 @@ import type { Backend, Channel, Console } from '../vocabulary/chardev.ts';
 import { device, idOf, type JsonObject, pciPlace, required, usbPlace } from './json.ts';
 
 /** Serial and parallel ports, consoles, channels, card readers and redirected devices, and where their bytes go. */
-export function chardevArguments({ devices }: Domain): string[] {
+export function chardevArguments({ devices }: Domain, directory: string): string[] {
+  const backend = (one: Backend, id: string) => backendArguments(one, id, directory);
   const { controller: all } = devices;
   const virtioConsoles = devices.console.filter((one) => one.target?.type === 'virtio');
   return [
@@ -87,13 +88,13 @@ function virtioPort(one: Console | Channel, controllers: Domain['devices']['cont
 }
 
 /** `-chardev` has no JSON in QEMU 7.2: names, hosts and paths are checked to have no commas. */
-function backend(one: Backend, id: string): string[] {
+function backendArguments(one: Backend, id: string, directory: string): string[] {
   const log =
     one.log === undefined ? '' : `,logfile=${one.log.file},logappend=${one.log.append === false ? 'off' : 'on'}`;
-  return ['-chardev', `${backendOption(one, id)}${log}`];
+  return ['-chardev', `${backendOption(one, id, directory)}${log}`];
 }
 
-function backendOption(one: Backend, id: string): string {
+function backendOption(one: Backend, id: string, directory: string): string {
   switch (one.type) {
     case 'null':
     case 'vc':
@@ -108,7 +109,7 @@ function backendOption(one: Backend, id: string): string {
     case 'dev':
       return `serial,id=${id},path=${one.source.path}`;
     case 'unix':
-      return `socket,id=${id},path=${required(one.source, 'socket path').path}${socketMode(one.source)}`;
+      return `socket,id=${id},path=${one.source?.path ?? `${directory}/${idOf(one)}.sock`}${socketMode(one.source)}`;
     case 'tcp': {
       const telnet = one.protocol?.type === 'telnet' ? ',telnet=on' : '';
       return `socket,id=${id},host=${one.source.host},port=${one.source.service}${telnet}${socketMode(one.source)}`;
@@ -128,6 +129,6 @@ interface Socket {
 }
 
 function socketMode(source: Socket | undefined): string {
-  if (source?.mode === 'bind') return ',server=on,wait=off';
-  return source?.reconnect?.enabled === true ? `,reconnect=${source.reconnect.timeout ?? 10}` : '';
+  if (source === undefined || source.mode === 'bind') return ',server=on,wait=off';
+  return source.reconnect?.enabled === true ? `,reconnect=${source.reconnect.timeout ?? 10}` : '';
 }

@@ -101,7 +101,7 @@ function frontend(disk: Disk, domain: Domain): JsonObject {
   const { controller: all } = domain.devices;
   const media = disk.device === 'cdrom' ? 'cd' : 'hd';
   const { bus = 'virtio' } = disk.target;
-  const wwn = disk.wwn === undefined ? undefined : `0x${disk.wwn}`;
+  const wwn = disk.wwn === undefined ? undefined : BigInt(`0x${disk.wwn.replace(/^0x/, '')}`);
   const spinning = media === 'hd' ? { rotation_rate: disk.target.rotation_rate, ...geometryOf(disk) } : {};
   if (bus === 'virtio') {
     return {

@@ -3,11 +3,11 @@ import type { Graphics, Input, Sound, Video } from '../vocabulary/media.ts';
 import { device, idOf, json, pciPlace, required, usbPlace, virtioName, virtioOptions } from './json.ts';
 
 /** Sound, displays, graphics cards and inputs. */
-export function mediaArguments(domain: Domain): string[] {
+export function mediaArguments(domain: Domain, directory: string): string[] {
   const { devices } = domain;
   return [
     ...devices.audio.flatMap(({ id, type }) => ['-audiodev', json({ id: `audio${id}`, driver: type })]),
-    ...devices.graphics.flatMap((one) => displayArguments(one)),
+    ...devices.graphics.flatMap((one) => displayArguments(one, directory)),
     ...devices.video.flatMap((video, i) => videoArguments(video, i === 0, domain)),
     ...devices.sound.flatMap((card) => soundArguments(card, domain)),
     ...devices.input.flatMap((input) => inputArguments(input, domain)),
@@ -16,10 +16,10 @@ export function mediaArguments(domain: Domain): string[] {
 
 const bracketed = (host: string): string => (host.includes(':') ? `[${host}]` : host);
 
-function displayArguments(graphics: Graphics): string[] {
+function displayArguments(graphics: Graphics, directory: string): string[] {
   const [listen] = graphics.listen;
   const address = listen?.type === 'address' ? (listen.address ?? '127.0.0.1') : '127.0.0.1';
-  const socket = listen?.type === 'socket' ? listen.socket : undefined;
+  const socket = listen?.type === 'socket' ? (listen.socket ?? `${directory}/${graphics.type}.sock`) : undefined;
   const keymap = graphics.keymap === undefined ? [] : ['-k', graphics.keymap];
   if (graphics.type === 'vnc') return [...keymap, '-vnc', vncOption(graphics, address, socket)];
   const where = socket === undefined ? `port=${graphics.port ?? 0},addr=${address}` : `unix=on,addr=${socket}`;

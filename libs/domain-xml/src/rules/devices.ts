@@ -92,6 +92,12 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
     if (type === 'none' && devices.video.length > 1)
       report('xml-invalid', '/model/@type', 'none stands alone', 'Remove one');
   });
+  for (const key of ['serial', 'parallel', 'console', 'channel'] as const) {
+    each(key, (one, report) => {
+      if (one.type !== 'unix' || one.source?.mode !== 'connect' || one.source.path !== undefined) return;
+      report('xml-invalid', '/source', 'there is no path to connect to', 'Add a path');
+    });
+  }
   checkVirtio(devices, q35, findings);
   checkSpice(devices, findings);
   checkAliases(devices, findings);

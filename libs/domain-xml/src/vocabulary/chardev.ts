@@ -23,7 +23,7 @@ const fileSource = hostSide(
 );
 const mode = attributeOr(oneOf('bind', 'connect'), 'connect');
 const unixSource = element(
-  { mode: attributeOr(oneOf('bind', 'connect'), 'bind'), path: attribute(path), reconnect },
+  { mode: attributeOr(oneOf('bind', 'connect'), 'bind'), path: optionalAttribute(path), reconnect },
   { refused: sourceRefused },
 );
 const tcpSource = element(
@@ -62,6 +62,7 @@ export const withBackends = <F extends Fields>(fields: F) =>
       }),
     },
     {
+      hostSide: true,
       refused: {
         udp: 'Use tcp, unix or file: a UDP backend cannot be moved without losing what was sent',
         nmdm: 'It is a device of FreeBSD',

@@ -96,7 +96,7 @@ const cell: ElementCodec<CellFields> = {
 };
 
 const common = {
-  check: optionalAttribute(oneOf('none', 'partial', 'full')),
+  check: hostSide(optionalAttribute(oneOf('none', 'partial', 'full'))),
   migratable: optionalAttribute(onOff),
   topology: optionalChild(topology),
   cache: optionalChild(
@@ -128,7 +128,7 @@ export const cpu = choice(
         ...common,
         model: optionalChild(
           element(
-            { fallback: attributeOr(oneOf('forbid', 'allow'), 'allow'), name: text(token) },
+            { fallback: hostSide(attributeOr(oneOf('forbid', 'allow'), 'allow')), name: text(token) },
             { refused: { '@vendor_id': 'It would show another vendor than the model has' } },
           ),
         ),

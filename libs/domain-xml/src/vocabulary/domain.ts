@@ -60,7 +60,8 @@ export const document = element(
     description: hostSide(optionalChild(textElement(freeText))),
     maxMemory: optionalChild(maxMemory),
     memory: child(memoryKib),
-    currentMemory: optionalChild(memoryKib),
+    /** What a balloon leaves the guest changes while it runs. */
+    currentMemory: hostSide(optionalChild(memoryKib)),
     memoryBacking: hostSide(optionalChild(memoryBacking)),
     vcpu: child(
       element(
@@ -80,16 +81,18 @@ export const document = element(
     features: optionalChild(features),
     cpu: optionalChild(cpu),
     clock: optionalChild(clock),
-    on_poweroff: optionalChild(textElement(oneOf('destroy', 'preserve'))),
-    on_reboot: optionalChild(textElement(oneOf('restart', 'destroy'))),
-    on_crash: optionalChild(textElement(oneOf('destroy', 'restart', 'preserve'))),
+    on_poweroff: hostSide(optionalChild(textElement(oneOf('destroy', 'preserve')))),
+    on_reboot: hostSide(optionalChild(textElement(oneOf('restart', 'destroy')))),
+    on_crash: hostSide(optionalChild(textElement(oneOf('destroy', 'restart', 'preserve')))),
     pm: optionalChild(element({ 'suspend-to-mem': sleep, 'suspend-to-disk': sleep })),
     devices: child(devices),
-    seclabel: children(
-      element({
-        type: attribute(oneOf('none')),
-        model: optionalAttribute(oneOf('selinux', 'apparmor', 'dac', 'none')),
-      }),
+    seclabel: hostSide(
+      children(
+        element({
+          type: attribute(oneOf('none')),
+          model: optionalAttribute(oneOf('selinux', 'apparmor', 'dac', 'none')),
+        }),
+      ),
     ),
   },
   {

@@ -24,9 +24,9 @@ const tap = element(
 );
 
 const driver = element({
-  name: optionalAttribute(oneOf('qemu', 'vhost')),
-  txmode: optionalAttribute(oneOf('iothread', 'timer')),
-  ioeventfd: optionalAttribute(onOff),
+  name: hostSide(optionalAttribute(oneOf('qemu', 'vhost'))),
+  txmode: hostSide(optionalAttribute(oneOf('iothread', 'timer'))),
+  ioeventfd: hostSide(optionalAttribute(onOff)),
   event_idx: optionalAttribute(onOff),
   queues: optionalAttribute(integer(1, 256)),
   rx_queue_size: optionalAttribute(integer(256, 1024)),
@@ -61,7 +61,7 @@ const common = {
       ),
     }),
   ),
-  driver: hostSide(optionalChild(driver)),
+  driver: optionalChild(driver),
   link: optionalChild(element({ state: attribute(oneOf('up')) })),
   mtu: optionalChild(element({ size: attribute(integer(68, 65535)) })),
   boot,
@@ -113,6 +113,7 @@ export const networkInterface = choice(
     }),
   },
   {
+    hostSide: true,
     refused: {
       network: "Ferry has no virtual networks: use type='bridge' with its bridge, or type='ethernet' with a tap",
       direct: "Ferry does not make macvtap devices: use type='ethernet' with a tap",

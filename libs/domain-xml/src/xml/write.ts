@@ -4,6 +4,8 @@ export interface XmlOut {
   readonly attributes: readonly (readonly [string, string])[];
   readonly children: readonly XmlOut[];
   readonly text?: string;
+  /** Everything in it was left out: it may be left out itself. */
+  readonly hollow?: boolean;
   /** Written as it is, instead of everything else. */
   readonly source?: string;
 }

@@ -1,0 +1,96 @@
+import { describe, expect, it } from '@jest/globals';
+import { completeDomain } from './complete.ts';
+import { DomainXmlError } from './errors.ts';
+import { filesOf } from './files.ts';
+import { parseDomain } from './parse.ts';
+import { qemuArguments } from './qemu/arguments.ts';
+
+const policy = { allowedRoots: ['/var/lib/ferry'], maxBytes: 1 << 20 };
+const host = { machineAliases: { q35: 'pc-q35-7.2', pc: 'pc-i440fx-7.2' } };
+const complete = (devices: string, machine = 'q35', more = '') =>
+  completeDomain(
+    parseDomain(
+      `<domain type='qemu'><name>a</name><uuid>4b1f2a6e-97c5-4a0e-8f4f-0d8a1c2b3e4f</uuid><memory>65536</memory><vcpu>1</vcpu>
+        <os><type machine='${machine}'>hvm</type></os>${more}<devices>${devices}</devices></domain>`,
+      policy,
+    ),
+    host,
+  );
+const disk = (dev: string, more = '') =>
+  `<disk type='file'><source file='/var/lib/ferry/${dev}'/><target dev='${dev}'/>${more}</disk>`;
+
+describe('completing a document', () => {
+  it('resolves what the host calls its machines', () => {
+    expect(complete('').machine).toBe('pc-q35-7.2');
+    expect(complete('', 'pc').machine).toBe('pc-i440fx-7.2');
+    expect(complete('', 'pc-q35-6.0').machine).toBe('pc-q35-6.0');
+  });
+
+  it('keeps the addresses that are there and goes around them', () => {
+    const { disk: disks } = complete(`${disk('vda')}${disk('vdb', "<address type='pci' slot='0x02'/>")}`, 'pc').devices;
+    expect(disks.map((one) => one.address)).toMatchObject([{ slot: 3 }, { slot: 2 }]);
+  });
+
+  it('makes the same MAC address up each time', () => {
+    const macs = () =>
+      complete("<interface type='user'/><interface type='user'/>").devices.interface.map((one) => one.mac?.address);
+    expect(macs()).toEqual(macs());
+    expect(new Set(macs()).size).toBe(2);
+  });
+
+  it('adds bridges when a pc is full', () => {
+    const { controller } = complete(
+      Array.from({ length: 31 }, (_, i) =>
+        disk(
+          `vd${String.fromCharCode(97 + Math.floor(i / 26) - 1)}${String.fromCharCode(97 + (i % 26))}`.replace('`', ''),
+        ),
+      ).join(''),
+      'pc',
+    ).devices;
+    expect(controller.filter((one) => one.type === 'pci' && one.model === 'pci-bridge')).toHaveLength(1);
+  });
+
+  it.each([
+    [
+      'an address is used twice',
+      disk('vda', "<address type='pci' slot='5'/>") + disk('vdb', "<address type='pci' slot='5'/>"),
+      'used twice',
+    ],
+    [
+      'a USB port is not there',
+      "<input type='mouse' bus='usb'><address type='usb' bus='0' port='9'/></input>",
+      'no USB port',
+    ],
+    [
+      'the SATA of a q35 is elsewhere',
+      "<controller type='sata' index='0'><address type='pci' slot='5'/></controller>",
+      'SATA',
+    ],
+    [
+      'a root port has two slots',
+      "<controller type='pci' index='1' model='pcie-root-port'/><memballoon model='virtio'><address type='pci' bus='1' slot='1'/></memballoon>",
+      'slots 0 to 0',
+    ],
+  ])('refuses a document in which %s', (_, devices, what) => {
+    expect(() => complete(devices)).toThrow(DomainXmlError);
+    expect(() => complete(devices)).toThrow(what);
+  });
+
+  it('gives sockets that are left to the host a place in the directory of the domain', () => {
+    const domain = complete("<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>");
+    expect(qemuArguments(domain, '/run/ferry/a').join(' ')).toContain(
+      'path=/run/ferry/a/channel0.sock,server=on,wait=off',
+    );
+  });
+
+  it('names every file that QEMU will open', () => {
+    const domain = complete(
+      `${disk('vda', '<readonly/>')}<serial type='file'><source path='/var/lib/ferry/log'/></serial>`,
+      'q35',
+    );
+    expect(filesOf(domain)).toEqual([
+      { path: '/var/lib/ferry/vda', use: 'disk', readOnly: true },
+      { path: '/var/lib/ferry/log', use: 'chardev-file', readOnly: false },
+    ]);
+  });
+});
