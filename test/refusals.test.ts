@@ -224,6 +224,7 @@ describe('a cookie', () => {
       domainName: guest.name,
       hostName: 'c',
       hostUuid: randomUUID(),
+      agentAddress: '',
     };
     return Buffer.from(encodeCookie('begin3', origin, {}, Date.now()));
   };
@@ -234,6 +235,7 @@ describe('a cookie', () => {
       domainName: guest.name,
       hostName: 'c',
       hostUuid: randomUUID(),
+      agentAddress: '',
     };
     return Buffer.from(encodeCookie('begin3', origin, { mandatoryFeatures: ['time-travel'] }, Date.now()));
   };

@@ -2,7 +2,7 @@ import { accessSync, constants, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
-import { type HostPort, isLoopback, parseHostPort } from './address.ts';
+import { formatHostPort, type HostPort, isLoopback, parseHostPort } from './address.ts';
 import { AgentError } from './errors.ts';
 
 /** The files that prove who we are, and the authority that says who others are. PEM. */
@@ -17,6 +17,8 @@ export interface Config {
   /** This host: the name people use, and a UUID that no other host has. */
   readonly host: { readonly name: string; readonly uuid: string };
   readonly listen: HostPort;
+  /** HOST:PORT at which the other hosts' agents reach this one. */
+  readonly address: string;
   readonly stateDir: string;
   /** redis://…, rediss://… or the absolute path of a UNIX socket. */
   readonly redisUrl: string;
@@ -76,6 +78,7 @@ const variables = z.object({
   FERRY_HOST: z.string().regex(/^[A-Za-z0-9._-]{1,253}$/, 'must be a host name'),
   FERRY_HOST_UUID: z.guid('must be a UUID').transform((text) => text.toLowerCase()),
   FERRY_LISTEN: hostPort,
+  FERRY_ADDRESS: hostPort.optional(),
   FERRY_STATE_DIR: path.default('/var/lib/ferry'),
   FERRY_REDIS_URL: redisUrl,
   FERRY_TLS_CERT: file.optional(),
@@ -122,6 +125,7 @@ function configOf(v: Variables): Config {
   return {
     host: { name: v.FERRY_HOST, uuid: v.FERRY_HOST_UUID },
     listen: v.FERRY_LISTEN,
+    address: formatHostPort(v.FERRY_ADDRESS ?? reachable(v)),
     stateDir: v.FERRY_STATE_DIR,
     redisUrl: v.FERRY_REDIS_URL,
     tls: cert !== undefined && key !== undefined && ca !== undefined ? { cert, key, ca } : undefined,
@@ -135,6 +139,10 @@ function configOf(v: Variables): Config {
     metricsListen: v.FERRY_METRICS_LISTEN,
   };
 }
+
+/** By default others reach the agent where it listens; one that listens everywhere, by the host's name. */
+const reachable = ({ FERRY_LISTEN: listen, FERRY_HOST: host }: Variables): HostPort =>
+  ['0.0.0.0', '::'].includes(listen.host) ? { host, port: listen.port } : listen;
 
 /** What is wrong although each variable is right by itself. */
 function problemsBetween(v: Variables): string[] {

@@ -9,6 +9,7 @@ const origin = {
   domainName: 'web-1',
   hostName: 'a',
   hostUuid: 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa',
+  agentAddress: 'a:7101',
 };
 const expected = {
   from: 'begin3',

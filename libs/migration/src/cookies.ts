@@ -24,6 +24,8 @@ export interface CookieOrigin {
   readonly domainName: string;
   readonly hostName: string;
   readonly hostUuid: string;
+  /** HOST:PORT at which the other agent can ask this one. */
+  readonly agentAddress: string;
 }
 
 /** Makes the cookie that `phase` gives to the next one. `parts` are the fields that this phase adds. */

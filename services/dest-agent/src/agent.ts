@@ -1,5 +1,5 @@
 /** The destination agent's parts, and what its phases have in common. */
-import type { Config, Held, HeldMigrations, Log, OngoingMigrations, OngoingStart } from '@ferry/agent';
+import type { Config, Held, HeldMigrations, Log, OngoingMigrations, OngoingStart, Peers } from '@ferry/agent';
 import type { HandoverRegister } from '@ferry/handover';
 import type { Guest, Hypervisor, Ports } from '@ferry/hypervisor';
 import type { MigrationJobs } from '@ferry/jobs';
@@ -17,9 +17,33 @@ export interface DestState {
   /** The waiting QEMU, once it runs. */
   guest: Guest | undefined;
   incoming: Incoming | undefined;
+  /** The source agent's address, once it is known: the one to ask when the register has forgotten. */
+  sourceAddress: string;
+  /** The register is no longer trusted: it has lived anew since. */
+  doneWithRegister: boolean;
+  /** What has been decided, once it is known; it never changes. */
+  decision: 'committed' | 'aborted' | undefined;
+  /** The lives of the register under which this side has promised never to commit. */
+  readonly promised: Set<string>;
+  /** Found after a restart: what was done last may not have been recorded. */
+  readonly revived: boolean;
   /** Gives the migration's port back. */
   releasePort: () => void;
 }
+
+export const newState = (protocol: 2 | 3, incarnation: string, paused: boolean, revived: boolean): DestState => ({
+  protocol,
+  incarnation,
+  paused,
+  guest: undefined,
+  incoming: undefined,
+  sourceAddress: '',
+  doneWithRegister: false,
+  decision: undefined,
+  promised: new Set(),
+  revived,
+  releasePort: () => undefined,
+});
 
 export type HeldIn = Held<DestState>;
 
@@ -32,6 +56,7 @@ export interface DestAgent {
   readonly register: HandoverRegister;
   readonly ongoing: OngoingMigrations;
   readonly migrations: HeldMigrations<DestState>;
+  readonly peers: Peers;
 }
 
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -57,5 +82,12 @@ export async function locate(
 
 export function originOf(agent: DestAgent, start: OngoingStart): CookieOrigin {
   const { migrationId, domainUuid, domainName } = start;
-  return { migrationId, domainUuid, domainName, hostName: agent.config.host.name, hostUuid: agent.config.host.uuid };
+  return {
+    migrationId,
+    domainUuid,
+    domainName,
+    hostName: agent.config.host.name,
+    hostUuid: agent.config.host.uuid,
+    agentAddress: agent.config.address,
+  };
 }

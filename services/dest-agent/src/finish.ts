@@ -64,6 +64,11 @@ async function takeOver(
       `the source has taken domain ${ongoing.start.domainName} back: the guest runs there`,
     );
   }
+  // The gate: between the script and its answer the source may have asked, and has our promise then.
+  if (state.promised.has(state.incarnation)) {
+    throw new MigrationError('not-migrating', `domain ${ongoing.start.domainName} was promised to stay on the source`);
+  }
+  state.decision = 'committed';
   const resumedAtUs = state.paused ? 0 : await incoming.start(AbortSignal.timeout(committedMs));
 
   // The guest runs. What follows could wait.

@@ -6,6 +6,7 @@ import {
   openCredentials,
   openLog,
   openRedis,
+  Peers,
   readConfig,
   serve,
   startOf,
@@ -17,7 +18,7 @@ import { Hypervisor, Ports } from '@ferry/hypervisor';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
 import { phases } from '@ferry/migration';
 import type { DestAgent, DestState } from './agent.ts';
-import { recover, reviveState } from './recover.ts';
+import { endOrphans, recover, reviveState } from './recover.ts';
 import { rehearse } from './rehearse.ts';
 import { destAgentService } from './service.ts';
 
@@ -50,6 +51,7 @@ using jobs = new MigrationJobs({
 });
 const register = new HandoverRegister({ redis, host: config.host.name });
 const ongoing = new OngoingMigrations();
+using peers = new Peers(credentials);
 await using migrations: HeldMigrations<DestState> = new HeldMigrations<DestState>({
   side: 'dest',
   jobs,
@@ -73,6 +75,7 @@ const agent: DestAgent = {
   register,
   ongoing,
   migrations,
+  peers,
   ports: new Ports(config.migration.ports),
 };
 
@@ -82,6 +85,7 @@ for (const { uuid } of await hypervisor.list()) {
     .takeOver(uuid, shutdown)
     .catch((error: unknown) => log.error({ err: error, domain: uuid }, 'cannot take the job over'));
 }
+await endOrphans(agent, shutdown);
 await rehearse(agent, shutdown);
 migrations.startTicking();
 const edge = edgeOf({ side: 'dest', log, draining: shutdown });

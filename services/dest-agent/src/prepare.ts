@@ -2,7 +2,7 @@
 import { capabilitiesToSet, decodeCookie, encodeCookie } from '@ferry/migration';
 import { PrepareResponse, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
-import { originOf, type DestAgent, type DestState, type HeldIn } from './agent.ts';
+import { originOf, type DestAgent, type HeldIn, newState } from './agent.ts';
 import { Incoming } from './incoming.ts';
 import { listen } from './listen.ts';
 import { watchDeath } from './recover.ts';
@@ -23,14 +23,8 @@ export async function prepare(
   const make = async (callSignal: AbortSignal) => {
     const incarnation = await agent.register.incarnation(callSignal);
     const paused = cookie?.paused ?? false;
-    const state: DestState = {
-      protocol,
-      incarnation,
-      paused,
-      guest: undefined,
-      incoming: undefined,
-      releasePort: () => undefined,
-    };
+    const state = newState(protocol, incarnation, paused, false);
+    state.sourceAddress = cookie?.agentAddress ?? '';
     const options = { protocol: String(protocol), incarnation, paused: String(paused), name: domain.name };
     return { options, state };
   };

@@ -1,9 +1,9 @@
 /** What the destination does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
 import type { OutcomeWord } from '@ferry/agent';
-import type { Guest } from '@ferry/hypervisor';
 import { MigrationError, phases } from '@ferry/migration';
 import type { MigrationJob } from '@ferry/jobs';
-import type { DestAgent, DestState, HeldIn } from './agent.ts';
+import { type DestAgent, type DestState, type HeldIn, newState } from './agent.ts';
+import { decide } from './decision.ts';
 import { Incoming } from './incoming.ts';
 
 /** Follows the phase's recovery row; gives how the migration ended. Throws when that cannot be known yet: then it is tried again. */
@@ -11,7 +11,8 @@ export async function recover(agent: DestAgent, held: HeldIn, signal: AbortSigna
   const row = phases[held.phase ?? 'prepare'].recovery;
   switch (row) {
     case 'destroy-incoming':
-      return destroyIncoming(agent, held, signal);
+      // After a restart: Finish is recorded while it runs, so the record may be behind what was done.
+      return held.state.revived ? keepIfRunning(agent, held, signal) : destroyIncoming(agent, held, signal);
     case 'keep-if-running':
       return keepIfRunning(agent, held, signal);
     case 'forget':
@@ -39,21 +40,21 @@ async function destroyIncoming(agent: DestAgent, held: HeldIn, signal: AbortSign
   return given(held);
 }
 
-/** A QEMU that runs is committed, whatever else is known. One that does not asks the register. */
+/** A QEMU that runs is committed, whatever else is known. One that does not asks for the decision. */
 async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<OutcomeWord> {
-  const { migrationId, domainUuid: domain } = held.ongoing.start;
-  const { guest, incoming, paused } = held.state;
+  const { state } = held;
+  const { guest, incoming, paused } = state;
   const status = await guest?.monitor.execute('query-status', {}, signal).catch(() => undefined);
-  if (guest !== undefined && status?.status !== 'running') {
-    const decision = await agent.register.abort({ domain, migrationId, incarnation: held.state.incarnation }, signal);
-    if (decision === 'aborted') {
-      await endIncoming(agent, held);
-      return given(held);
-    }
-    if (!paused) await incoming?.start(signal);
+  const running = status?.status === 'running';
+  if (running) state.decision = 'committed';
+  const decision = await decide(agent, held, signal);
+  // Committed, and ended since by itself: there is nothing left to keep.
+  if (decision === 'aborted' || guest === undefined || guest.monitor.closed.aborted) {
+    await endIncoming(agent, held);
+    return given(held);
   }
-  if (guest === undefined) return 'failed';
-  held.state.releasePort();
+  if (!running && !paused) await incoming?.start(signal);
+  state.releasePort();
   await agent.hypervisor.settle(guest);
   return 'completed';
 }
@@ -78,13 +79,27 @@ export function watchDeath(agent: DestAgent, held: HeldIn): void {
 
 /** The state of a migration that this agent's predecessor left, from the job's options and the QEMU that waits. */
 export async function reviveState(agent: DestAgent, job: MigrationJob, signal: AbortSignal): Promise<DestState> {
-  const guest: Guest | undefined = await agent.hypervisor.guest(job.domain, signal).catch(() => undefined);
-  return {
-    protocol: job.options['protocol'] === '2' ? 2 : 3,
-    incarnation: job.options['incarnation'] ?? '',
-    paused: job.options['paused'] === 'true',
-    guest,
-    incoming: guest && new Incoming(guest.monitor, () => agent.hypervisor.logTail(job.domain)),
-    releasePort: () => undefined,
-  };
+  const { protocol, incarnation = '', paused } = job.options;
+  const state = newState(protocol === '2' ? 2 : 3, incarnation, paused === 'true', true);
+  state.guest = await agent.hypervisor.guest(job.domain, signal).catch(() => undefined);
+  if (state.guest !== undefined) {
+    state.incoming = new Incoming(state.guest.monitor, () => agent.hypervisor.logTail(job.domain));
+  }
+  return state;
+}
+
+/** A QEMU that waits for a guest of which Redis knows nothing any more: one that has not loaded it whole can be ended. */
+export async function endOrphans(agent: DestAgent, signal: AbortSignal): Promise<void> {
+  for (const { uuid, name, incoming } of await agent.hypervisor.list()) {
+    if (incoming === undefined || agent.migrations.find(incoming) !== undefined) continue;
+    const guest = await agent.hypervisor.guest(uuid, signal);
+    const { status } = await guest.monitor.execute('query-status', {}, signal);
+    if (status === 'running') await agent.hypervisor.settle(guest);
+    else if (status === 'inmigrate' || status === 'prelaunch') await agent.hypervisor.end(guest, 'kill');
+    else
+      agent.log.error(
+        { domain: uuid, migrationId: incoming, status },
+        `${name} is in doubt: ask the source of its migration`,
+      );
+  }
 }

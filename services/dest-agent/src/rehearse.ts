@@ -19,6 +19,7 @@ export async function rehearse(agent: DestAgent, signal: AbortSignal): Promise<v
     domainName: 'rehearsal',
     hostName: 'nobody',
     hostUuid: randomUUID(),
+    agentAddress: '',
   };
   const expected = { from: 'perform3', migrationId, domainUuid: domain, hostUuid: agent.config.host.uuid } as const;
   const incarnation = await agent.register.incarnation(signal);

@@ -10,6 +10,7 @@ import {
 } from '@ferry/proto/ferry/v1/dest_agent';
 import { type Migration, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { type DestAgent } from './agent.ts';
+import { answerSource } from './decision.ts';
 import { finish } from './finish.ts';
 import { prepare } from './prepare.ts';
 
@@ -68,6 +69,7 @@ export function destAgentService(
         },
         phaseOfFinish,
       ),
+      ask: unary('handover.ask', (request, signal) => answerSource(agent, request, signal)),
       getMigration: unary('migration.get', async (request, signal) => ({
         migration: (await known(agent, request, signal)).describe(),
       })),

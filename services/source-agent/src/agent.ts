@@ -1,10 +1,18 @@
 /** The source agent's parts, and what its phases have in common. */
-import type { Config, Held, HeldMigrations, Log, OngoingMigrations, OngoingStart, OutcomeWord } from '@ferry/agent';
+import type {
+  Config,
+  Held,
+  HeldMigrations,
+  Log,
+  OngoingMigrations,
+  OngoingStart,
+  OutcomeWord,
+  Peers,
+} from '@ferry/agent';
 import type { HandoverRegister } from '@ferry/handover';
 import { HypervisorError, type Guest, type Hypervisor } from '@ferry/hypervisor';
 import type { MigrationJobs } from '@ferry/jobs';
 import { MigrationError, type CookieOrigin } from '@ferry/migration';
-import type { Destination } from './destinations.ts';
 
 /** What the source knows of a migration besides its job. */
 export interface SourceState {
@@ -15,6 +23,12 @@ export interface SourceState {
   readonly incarnation: string;
   /** The source has given its vote: its copy may only run again by a decision. */
   voted: boolean;
+  /** The destination agent's address, once it is known: the one to ask when the register has forgotten. */
+  destinationAddress: string;
+  /** The register is no longer trusted: it has lived anew since. */
+  doneWithRegister: boolean;
+  /** What has been decided, once it is known; it never changes. */
+  decision: 'committed' | 'aborted' | undefined;
 }
 
 export type HeldOut = Held<SourceState>;
@@ -27,8 +41,7 @@ export interface SourceAgent {
   readonly register: HandoverRegister;
   readonly ongoing: OngoingMigrations;
   readonly migrations: HeldMigrations<SourceState>;
-  /** The destination agent at an address, HOST:PORT. */
-  destination(address: string): Destination;
+  readonly peers: Peers;
 }
 
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -60,7 +73,14 @@ export async function locate(
 
 export function originOf(agent: SourceAgent, start: OngoingStart): CookieOrigin {
   const { migrationId, domainUuid, domainName } = start;
-  return { migrationId, domainUuid, domainName, hostName: agent.config.host.name, hostUuid: agent.config.host.uuid };
+  return {
+    migrationId,
+    domainUuid,
+    domainName,
+    hostName: agent.config.host.name,
+    hostUuid: agent.config.host.uuid,
+    agentAddress: agent.config.address,
+  };
 }
 
 /**
@@ -86,8 +106,18 @@ export async function look(
   }
   const wasRunning = status === 'running';
   const options = { protocol: String(protocol), wasRunning: String(wasRunning), incarnation, name: guest.name };
-  return { options, state: { protocol, wasRunning, incarnation, voted: false } };
+  return { options, state: newState(protocol, wasRunning, incarnation) };
 }
+
+export const newState = (protocol: 2 | 3, wasRunning: boolean, incarnation: string): SourceState => ({
+  protocol,
+  wasRunning,
+  incarnation,
+  voted: false,
+  destinationAddress: '',
+  doneWithRegister: false,
+  decision: undefined,
+});
 
 export function guestOf(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<Guest> {
   return agent.hypervisor.guest(held.ongoing.start.domainUuid, signal).catch((cause: unknown) => {

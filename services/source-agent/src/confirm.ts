@@ -41,5 +41,6 @@ async function learn(
   const expected = { from: 'finish3', migrationId, domainUuid, hostUuid: agent.config.host.uuid } as const;
   const cookie = decodeCookie(request.cookieIn, expected);
   addDestStatistics(held, cookie.statistics);
-  return 'committed';
+  held.state.decision ??= 'committed';
+  return held.state.decision;
 }

@@ -1,17 +1,85 @@
 /** The two ends of a migration on the source, and the question that comes before them. */
+import { invoke } from '@ferry/agent';
+import { HandoverError } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
-import type { MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
+import { DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
+import {
+  Answer,
+  type AskRequest,
+  type AskResponse,
+  type MigrationStatistics,
+  Outcome,
+} from '@ferry/proto/ferry/v1/migration';
 import { guestOf, type HeldOut, type SourceAgent } from './agent.ts';
 import { statisticsOf } from './outgoing.ts';
 
 /**
  * Makes the decision, or learns it: the register says 'aborted' if the destination has not committed, and from then on it cannot. Only
- * this answer lets a guest run again that was sent; a Finish that failed or was lost does not. Throws HandoverError.
+ * a decision lets a guest run again that was sent; a Finish that failed or was lost does not. Throws HandoverError, or why the
+ * destination could not be asked: then nothing is known.
  */
-export function decide(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<'committed' | 'aborted'> {
-  const { migrationId, domainUuid: domain } = held.ongoing.start;
-  return agent.register.abort({ domain, migrationId, incarnation: held.state.incarnation }, signal);
+export async function decide(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<'committed' | 'aborted'> {
+  const { state } = held;
+  state.decision ??= state.doneWithRegister
+    ? await askDestination(agent, held, signal)
+    : await askRegister(agent, held, signal);
+  return state.decision;
 }
+
+async function askRegister(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<'committed' | 'aborted'> {
+  const { migrationId, domainUuid: domain } = held.ongoing.start;
+  const { incarnation } = held.state;
+  try {
+    return await agent.register.abort({ domain, migrationId, incarnation }, signal);
+  } catch (error) {
+    if (!(error instanceof HandoverError) || error.kind !== 'register-changed') throw error;
+    // It may have forgotten a commit. From here on only the destination itself can tell (spec/README.md, step 5).
+    held.state.doneWithRegister = true;
+    if (!held.state.voted) return 'aborted';
+    return askDestination(agent, held, signal);
+  }
+}
+
+/** The destination says what it did, or binds itself not to do it: after its promise it never commits under our vote. */
+async function askDestination(
+  agent: SourceAgent,
+  held: HeldOut,
+  signal: AbortSignal,
+): Promise<'committed' | 'aborted'> {
+  const { migrationId, domainUuid: domain, domainName } = held.ongoing.start;
+  const { destinationAddress, incarnation } = held.state;
+  if (destinationAddress === '') {
+    throw new MigrationError(
+      'in-doubt',
+      `the register has forgotten the migration of ${domainName}, and its destination is not known`,
+    );
+  }
+  const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
+  const { answer } = await invoke(agent.peers.at(destinationAddress), DestAgentService.ask, question, signal);
+  if (answer === Answer.ANSWER_COMMITTED) return 'committed';
+  if (answer === Answer.ANSWER_ABORTED || answer === Answer.ANSWER_PROMISED) return 'aborted';
+  throw new MigrationError('in-doubt', `the destination of ${domainName} does not know how the migration was decided`);
+}
+
+/** Answers the destination's question. What we say binds us, because it is only said once it is decided. */
+export async function answerDestination(
+  agent: SourceAgent,
+  request: AskRequest,
+  signal: AbortSignal,
+): Promise<AskResponse> {
+  const { migrationId, domain } = request;
+  const held = agent.migrations.find(migrationId);
+  const ended = agent.ongoing.find(migrationId);
+  const known = held?.state.decision ?? (ended?.ended === true ? wordOf(ended.outcome) : undefined);
+  if (known !== undefined) return { answer: known === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
+  // A guest that runs here is evidence enough, whatever an agent that was restarted still knows.
+  const guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);
+  const status = await guest?.monitor.execute('query-status', {}, signal);
+  return { answer: status?.status === 'running' ? Answer.ANSWER_ABORTED : Answer.ANSWER_UNDECIDED };
+}
+
+const wordOf = (outcome: Outcome): 'committed' | 'aborted' =>
+  outcome === Outcome.OUTCOME_COMPLETED ? 'committed' : 'aborted';
 
 /** The guest runs on the destination: ends this copy. Its disks are inactive, so there is nothing to write back. */
 export async function releaseGuest(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {

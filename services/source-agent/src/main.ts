@@ -6,6 +6,7 @@ import {
   openCredentials,
   openLog,
   openRedis,
+  Peers,
   readConfig,
   serve,
   startOf,
@@ -17,7 +18,6 @@ import { Hypervisor } from '@ferry/hypervisor';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
 import { phases } from '@ferry/migration';
 import type { SourceAgent, SourceState } from './agent.ts';
-import { Destinations } from './destinations.ts';
 import { recover, reviveState } from './recover.ts';
 import { domainsService, sourceAgentService } from './service.ts';
 
@@ -50,7 +50,7 @@ using jobs = new MigrationJobs({
 });
 const register = new HandoverRegister({ redis, host: config.host.name });
 const ongoing = new OngoingMigrations();
-const destinations = new Destinations(credentials);
+using peers = new Peers(credentials);
 await using migrations: HeldMigrations<SourceState> = new HeldMigrations<SourceState>({
   side: 'source',
   jobs,
@@ -73,7 +73,7 @@ const agent: SourceAgent = {
   register,
   ongoing,
   migrations,
-  destination: (address) => destinations.calls(address),
+  peers,
 };
 
 // Before serving: an old job may hold a paused guest.

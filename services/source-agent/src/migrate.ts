@@ -7,6 +7,7 @@ import { locate, type SourceAgent } from './agent.ts';
 import { begin } from './begin.ts';
 import { confirm } from './confirm.ts';
 import { addDestStatistics } from './decision.ts';
+import { destinationAt } from './destination.ts';
 import { dumpXml } from './dump-xml.ts';
 import { perform } from './perform.ts';
 
@@ -23,11 +24,11 @@ export async function migrate(
 async function start(agent: SourceAgent, request: MigrateRequest): Promise<Ongoing> {
   const { migrationId } = request;
   const protocol = request.protocol === Protocol.PROTOCOL_V2 ? 2 : 3;
-  const dest = agent.destination(request.destination);
+  const dest = destinationAt(agent.peers, request.destination);
   const names = await locate(agent, request);
   const ongoing = agent.ongoing.open({ migrationId, ...names, side: 'source', protocol });
   ongoing.onStopped = () => dest.getReady({ migrationId, domain: names.domainUuid });
-  const source = ownCalls(agent, ongoing);
+  const source = ownCalls(agent, ongoing, request.destination);
   const drive = {
     migrationId,
     domain: names.domainUuid,
@@ -48,12 +49,15 @@ async function start(agent: SourceAgent, request: MigrateRequest): Promise<Ongoi
 }
 
 /** The source's phases, called in this process. */
-function ownCalls(agent: SourceAgent, ongoing: Ongoing): SourceCalls {
+function ownCalls(agent: SourceAgent, ongoing: Ongoing, address: string): SourceCalls {
   const { migrationId } = ongoing.start;
   /** While we drive, the job is not abandoned between its phases. */
   const driven = <Response>(response: Response): Response => {
     const held = agent.migrations.find(migrationId);
-    if (held !== undefined) held.driven = true;
+    if (held !== undefined) {
+      held.driven = true;
+      held.state.destinationAddress ||= address;
+    }
     return response;
   };
   return {

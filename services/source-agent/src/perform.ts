@@ -27,6 +27,7 @@ async function perform3(agent: SourceAgent, request: PerformRequest, signal: Abo
     const expected = { from: 'prepare', migrationId, domainUuid, hostUuid: agent.config.host.uuid } as const;
     const cookie = decodeCookie(request.cookieIn, expected);
     held.ongoing.peer = cookie.hostName;
+    held.state.destinationAddress = cookie.agentAddress;
     // Made while QEMU still sends the guest's devices, and told when it says `completed`: until then there is no vote.
     let response = answer(agent, held);
     await send(agent, held, request, phaseSignal, () => {

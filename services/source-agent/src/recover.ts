@@ -1,7 +1,7 @@
 /** What the source does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
 import { MigrationError, phases, type Phase } from '@ferry/migration';
 import type { HeldOut, OutcomeWord, SourceAgent } from './agent.ts';
-import { guestOf } from './agent.ts';
+import { guestOf, newState } from './agent.ts';
 import { decide, releaseGuest, resumeGuest } from './decision.ts';
 import { stopOutgoing } from './outgoing.ts';
 
@@ -88,5 +88,6 @@ export function reviveState(options: Readonly<Record<string, string>>): HeldOut[
   if ((protocol !== '2' && protocol !== '3') || incarnation === undefined) {
     throw new MigrationError('in-doubt', 'the job’s record lacks what is needed to go on');
   }
-  return { protocol: protocol === '2' ? 2 : 3, wasRunning: wasRunning === 'true', incarnation, voted: true };
+  // Whether it has voted is not known, so it counts as if it had.
+  return { ...newState(protocol === '2' ? 2 : 3, wasRunning === 'true', incarnation), voted: true };
 }

@@ -8,6 +8,7 @@ import { type SourceAgent } from './agent.ts';
 import { begin } from './begin.ts';
 import { confirm } from './confirm.ts';
 import * as domains from './domains.ts';
+import { answerDestination } from './decision.ts';
 import { dumpXml } from './dump-xml.ts';
 import { migrate } from './migrate.ts';
 import { perform } from './perform.ts';
@@ -54,6 +55,7 @@ export function sourceAgentService(
         (request, signal) => confirm(agent, request, signal),
         (request) => (request.cancelled ? 'confirm3-cancelled' : 'confirm3'),
       ),
+      ask: unary('handover.ask', (request, signal) => answerDestination(agent, request, signal)),
       migrate: serverStream('migration.migrate', async function* (request, signal) {
         for await (const event of await migrate(agent, request, signal)) yield { event };
       }),

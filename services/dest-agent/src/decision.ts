@@ -1,0 +1,74 @@
+/** What the destination decides, or learns, when it does not simply commit; and what it answers the source. */
+import { invoke } from '@ferry/agent';
+import { HandoverError } from '@ferry/handover';
+import { MigrationError } from '@ferry/migration';
+import { Answer, type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
+import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
+import type { DestAgent, HeldIn } from './agent.ts';
+
+/**
+ * Gives the migration up in the register, unless it was committed there. Throws HandoverError, or why the source could not be asked: then
+ * nothing is known, and the copy stays paused.
+ */
+export async function decide(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<'committed' | 'aborted'> {
+  const { state } = held;
+  // Who has promised never to commit under a life of the register does not ask that life, whatever it would say.
+  if (state.promised.has(state.incarnation)) state.doneWithRegister = true;
+  state.decision ??= state.doneWithRegister
+    ? await askSource(agent, held, signal)
+    : await askRegister(agent, held, signal);
+  return state.decision;
+}
+
+async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<'committed' | 'aborted'> {
+  const { migrationId, domainUuid: domain } = held.ongoing.start;
+  try {
+    return await agent.register.abort({ domain, migrationId, incarnation: held.state.incarnation }, signal);
+  } catch (error) {
+    if (!(error instanceof HandoverError) || error.kind !== 'register-changed') throw error;
+    held.state.doneWithRegister = true;
+    return askSource(agent, held, signal);
+  }
+}
+
+/** The source says what it knows. It is asked by us, or asks us itself and has our promise: it then resumes its copy and says so. */
+async function askSource(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<'committed' | 'aborted'> {
+  const { migrationId, domainUuid: domain, domainName } = held.ongoing.start;
+  const { sourceAddress, incarnation } = held.state;
+  if (sourceAddress === '') {
+    throw new MigrationError(
+      'in-doubt',
+      `the register has forgotten the migration of ${domainName}, and its source is not known yet`,
+    );
+  }
+  const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
+  const { answer } = await invoke(agent.peers.at(sourceAddress), SourceAgentService.ask, question, signal);
+  if (answer === Answer.ANSWER_COMMITTED) return 'committed';
+  if (answer === Answer.ANSWER_ABORTED) return 'aborted';
+  throw new MigrationError('in-doubt', `the source of ${domainName} has not decided yet: it will ask us`);
+}
+
+/** Answers the source's question. A guest that is not decided yet is promised not to be committed under that life of the register. */
+export async function answerSource(agent: DestAgent, request: AskRequest, signal: AbortSignal): Promise<AskResponse> {
+  const { migrationId, domain, incarnation, askerAddress } = request;
+  const held = agent.migrations.find(migrationId);
+  if (held !== undefined) {
+    const { state } = held;
+    state.sourceAddress ||= askerAddress;
+    if (state.decision === 'committed') return { answer: Answer.ANSWER_COMMITTED };
+    if (state.decision === 'aborted') return { answer: Answer.ANSWER_ABORTED };
+    // A QEMU that runs is committed, whatever this agent's life before had time to write down.
+    const status = await state.guest?.monitor.execute('query-status', {}, signal).catch(() => undefined);
+    if (status?.status === 'running') return { answer: Answer.ANSWER_COMMITTED };
+    state.promised.add(incarnation);
+    return { answer: state.decision === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_PROMISED };
+  }
+  const ended = agent.ongoing.find(migrationId);
+  if (ended?.ended === true) {
+    const completed = ended.outcome === Outcome.OUTCOME_COMPLETED;
+    return { answer: completed ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
+  }
+  const guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);
+  const status = await guest?.monitor.execute('query-status', {}, signal);
+  return { answer: status?.status === 'running' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_UNDECIDED };
+}

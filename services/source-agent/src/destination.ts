@@ -1,0 +1,42 @@
+/** A destination agent, as the driver of one migration sees it. */
+import assert from 'node:assert/strict';
+import { invoke, type Peers, standBy, type StandingBy } from '@ferry/agent';
+import type { DestCalls } from '@ferry/migration';
+import {
+  DestAgentService,
+  type GetReady,
+  type StandByRequest,
+  type StandByResponse,
+} from '@ferry/proto/ferry/v1/dest_agent';
+
+/** Questions asked while memory flows, so that the first of those in the blackout is not the first at all. */
+const rehearsals = 30;
+
+export interface Destination extends DestCalls {
+  /** The guest has stopped: Finish will be called in a moment. */
+  getReady(names: GetReady): void;
+}
+
+/** One migration's calls to the agent at HOST:PORT. Throws MigrationError invalid-request. */
+export function destinationAt(peers: Peers, address: string): Destination {
+  const client = peers.at(address);
+  let standing: StandingBy<StandByRequest, StandByResponse> | undefined;
+  return {
+    prepare: async (request, signal) => {
+      const prepared = await invoke(client, DestAgentService.prepare, request, signal);
+      standing = standBy(client, DestAgentService.standBy, ({ response }) => response?.$case === 'finished');
+      const { migrationId } = request;
+      standing.warmUp({ request: { $case: 'getReady', value: { migrationId, domain: '' } } }, rehearsals);
+      return prepared;
+    },
+    getReady: (names) => standing?.warmUp({ request: { $case: 'getReady', value: names } }),
+    finish: async (request, signal) => {
+      const ahead = standing;
+      standing = undefined;
+      if (ahead?.usable !== true) return invoke(client, DestAgentService.finish, request, signal);
+      const { response } = await ahead.ask({ request: { $case: 'finish', value: request } }, signal);
+      assert(response?.$case === 'finished');
+      return response.value;
+    },
+  };
+}
