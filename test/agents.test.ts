@@ -9,7 +9,8 @@ import { DomainsService, DomainState } from '@ferry/proto/ferry/v1/domains';
 import { type MigrationEvent, Outcome, Phase, Side, type WatchMigrationRequest } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
 import { status } from '@grpc/grpc-js';
-import { callsOf, endOf, eventually, patience, refusal, type TestGuest, World } from './world.ts';
+import { expectNothingOf, startMigration } from './under-way.ts';
+import { callsOf, endOf, eventually, patience, refusal, World } from './world.ts';
 
 let world: World;
 beforeAll(async () => {
@@ -104,32 +105,10 @@ describe('a domain', () => {
   });
 });
 
-/** Never ends by itself: the guest writes faster than that. */
-const endless = { bandwidthBytesPerSecond: 500_000n, downtimeLimitMs: 1 };
-
-interface Running extends WatchMigrationRequest {
-  /** All of its events, when it has ended. */
-  readonly events: Promise<MigrationEvent[]>;
-}
-
-/** Starts a migration and returns while memory flows. */
-async function startMigration(guest: TestGuest, options = endless): Promise<Running> {
-  const names = { migrationId: randomUUID(), domain: guest.name };
-  const events = world.migrate(guest, { migrationId: names.migrationId, options });
-  events.catch(() => undefined);
-  await eventually('memory flows', async () => {
-    const found = await callsOf(world.a)
-      .get(names)
-      .catch(() => undefined);
-    return (found?.migration?.statistics?.memoryTransferredBytes ?? 0n) > 0n;
-  });
-  return { ...names, events };
-}
-
 describe('a domain that is being migrated away', () => {
   it('shows its job, and its twin on the destination shows the other', async () => {
     const guest = await world.boot(world.a);
-    const { events, ...names } = await startMigration(guest);
+    const { events, ...names } = await startMigration(world, guest);
     expect(await world.domainOn(world.a, guest)).toMatchObject({
       state: DomainState.DOMAIN_STATE_RUNNING,
       job: 'MIGRATION_OUT',
@@ -148,7 +127,7 @@ describe('a domain that is being migrated away', () => {
 
   it('is not resumed and not shut down: that waits for the migration’s end, as long as its caller does', async () => {
     const guest = await world.boot(world.a);
-    const { events, ...names } = await startMigration(guest);
+    const { events, ...names } = await startMigration(world, guest);
     const { domains } = world.a.clients;
     const request = { domain: guest.name };
     for (const method of [DomainsService.resume, DomainsService.shutdown]) {
@@ -165,7 +144,9 @@ describe('a domain that is being migrated away', () => {
 
   it('may be suspended, which lets the migration end; the guest runs on the destination, as with libvirt', async () => {
     const guest = await world.boot(world.a, { dirty: '2M', rate: '8M' });
-    const { events } = await startMigration(guest, { bandwidthBytesPerSecond: 2_000_000n, downtimeLimitMs: 1 });
+    const { events } = await startMigration(world, guest, {
+      options: { bandwidthBytesPerSecond: 2_000_000n, downtimeLimitMs: 1 },
+    });
     expect((await callsOf(world.a).suspend(guest.name)).domain).toMatchObject({
       state: DomainState.DOMAIN_STATE_PAUSED,
     });
@@ -177,31 +158,21 @@ describe('a domain that is being migrated away', () => {
 
   it('may be destroyed: then nothing of it is left on either host', async () => {
     const guest = await world.boot(world.a);
-    const { events } = await startMigration(guest);
+    const { events } = await startMigration(world, guest);
     await callsOf(world.a).destroy(guest.name);
     expect(endOf(await events)).toMatchObject({ outcome: Outcome.OUTCOME_FAILED, failure: { reason: 'guest-gone' } });
-    await expectNothingOf(guest);
+    await expectNothingOf(world, guest);
   });
 
   it('goes on running when its twin on the destination is destroyed', async () => {
     const guest = await world.boot(world.a);
-    const { events } = await startMigration(guest);
+    const { events } = await startMigration(world, guest);
     await callsOf(world.b).destroy(guest.name);
     expect(endOf(await events)).toMatchObject({ outcome: Outcome.OUTCOME_FAILED });
     await world.expectSettled(guest, world.a);
     await callsOf(world.a).destroy(guest.name);
   });
 });
-
-/** Neither host knows it, no QEMU, no directory, no lease. */
-async function expectNothingOf(guest: TestGuest): Promise<void> {
-  await eventually('nothing is left', async () => {
-    const there = [world.a, world.b].some((host) => existsSync(join(host.stateDir, 'domains', guest.uuid)));
-    const runs = world.lab.qemus().some((qemu) => qemu.domain === guest.uuid);
-    return !there && !runs && (await world.leases(guest)).length === 0;
-  });
-  expect(await world.hostsOf(guest)).toEqual([]);
-}
 
 describe('a migration', () => {
   const both = {
@@ -228,7 +199,7 @@ describe('a migration', () => {
   it.each(['source', 'destination'] as const)('is shown, followed and given up at the %s', async (where) => {
     const { side, peer, phase, get, abort, watch } = both[where];
     const guest = await world.boot(world.a);
-    const { events, ...names } = await startMigration(guest);
+    const { events, ...names } = await startMigration(world, guest);
     expect((await get(names)).migration).toMatchObject({
       migrationId: names.migrationId,
       domainUuid: guest.uuid,
