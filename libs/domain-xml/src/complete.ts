@@ -2,7 +2,9 @@ import { assignAliases } from './complete/aliases.ts';
 import { addImpliedDevices } from './complete/implied.ts';
 import { assignPciAddresses } from './complete/pci-addresses.ts';
 import { type Domain, domainOf } from './domain.ts';
+import { Findings } from './codec/place.ts';
 import { isQ35 } from './machines.ts';
+import { checkDocument } from './rules/document.ts';
 import type { Cpu } from './vocabulary/cpu.ts';
 
 export interface HostDefaults {
@@ -32,7 +34,12 @@ export function completeDomain(domain: Domain, host: HostDefaults): Domain {
   const implied = addImpliedDevices(withDefaults);
   const q35 = isQ35(machine);
   const devices = assignAliases(assignPciAddresses(implied.devices, q35), q35);
-  return domainOf({ ...implied, devices }, domain.kept);
+  const completed = { ...implied, devices };
+  // What was filled in follows the same rules as what was given, so what is written can be read.
+  const findings = new Findings({ allowedRoots: [], maxBytes: 0 });
+  checkDocument(completed, findings);
+  if (findings.problems.length > 0) throw findings.error();
+  return domainOf(completed, domain.kept);
 }
 
 /** A document that says nothing about booting boots from its first disk (virDomainDefBootOrderPostParse). */

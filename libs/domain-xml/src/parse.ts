@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { pathOf } from './codec/element-codec.ts';
 import { Findings, type XmlPolicy } from './codec/place.ts';
 import { type Domain, domainOf, type Kept } from './domain.ts';
-import { DomainXmlError, type XmlProblem } from './errors.ts';
 import { checkDocument } from './rules/document.ts';
 import { document } from './vocabulary/domain.ts';
 import { readXml, type XmlNode, type XmlSource } from './xml/read.ts';
@@ -26,7 +25,7 @@ export function parseDomain(xml: string, policy: XmlPolicy): Domain {
       `the document is a <${root.name}>`,
       'A domain is a <domain> element',
     );
-    throw failed(findings);
+    throw findings.error();
   }
   const isKept = (node: XmlNode) =>
     node.namespace === '' ? node.name === 'metadata' : !notForeign.some((uri) => node.namespace.startsWith(uri));
@@ -34,7 +33,7 @@ export function parseDomain(xml: string, policy: XmlPolicy): Domain {
   const value = document.decode(known, '/domain', findings);
   const kept = keep(source, isKept, findings);
   if (value !== undefined) checkDocument(value, findings);
-  if (findings.problems.length > 0 || value === undefined) throw failed(findings);
+  if (findings.problems.length > 0 || value === undefined) throw findings.error();
   return domainOf({ ...value, uuid: value.uuid ?? randomUUID() }, kept);
 }
 
@@ -47,10 +46,4 @@ function keep({ root, namespaces }: XmlSource, isKept: (node: XmlNode) => boolea
     findings.report('xml-invalid', path, '<metadata> is given twice', 'Put everything into one');
   });
   return { elements: nodes.map((node) => ({ name: node.name, source: node.source ?? '' })), namespaces };
-}
-
-function failed(findings: Findings): DomainXmlError {
-  const unsupported = findings.problems.every((problem) => problem.kind === 'xml-unsupported');
-  const problems = findings.problems.map(({ path, line, what, hint }): XmlProblem => ({ path, line, what, hint }));
-  return new DomainXmlError(unsupported ? 'xml-unsupported' : 'xml-invalid', problems);
 }

@@ -13,8 +13,8 @@ import { writeXml, type XmlOut } from './xml/write.ts';
 const policy = { allowedRoots: ['/var/lib/libvirt/images'], maxBytes: 1 << 20 };
 const host = { machineAliases: { pc: 'pc-i440fx-7.2', q35: 'pc-q35-7.2' } };
 const anyDocument = anyElement('domain', vocabulary.shape);
-const { SEED } = process.env;
-const runs = { numRuns: 300, ...(SEED === undefined ? {} : { seed: Number(SEED) }) };
+const { SEED, RUNS = '300' } = process.env;
+const runs = { numRuns: Number(RUNS), ...(SEED === undefined ? {} : { seed: Number(SEED) }) };
 
 /** The domain, or undefined if it is refused with problems that have a place. */
 function parsed(document: XmlOut): Domain | undefined {
@@ -83,11 +83,12 @@ describe('a hostile text', () => {
         const [base, changed] = [completed(before), completed(after)];
         if (base === undefined || changed === undefined) return;
         // The same options in the same order: none was added, and none of what begins with a dash is new.
-        const options = (domain: Domain) => qemuArguments(domain).filter((argument) => argument.startsWith('-'));
+        const options = (domain: Domain) =>
+          qemuArguments(domain).filter((argument) => argument.startsWith('-') && argument !== text);
         if (!isShape(place.path)) expect(options(changed)).toEqual(options(base));
         for (const argument of qemuArguments(changed)) expect(hasLeaked(argument, text)).toBe(false);
       }),
-      { ...runs, numRuns: 1000 },
+      { ...runs, numRuns: 3 * Number(RUNS) },
     );
   });
 });
@@ -100,7 +101,7 @@ function hasLeaked(argument: string, text: string): boolean {
   if (text === '' || !argument.includes(text) || argument === text) return false;
   // A doubled comma is how QEMU's options carry one.
   if (!argument.replaceAll(',,', '').includes(text)) return false;
-  if (argument.startsWith('{')) return !strings(JSON.parse(argument) as unknown).includes(text);
+  if (argument.startsWith('{')) return !strings(JSON.parse(argument) as unknown).some((one) => one.includes(text));
   return /[,\n]/.test(text);
 }
 

@@ -1,4 +1,4 @@
-import type { XmlProblem } from '../errors.ts';
+import { DomainXmlError, type XmlProblem } from '../errors.ts';
 
 /** What a document may ask of this host. */
 export interface XmlPolicy {
@@ -20,6 +20,13 @@ export class Findings {
 
   constructor(policy: XmlPolicy) {
     this.policy = policy;
+  }
+
+  /** Everything found, as the error to throw: `xml-unsupported` when all of it is merely unknown. */
+  error(): DomainXmlError {
+    const unsupported = this.problems.every((problem) => problem.kind === 'xml-unsupported');
+    const problems = this.problems.map(({ path, line, what, hint }): XmlProblem => ({ path, line, what, hint }));
+    return new DomainXmlError(unsupported ? 'xml-unsupported' : 'xml-invalid', problems);
   }
 
   visit(path: string, line: number): void {

@@ -22,7 +22,8 @@ export function completeControllers(devices: Devices, q35: boolean): readonly Co
   const serials = ports.map((port) => port.address?.controller ?? 0);
   const highest = Math.max(-1, ...serials);
   for (let index = 0; index <= highest; index += 1) add({ type: 'virtio-serial', index });
-  if (devices.smartcard.length > 0) add({ type: 'ccid', index: 0 });
+  const readers = Math.max(-1, ...devices.smartcard.map((card) => card.address?.controller ?? 0));
+  for (let index = 0; index <= readers; index += 1) add({ type: 'ccid', index });
   return inOrder(found).map(withModel);
 }
 

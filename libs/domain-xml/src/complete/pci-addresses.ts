@@ -152,7 +152,7 @@ function placeController(
   connect: Connections,
 ): Controller {
   const connection = connect.controller(c);
-  if (c.type === 'pci' || connection === undefined || c.address !== undefined) return c;
+  if (c.type === 'pci' || c.type === 'ccid' || connection === undefined || c.address !== undefined) return c;
   const fn = c.type === 'usb' && c.model !== undefined ? companionFunction[c.model] : undefined;
   if (fn === undefined || c.type !== 'usb') return { ...c, address: full(buses.next(connection)) };
   const isCompanion = (other: Controller) =>

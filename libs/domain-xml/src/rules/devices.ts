@@ -26,6 +26,20 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
       report('xml-unsupported', '/@index', 'a pc has one IDE controller', 'Use SATA');
     if (c.type === 'fdc' && (c.index ?? 0) > 0)
       report('xml-invalid', '/@index', 'a machine has one floppy controller', 'Remove it');
+    if (c.type === 'usb' && (c.master !== undefined || c.model?.startsWith('ich9-uhci') === true)) {
+      const isMaster = (one: typeof c | Devices['controller'][number]) =>
+        one.type === 'usb' &&
+        one.index === c.index &&
+        one.master === undefined &&
+        one.model?.startsWith('ich9-uhci') !== true;
+      if (!devices.controller.some(isMaster))
+        report(
+          'xml-invalid',
+          '',
+          'a companion needs its USB 2 controller',
+          "Add model='ich9-ehci1' with the same index",
+        );
+    }
     if (c.type !== 'pci') return;
     if ((c.model === 'pci-root' || c.model === 'pcie-root') !== ((c.index ?? 0) === 0)) {
       report('xml-invalid', '/@index', `a ${c.model} cannot have index ${c.index ?? 0}`, 'The root bus has index 0');

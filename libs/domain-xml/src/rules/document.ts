@@ -19,6 +19,9 @@ function checkMemory(
   { memory, currentMemory, maxMemory, devices, cpu, features }: DomainDocument,
   findings: Findings,
 ): void {
+  if (memory > 2 ** 42) {
+    findings.report('xml-invalid', '/domain/memory', 'all memory together is more than 4 PiB', 'Lower it');
+  }
   if (currentMemory !== undefined && currentMemory > memory) {
     findings.report('xml-invalid', '/domain/currentMemory', 'it is more than <memory>', 'Raise <memory> or lower this');
   }

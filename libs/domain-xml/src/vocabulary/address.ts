@@ -55,7 +55,6 @@ export const ccidAddress = choice('type', { ccid }, { refused });
 export const isaAddress = choice('type', { isa }, { refused });
 export const inputAddress = choice('type', { pci, usb }, { refused });
 export const serialAddress = choice('type', { pci, usb, isa }, { refused });
-export const controllerAddress = choice('type', { pci, usb }, { refused });
 export const dimmAddress = choice('type', { dimm }, { refused });
 export const panicAddress = choice('type', { isa, pci }, { refused });
 

@@ -2,7 +2,7 @@ import type { Of } from '../codec/element.ts';
 import { choice, element, textElement } from '../codec/element-codec.ts';
 import { attribute, named, optionalAttribute, optionalChild } from '../codec/fields.ts';
 import { hex, integer, oneOf } from '../codec/scalar.ts';
-import { controllerAddress, pciAddress } from './address.ts';
+import { pciAddress, usbAddress } from './address.ts';
 import { acpiIndex, alias, onOff, virtioModels, virtioOptions } from './common.ts';
 import { memoryKib } from './memory.ts';
 
@@ -109,7 +109,7 @@ export const controller = choice('type', {
     vectors: optionalAttribute(integer(0, 2 ** 31 - 1)),
     driver: optionalChild(element(virtioOptions)),
   }),
-  ccid: element({ ...common, address: optionalChild(controllerAddress) }),
+  ccid: element({ index: common.index, alias: common.alias, address: optionalChild(usbAddress) }),
 });
 
 export type Controller = Of<typeof controller>;

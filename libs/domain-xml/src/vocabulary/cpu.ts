@@ -89,7 +89,11 @@ const unitKib: Readonly<Record<CellFields['unit'], number>> = {
 const cell: ElementCodec<CellFields> = {
   decode: (node, path, findings) => {
     const value = cellFields.decode(node, path, findings);
-    return value && { ...value, unit: 'KiB', memory: Math.ceil(value.memory * unitKib[value.unit]) };
+    if (value === undefined) return undefined;
+    const memory = Math.ceil(value.memory * unitKib[value.unit]);
+    if (memory <= 2 ** 42) return { ...value, unit: 'KiB', memory };
+    findings.report('xml-invalid', `${path}/@memory`, 'this is more than 4 PiB', 'Check the unit');
+    return undefined;
   },
   encode: (name, value, guestOnly) => cellFields.encode(name, value, guestOnly),
   shape: cellFields.shape,
