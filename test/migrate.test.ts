@@ -172,6 +172,22 @@ describe('driven by the caller', () => {
     await world.expectSettled(guest, world.b);
   });
 
+  it('executes one of two calls that come together, and refuses the other', async () => {
+    const guest = await world.boot(world.a);
+    const names = { migrationId: randomUUID(), domain: guest.uuid };
+    const performed = await sendTo(guest, names, v3);
+    const finish = () =>
+      callsOf(world.b).finish({ ...names, protocol: v3, cookieIn: performed.cookieOut, cancelled: false });
+    const both = await Promise.allSettled([finish(), finish(), finish()]);
+    const won = both.filter((result) => result.status === 'fulfilled');
+    expect(won.length).toBeGreaterThanOrEqual(1);
+    for (const lost of both.filter((result) => result.status === 'rejected')) {
+      expect(await refusal(Promise.reject(lost.reason))).toMatchObject({ reason: 'phase-in-progress' });
+    }
+    await callsOf(world.a).confirm({ ...names, cookieIn: won[0]?.value.cookieOut ?? none, cancelled: false });
+    await world.expectSettled(guest, world.b);
+  });
+
   it('refuses phases out of order, of unknown and of foreign migrations, and changes nothing', async () => {
     const guest = await world.boot(world.a);
     const [a, b] = [callsOf(world.a), callsOf(world.b)];

@@ -7,41 +7,16 @@ import { trace } from '@opentelemetry/api';
 import { isPhase, MigrationError, type Phase, type Side } from '@ferry/migration';
 import { Failure } from '@ferry/proto/ferry/v1/migration';
 import { JobError, type Clock, type MigrationJob, type MigrationJobs } from '@ferry/jobs';
-import { FailureError, failureOf } from './failure.ts';
+import { failureOf } from './failure.ts';
+import { type Held, labelsOf } from './held.ts';
 import { recordOfEnd } from './known-migrations.ts';
 import type { Log } from './log.ts';
-import { OngoingMigrations, type Ongoing, type OngoingStart, type OutcomeWord } from './ongoing.ts';
+import type { OngoingMigrations, OngoingStart, OutcomeWord } from './ongoing.ts';
+import { type Codec, refusalOf, replay, replyOf, type Reply } from './replies.ts';
 
 /** How long one attempt to settle a migration may take. What cannot be settled now is tried again. */
 const settleMs = 20_000;
 const tickMs = 250;
-
-/** A generated message's own functions. */
-export interface Codec<T> {
-  encode(message: T): { finish(): Uint8Array };
-  decode(bytes: Uint8Array): T;
-}
-
-/** A migration that this agent holds the job of. */
-export interface Held<State> {
-  readonly ongoing: Ongoing;
-  readonly state: State;
-  /** The job as the current phase's call sees it. */
-  job: MigrationJob;
-  /** The last phase begun; ahead of the job's record while that is being written. */
-  phase: Phase | undefined;
-  readonly replies: Map<Phase, () => Uint8Array>;
-  /** The record of the phase before, which is written while the caller goes on already: nothing waits for Redis in the blackout. */
-  bookkeeping: Promise<void>;
-  executing: boolean;
-  /** A peer-to-peer migration: this agent drives it, so it is never abandoned between phases. */
-  driven: boolean;
-  /** When it was last heard of, by the monotonic clock, ms. */
-  touchedMs: number;
-  firstFailure: Failure | undefined;
-  /** Set when it could not be settled: how it ended, if that is known by now. */
-  unsettled: { outcome: OutcomeWord | undefined; phase: Phase } | undefined;
-}
 
 export interface HeldMigrationsOptions<State> {
   readonly side: Side;
@@ -74,24 +49,9 @@ export interface PhaseRun<State, Response> {
   readonly outcome?: (response: Response) => OutcomeWord;
 }
 
-/** What was answered to a phase; encoded when somebody asks for it, which is never inside the blackout. */
-interface Reply {
-  readonly phase: Phase;
-  readonly bytes: () => Uint8Array;
-}
-
 const tracer = trace.getTracer('@ferry/agent');
 /** By then the guest runs, or QEMU has been told: the event loop's next turns belong to that. */
 const soon = (): Promise<void> => delay(2);
-
-const answered = 1;
-const refused = 0;
-const tagged = (tag: number, bytes: Uint8Array): Uint8Array => Buffer.concat([Buffer.from([tag]), bytes]);
-
-function replay<T>(bytes: Uint8Array, codec: Codec<T>): T {
-  if (bytes[0] === answered) return codec.decode(bytes.subarray(1));
-  throw new FailureError(Failure.decode(bytes.subarray(1)));
-}
 
 export class HeldMigrations<State> {
   readonly #options: HeldMigrationsOptions<State>;
@@ -168,8 +128,10 @@ export class HeldMigrations<State> {
         `phase ${held.phase} of migration ${migrationId} is being executed: wait for its answer`,
       );
     }
+    // At once: of two calls that come together, one is refused.
+    held.executing = true;
     // The phase before may still be writing its record; what it says must be there before ours.
-    await held.bookkeeping;
+    await held.bookkeeping.catch(() => undefined);
     held.job = job;
     return this.#run(held, run, signal);
   }
@@ -198,7 +160,7 @@ export class HeldMigrations<State> {
         using _span = { [Symbol.dispose]: () => span.end() };
         return body(held, signal);
       });
-      const reply = { phase, bytes: () => tagged(answered, codec.encode(response).finish()) };
+      const reply = replyOf(phase, codec, response);
       held.replies.set(phase, reply.bytes);
       held.ongoing.phaseDone(side, phase);
       if (outcome !== undefined) await this.#finish(held, outcome(response), reply);
@@ -250,7 +212,7 @@ export class HeldMigrations<State> {
       if (doneAs !== undefined) await jobs.migrationJobSetPhase(held.job, doneAs, signal);
       await jobs.migrationJobContinue(held.job, { phase: reply.phase, bytes: reply.bytes() }, signal);
     } catch (error) {
-      log.warn({ err: error, ...labels(held), phase: reply.phase }, 'the phase could not be recorded');
+      log.warn({ err: error, ...labelsOf(held), phase: reply.phase }, 'the phase could not be recorded');
     }
   }
 
@@ -260,7 +222,7 @@ export class HeldMigrations<State> {
     // A phase that is being executed hears the signal and settles by itself.
     if (!held.executing && held.unsettled === undefined) {
       held.executing = true;
-      await held.bookkeeping;
+      await held.bookkeeping.catch(() => undefined);
       await this.#settle(held, held.phase ?? 'begin3', cause);
     }
   }
@@ -269,8 +231,8 @@ export class HeldMigrations<State> {
   async #settle(held: Held<State>, phase: Phase, cause: unknown): Promise<void> {
     const { side, log } = this.#options;
     held.firstFailure ??= failureOf(cause, { side, phase });
-    held.unsettled ??= { outcome: undefined, phase };
-    log.warn({ err: cause, ...labels(held), phase }, 'phase failed');
+    held.unsettled ??= { outcome: undefined, phase, reply: undefined };
+    log.warn({ err: cause, ...labelsOf(held), phase }, 'phase failed');
     await this.#trySettling(held);
   }
 
@@ -281,11 +243,10 @@ export class HeldMigrations<State> {
     held.executing = true;
     try {
       unsettled.outcome ??= await recover(held, AbortSignal.timeout(settleMs));
-      const failure = held.firstFailure ?? Failure.fromPartial({});
-      const bytes = () => tagged(refused, Failure.encode(failure).finish());
-      await this.#finish(held, unsettled.outcome, { phase: unsettled.phase, bytes });
+      const refused = refusalOf(unsettled.phase, held.firstFailure ?? Failure.fromPartial({}));
+      await this.#finish(held, unsettled.outcome, unsettled.reply ?? refused);
     } catch (error) {
-      log.error({ err: error, ...labels(held), phase: held.phase }, 'the migration cannot be settled yet');
+      log.error({ err: error, ...labelsOf(held), phase: held.phase }, 'the migration cannot be settled yet');
     } finally {
       held.executing = false;
     }
@@ -308,8 +269,8 @@ export class HeldMigrations<State> {
       });
       this.#held.delete(migrationId);
     } catch (error) {
-      held.unsettled = { outcome, phase: reply.phase };
-      log.warn({ err: error, ...labels(held), outcome }, 'the job cannot be ended yet');
+      held.unsettled = { outcome, phase: reply.phase, reply };
+      log.warn({ err: error, ...labelsOf(held), outcome }, 'the job cannot be ended yet');
     }
   }
 
@@ -364,9 +325,3 @@ export class HeldMigrations<State> {
     await this.#ticking;
   }
 }
-
-const labels = <State>(held: Held<State>): Record<string, string> => ({
-  migrationId: held.ongoing.start.migrationId,
-  domain: held.ongoing.start.domainUuid,
-  side: held.ongoing.start.side,
-});

@@ -1,0 +1,33 @@
+/** A migration that this agent holds the job of. */
+import type { MigrationJob } from '@ferry/jobs';
+import type { Phase } from '@ferry/migration';
+import type { Failure } from '@ferry/proto/ferry/v1/migration';
+import type { Ongoing, OutcomeWord } from './ongoing.ts';
+import type { Reply } from './replies.ts';
+
+export interface Held<State> {
+  readonly ongoing: Ongoing;
+  readonly state: State;
+  /** The job as the current phase's call sees it. */
+  job: MigrationJob;
+  /** The last phase begun; ahead of the job's record while that is being written. */
+  phase: Phase | undefined;
+  readonly replies: Map<Phase, () => Uint8Array>;
+  /** The record of the phase before, which is written while the caller goes on already: nothing waits for Redis in the blackout. */
+  bookkeeping: Promise<void>;
+  executing: boolean;
+  /** A peer-to-peer migration: this agent drives it, so it is never abandoned between phases. */
+  driven: boolean;
+  /** When it was last heard of, by the monotonic clock, ms. */
+  touchedMs: number;
+  firstFailure: Failure | undefined;
+  /** Set when it could not be settled: how it ended and what was answered, as far as that is known by now. */
+  unsettled: { outcome: OutcomeWord | undefined; readonly phase: Phase; readonly reply: Reply | undefined } | undefined;
+}
+
+/** What its log lines carry. */
+export const labelsOf = <State>(held: Held<State>): Record<string, string> => ({
+  migrationId: held.ongoing.start.migrationId,
+  domain: held.ongoing.start.domainUuid,
+  side: held.ongoing.start.side,
+});
