@@ -17,7 +17,11 @@ const folders = [join(import.meta.dirname, 'testing/documents'), process.env['FE
 const policy = { allowedRoots: ['/'], maxBytes: 1 << 20 };
 
 /** What newer libvirts write and the 9.0 of Debian 12 does not know yet. */
-const newer = [/ clusters='1'/g, /<watchdog model='itco' [^>]*?(?:\/>|>.*?<\/watchdog>)/gs];
+const newer = [
+  / clusters='1'/g,
+  /<watchdog model='itco' [^>]*?(?:\/>|>.*?<\/watchdog>)/gs,
+  /<panic model='pvpanic'[^>]*?(?:\/>|>.*?<\/panic>)/gs,
+];
 
 function writtenOf(file: string): string | undefined {
   try {

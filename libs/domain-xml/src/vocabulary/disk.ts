@@ -191,7 +191,7 @@ const backingStore: ElementCodec<BackingStore> = {
     if (next === undefined) return out;
     return { ...out, children: [...out.children, backingStore.encode('backingStore', next, guestOnly)] };
   },
-  shape: { fields: [], refused: {}, ignored: {} },
+  shape: backingLayer.shape,
 };
 
 const text = (words: string, max: number, sample: string) =>
