@@ -83,4 +83,34 @@ describe('when Redis has forgotten everything', () => {
     await world.lab.redis.start();
     await world.expectSettled(guest, world.a);
   });
+
+  it.each([
+    ['the source agent', ['source']],
+    ['the destination agent', ['dest']],
+    ['both agents', ['source', 'dest']],
+  ] as const)('and %s died as well, after Perform: the guest runs on the source', async (_what, dead) => {
+    const guest = await world.boot(world.a);
+    await sent(guest);
+    await agentsDieAndRedisForgets(dead);
+    await world.expectSettled(guest, world.a);
+  });
+
+  it.each([
+    ['the source agent', ['source']],
+    ['the destination agent', ['dest']],
+    ['both agents', ['source', 'dest']],
+  ] as const)('and %s died as well, after Finish: the guest runs on the destination', async (_what, dead) => {
+    const guest = await world.boot(world.a);
+    const { names, cookieIn } = await sent(guest);
+    await callsOf(world.b).finish({ ...names, protocol: v3, cookieIn, cancelled: false });
+    await agentsDieAndRedisForgets(dead);
+    await world.expectSettled(guest, world.b);
+  });
 });
+
+async function agentsDieAndRedisForgets(dead: readonly ('source' | 'dest')[]): Promise<void> {
+  const agents = dead.map((side) => (side === 'source' ? world.a.source : world.b.dest));
+  await Promise.all(agents.map((agent) => agent.kill('SIGKILL')));
+  await redisForgets();
+  await Promise.all(agents.map((agent) => agent.start()));
+}

@@ -49,6 +49,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'register-reply': false,
   'vote-missing': false,
   'handover-refused': false,
+  'journal-damaged': false,
 
   'domain-not-found': false,
   'domain-exists': false,

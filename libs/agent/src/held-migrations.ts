@@ -27,6 +27,8 @@ export interface HeldMigrationsOptions<State> {
   readonly idleMs: number;
   /** Does what the phase's recovery row says and gives how the migration ended; throws if that cannot be known yet. */
   readonly recover: (held: Held<State>, signal: AbortSignal) => Promise<OutcomeWord>;
+  /** Writes down that nothing is left to do. */
+  readonly ended: (held: Held<State>) => Promise<void>;
   /** Whether it is no wonder that nobody calls: memory is flowing. */
   readonly busy: (held: Held<State>) => boolean;
   /** The state of a migration found in the jobs' record, by an agent that was restarted. */
@@ -267,6 +269,7 @@ export class HeldMigrations<State> {
         const job = await jobs.migrationJobAdopt(domainUuid, signal);
         if (job?.migrationId === migrationId) await jobs.migrationJobFinish(job, end, signal);
       });
+      await this.#options.ended(held);
       this.#held.delete(migrationId);
     } catch (error) {
       held.unsettled = { outcome, phase: reply.phase, reply };
@@ -287,6 +290,16 @@ export class HeldMigrations<State> {
       `the agent was restarted in phase ${job.phase} of migration ${job.migrationId}`,
     );
     await this.#settle(held, phase ?? 'begin3', cause);
+  }
+
+  /** Likewise, of a migration that Redis has forgotten and this host has not: its job is taken anew, to be settled from `phase`. */
+  async takeUp(start: OngoingStart, state: State, phase: Phase, signal: AbortSignal): Promise<void> {
+    const { domainUuid: domain, migrationId } = start;
+    if (this.#held.has(migrationId)) return;
+    const options = { name: start.domainName, protocol: String(start.protocol) };
+    const job = await this.#options.jobs.migrationJobStart({ domain, migrationId, options }, signal);
+    const cause = new MigrationError('abandoned', `the agent was restarted during migration ${migrationId}`);
+    await this.#settle(this.#hold(start, state, job, phase), phase, cause);
   }
 
   /** Looks after migrations that nobody goes on with, until disposed of. */

@@ -33,6 +33,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'register-reply': status.INTERNAL,
   'vote-missing': status.FAILED_PRECONDITION,
   'handover-refused': status.FAILED_PRECONDITION,
+  'journal-damaged': status.DATA_LOSS,
 
   'domain-not-found': status.NOT_FOUND,
   'domain-exists': status.ALREADY_EXISTS,

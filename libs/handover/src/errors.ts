@@ -9,7 +9,9 @@ export type HandoverErrorKind =
   /** The source has not voted: the destination must not start the guest. */
   | 'vote-missing'
   /** The handover record does not allow the guest to run here. */
-  | 'handover-refused';
+  | 'handover-refused'
+  /** The journal cannot be read. */
+  | 'journal-damaged';
 
 /** The one class that this package throws; `kind` is also the reason a caller of an agent sees. */
 export class HandoverError extends Error {

@@ -1,8 +1,9 @@
 /** The destination agent's parts, and what its phases have in common. */
 import type { Config, Held, HeldMigrations, Log, OngoingMigrations, OngoingStart, Peers } from '@ferry/agent';
-import type { HandoverRegister } from '@ferry/handover';
+import type { HandoverJournals, HandoverRegister } from '@ferry/handover';
 import type { Guest, Hypervisor, Ports } from '@ferry/hypervisor';
 import type { MigrationJobs } from '@ferry/jobs';
+import { Outcome } from '@ferry/proto/ferry/v1/migration';
 import type { CookieOrigin } from '@ferry/migration';
 import { MigrationError } from '@ferry/migration';
 import type { Incoming } from './incoming.ts';
@@ -54,6 +55,7 @@ export interface DestAgent {
   readonly ports: Ports;
   readonly jobs: MigrationJobs;
   readonly register: HandoverRegister;
+  readonly journals: HandoverJournals;
   readonly ongoing: OngoingMigrations;
   readonly migrations: HeldMigrations<DestState>;
   readonly peers: Peers;
@@ -90,4 +92,28 @@ export function originOf(agent: DestAgent, start: OngoingStart): CookieOrigin {
     hostUuid: agent.config.host.uuid,
     agentAddress: agent.config.address,
   };
+}
+
+/** Writes down what this side must still know after a crash. Durable when it returns. */
+export function journal(agent: DestAgent, { ongoing, state }: HeldIn, ended = false): Promise<void> {
+  const { migrationId, domainUuid, domainName, protocol } = ongoing.start;
+  return agent.journals.of(migrationId).write({
+    migrationId,
+    domain: domainUuid,
+    name: domainName,
+    protocol,
+    wasRunning: !state.paused,
+    incarnation: state.incarnation,
+    peerAddress: state.sourceAddress,
+    promised: [...state.promised],
+    decision: state.decision,
+    ended,
+  });
+}
+
+/** Nothing is left to do; what was decided is kept for the other side. */
+export async function endJournal(agent: DestAgent, held: HeldIn): Promise<void> {
+  held.state.decision ??= held.ongoing.outcome === Outcome.OUTCOME_COMPLETED ? 'committed' : 'aborted';
+  await journal(agent, held, true);
+  agent.journals.release(held.ongoing.start.migrationId);
 }

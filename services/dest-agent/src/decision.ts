@@ -4,7 +4,7 @@ import { HandoverError } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import { Answer, type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
-import type { DestAgent, HeldIn } from './agent.ts';
+import { type DestAgent, type HeldIn, journal } from './agent.ts';
 
 /**
  * Gives the migration up in the register, unless it was committed there. Throws HandoverError, or why the source could not be asked: then
@@ -61,12 +61,18 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
     const status = await state.guest?.monitor.execute('query-status', {}, signal).catch(() => undefined);
     if (status?.status === 'running') return { answer: Answer.ANSWER_COMMITTED };
     state.promised.add(incarnation);
+    // A promise that a crash could undo is none.
+    await journal(agent, held);
     return { answer: state.decision === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_PROMISED };
   }
   const ended = agent.ongoing.find(migrationId);
   if (ended?.ended === true) {
     const completed = ended.outcome === Outcome.OUTCOME_COMPLETED;
     return { answer: completed ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
+  }
+  const noted = await agent.journals.of(migrationId).read();
+  if (noted?.decision !== undefined) {
+    return { answer: noted.decision === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
   }
   const guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);
   const status = await guest?.monitor.execute('query-status', {}, signal);

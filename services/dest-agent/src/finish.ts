@@ -1,10 +1,11 @@
 /** Destination, v3 phase 4 of 5 and v2 phase 4 of 4: lets the guest run here, or ends the waiting QEMU. */
 import { FailureError, type Held } from '@ferry/agent';
+import { isAliveNow } from '@ferry/hypervisor';
 import { decodeCookie, encodeCookie, MigrationError } from '@ferry/migration';
 import { FinishResponse, type FinishRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { type Domain, DomainState } from '@ferry/proto/ferry/v1/domains';
 import { MigrationStatistics, Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
-import { locate, originOf, type DestAgent, type DestState, type HeldIn } from './agent.ts';
+import { journal, locate, originOf, type DestAgent, type DestState, type HeldIn } from './agent.ts';
 import { recover } from './recover.ts';
 
 /** What is committed is carried through, whoever hangs up; this bounds it. */
@@ -55,6 +56,8 @@ async function takeOver(
   state.incarnation = carried ?? state.incarnation;
 
   const loadedAtUs = await incoming.loaded;
+  // One that has ended since must not be committed: the source would end its copy, the only one. The monitor's end may not be read yet.
+  if (!isAliveNow(guest.process)) await incoming.failed;
   signal.throwIfAborted();
   const register = { domain, migrationId, incarnation: state.incarnation, voteCarried: carried !== undefined };
   const decision = await agent.register.commit(register, signal);
@@ -69,6 +72,8 @@ async function takeOver(
     throw new MigrationError('not-migrating', `domain ${ongoing.start.domainName} was promised to stay on the source`);
   }
   state.decision = 'committed';
+  // A guest that stays paused shows nobody that it was taken over; one that runs does.
+  if (state.paused) await journal(agent, held);
   const resumedAtUs = state.paused ? 0 : await incoming.start(AbortSignal.timeout(committedMs));
 
   // The guest runs. What follows could wait.

@@ -8,6 +8,7 @@ export class Incoming implements Disposable {
   /** QEMU has all of the command but its end from the beginning. */
   readonly #cont: PreparedCommand<'cont'>;
   readonly #loaded = Promise.withResolvers<number>();
+  readonly #failed = Promise.withResolvers<never>();
   #status = 'none';
 
   /** Subscribes before anything can arrive. `lastWords` explains the end of a QEMU (up to 9.0 it exits when it cannot load the guest). */
@@ -15,6 +16,7 @@ export class Incoming implements Disposable {
     this.#monitor = monitor;
     this.#cont = monitor.prepare('cont', {});
     this.#loaded.promise.catch(() => undefined);
+    this.#failed.promise.catch(() => undefined);
     this.#listening = monitor.on('MIGRATION', (event) => {
       this.#status = event.data.status;
       if (this.#status === 'completed') this.#loaded.resolve(event.atUs);
@@ -24,10 +26,12 @@ export class Incoming implements Disposable {
   }
 
   #fail(lastWords: () => Promise<string>, how: string): void {
-    const reject = (words: string): void =>
-      this.#loaded.reject(
-        new MigrationError('incoming-failed', `the destination’s QEMU ${how}${words === '' ? '' : `: ${words}`}`),
-      );
+    const reject = (words: string): void => {
+      const message = `the destination’s QEMU ${how}${words === '' ? '' : `: ${words}`}`;
+      const error = new MigrationError('incoming-failed', message);
+      this.#loaded.reject(error);
+      this.#failed.reject(error);
+    };
     lastWords().then(reject, () => reject(''));
   }
 
@@ -42,6 +46,11 @@ export class Incoming implements Disposable {
    */
   get loaded(): Promise<number> {
     return this.#loaded.promise;
+  }
+
+  /** Rejects with incoming-failed when QEMU cannot load the guest or ends, also once it has loaded it. */
+  get failed(): Promise<never> {
+    return this.#failed.promise;
   }
 
   /** Lets the guest run; gives when its CPUs started, µs since 1970. Throws QmpError, for instance when a disk is locked by another QEMU. */

@@ -13,12 +13,13 @@ import {
   untilAsked,
   waitForRedis,
 } from '@ferry/agent';
-import { HandoverRegister } from '@ferry/handover';
+import { join } from 'node:path';
+import { HandoverJournals, HandoverRegister } from '@ferry/handover';
 import { Hypervisor, Ports } from '@ferry/hypervisor';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
 import { phases } from '@ferry/migration';
-import type { DestAgent, DestState } from './agent.ts';
-import { endOrphans, recover, reviveState } from './recover.ts';
+import { type DestAgent, type DestState, endJournal } from './agent.ts';
+import { endOrphans, recover, reviveState, takeUpJournaled } from './recover.ts';
 import { rehearse } from './rehearse.ts';
 import { destAgentService } from './service.ts';
 
@@ -50,6 +51,7 @@ using jobs = new MigrationJobs({
   clock: systemClock,
 });
 const register = new HandoverRegister({ redis, host: config.host.name });
+const journals = new HandoverJournals(join(config.stateDir, 'handover', 'dest'));
 const ongoing = new OngoingMigrations();
 using peers = new Peers(credentials);
 await using migrations: HeldMigrations<DestState> = new HeldMigrations<DestState>({
@@ -62,10 +64,8 @@ await using migrations: HeldMigrations<DestState> = new HeldMigrations<DestState
   recover: (held, signal) => recover(agent, held, signal),
   // However long the source needs: memory is flowing.
   busy: ({ state }) => state.incoming?.status === 'active',
-  revive: async (job, signal) => ({
-    start: startOf(job, 'dest'),
-    state: await reviveState(agent, job, signal),
-  }),
+  revive: async (job, signal) => ({ start: startOf(job, 'dest'), state: await reviveState(agent, job, signal) }),
+  ended: (held) => endJournal(agent, held),
 });
 const agent: DestAgent = {
   config,
@@ -73,6 +73,7 @@ const agent: DestAgent = {
   hypervisor,
   jobs,
   register,
+  journals,
   ongoing,
   migrations,
   peers,
@@ -85,6 +86,7 @@ for (const { uuid } of await hypervisor.list()) {
     .takeOver(uuid, shutdown)
     .catch((error: unknown) => log.error({ err: error, domain: uuid }, 'cannot take the job over'));
 }
+await takeUpJournaled(agent, shutdown);
 await endOrphans(agent, shutdown);
 await rehearse(agent, shutdown);
 migrations.startTicking();

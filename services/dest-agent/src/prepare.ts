@@ -2,7 +2,7 @@
 import { capabilitiesToSet, decodeCookie, encodeCookie } from '@ferry/migration';
 import { PrepareResponse, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
-import { originOf, type DestAgent, type HeldIn, newState } from './agent.ts';
+import { journal, originOf, type DestAgent, type HeldIn, newState } from './agent.ts';
 import { Incoming } from './incoming.ts';
 import { listen } from './listen.ts';
 import { watchDeath } from './recover.ts';
@@ -46,6 +46,8 @@ export async function prepare(
     ]);
     state.releasePort = release;
     state.incoming = new Incoming(guest.monitor, () => agent.hypervisor.logTail(domain.uuid));
+    // From here on Finish may commit; that it may is durable before the guest is stopped.
+    await journal(agent, held);
     watchDeath(agent, held);
     const cookieOut =
       protocol === 3 ? encodeCookie('prepare', originOf(agent, start), { capabilities: names }, Date.now()) : [];

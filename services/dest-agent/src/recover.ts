@@ -1,6 +1,7 @@
 /** What the destination does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
 import type { OutcomeWord } from '@ferry/agent';
 import { MigrationError, phases } from '@ferry/migration';
+import type { HandoverEntry } from '@ferry/handover';
 import type { MigrationJob } from '@ferry/jobs';
 import { type DestAgent, type DestState, type HeldIn, newState } from './agent.ts';
 import { decide } from './decision.ts';
@@ -68,7 +69,7 @@ async function endIncoming(agent: DestAgent, held: HeldIn): Promise<void> {
 
 /** A QEMU that dies while it waits ends the migration here at once, with its last words. */
 export function watchDeath(agent: DestAgent, held: HeldIn): void {
-  held.state.incoming?.loaded.catch((error: unknown) => {
+  held.state.incoming?.failed.catch((error: unknown) => {
     if (agent.migrations.find(held.ongoing.start.migrationId) !== held) return;
     const cause = error instanceof Error ? error : new MigrationError('incoming-failed', String(error));
     agent.migrations
@@ -77,15 +78,49 @@ export function watchDeath(agent: DestAgent, held: HeldIn): void {
   });
 }
 
-/** The state of a migration that this agent's predecessor left, from the job's options and the QEMU that waits. */
+/** The state of a migration that this agent's predecessor left, from the job's options, the journal and the QEMU that waits. */
 export async function reviveState(agent: DestAgent, job: MigrationJob, signal: AbortSignal): Promise<DestState> {
   const { protocol, incarnation = '', paused } = job.options;
-  const state = newState(protocol === '2' ? 2 : 3, incarnation, paused === 'true', true);
-  state.guest = await agent.hypervisor.guest(job.domain, signal).catch(() => undefined);
-  if (state.guest !== undefined) {
-    state.incoming = new Incoming(state.guest.monitor, () => agent.hypervisor.logTail(job.domain));
-  }
+  const noted = await agent.journals.of(job.migrationId).read();
+  const state = newState(protocol === '2' ? 2 : 3, noted?.incarnation ?? incarnation, paused === 'true', true);
+  await addNoted(agent, state, job.domain, noted, signal);
   return state;
+}
+
+async function addNoted(
+  agent: DestAgent,
+  state: DestState,
+  domain: string,
+  noted: HandoverEntry | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  state.decision = noted?.decision;
+  state.sourceAddress = noted?.peerAddress ?? '';
+  for (const life of noted?.promised ?? []) state.promised.add(life);
+  state.guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);
+  if (state.guest !== undefined) {
+    state.incoming = new Incoming(state.guest.monitor, () => agent.hypervisor.logTail(domain));
+  }
+}
+
+/** Settles the migrations that only the journal knows: Redis has forgotten their jobs. */
+export async function takeUpJournaled(agent: DestAgent, signal: AbortSignal): Promise<void> {
+  for (const noted of await agent.journals.unfinished()) {
+    const record = await agent.jobs.recordOf(noted.domain, noted.migrationId, signal);
+    if (record?.outcome !== undefined) {
+      const decision = record.outcome === 'completed' ? 'committed' : 'aborted';
+      await agent.journals.of(noted.migrationId).write({ ...noted, decision, ended: true });
+      continue;
+    }
+    const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation } = noted;
+    const start = { migrationId, domainUuid, domainName, side: 'dest', protocol } as const;
+    const state = newState(protocol, incarnation, !wasRunning, true);
+    await addNoted(agent, state, domainUuid, noted, signal);
+    const phase = protocol === 2 ? 'finish2' : 'finish3';
+    await agent.migrations.takeUp(start, state, phase, signal).catch((error: unknown) => {
+      agent.log.error({ err: error, migrationId, domain: domainUuid }, 'a journaled migration cannot be taken up');
+    });
+  }
 }
 
 /** A QEMU that waits for a guest of which Redis knows nothing any more: one that has not loaded it whole can be ended. */

@@ -9,9 +9,10 @@ import type {
   OutcomeWord,
   Peers,
 } from '@ferry/agent';
-import type { HandoverRegister } from '@ferry/handover';
+import type { HandoverJournals, HandoverRegister } from '@ferry/handover';
 import { HypervisorError, type Guest, type Hypervisor } from '@ferry/hypervisor';
 import type { MigrationJobs } from '@ferry/jobs';
+import { Outcome } from '@ferry/proto/ferry/v1/migration';
 import { MigrationError, type CookieOrigin } from '@ferry/migration';
 
 /** What the source knows of a migration besides its job. */
@@ -39,6 +40,7 @@ export interface SourceAgent {
   readonly hypervisor: Hypervisor;
   readonly jobs: MigrationJobs;
   readonly register: HandoverRegister;
+  readonly journals: HandoverJournals;
   readonly ongoing: OngoingMigrations;
   readonly migrations: HeldMigrations<SourceState>;
   readonly peers: Peers;
@@ -126,3 +128,30 @@ export function guestOf(agent: SourceAgent, held: HeldOut, signal: AbortSignal):
 }
 
 export type { OutcomeWord };
+
+/** Writes down what this side must still know after a crash. Durable when it returns. */
+export function journal(agent: SourceAgent, { ongoing, state }: HeldOut, ended = false): Promise<void> {
+  const { migrationId, domainUuid, domainName, protocol } = ongoing.start;
+  return agent.journals.of(migrationId).write({
+    migrationId,
+    domain: domainUuid,
+    name: domainName,
+    protocol,
+    wasRunning: state.wasRunning,
+    incarnation: state.incarnation,
+    peerAddress: state.destinationAddress,
+    promised: [],
+    decision: state.decision,
+    ended,
+  });
+}
+
+/** Nothing is left to do; what was decided is kept for the other side. A migration that sent nothing has no journal. */
+export async function endJournal(agent: SourceAgent, held: HeldOut): Promise<void> {
+  const { migrationId } = held.ongoing.start;
+  if ((await agent.journals.of(migrationId).read()) !== undefined) {
+    held.state.decision ??= held.ongoing.outcome === Outcome.OUTCOME_COMPLETED ? 'committed' : 'aborted';
+    await journal(agent, held, true);
+  }
+  agent.journals.release(migrationId);
+}

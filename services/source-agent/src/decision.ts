@@ -10,7 +10,7 @@ import {
   type MigrationStatistics,
   Outcome,
 } from '@ferry/proto/ferry/v1/migration';
-import { guestOf, type HeldOut, type SourceAgent } from './agent.ts';
+import { guestOf, type HeldOut, journal, type SourceAgent } from './agent.ts';
 import { statisticsOf } from './outgoing.ts';
 
 /**
@@ -23,6 +23,7 @@ export async function decide(agent: SourceAgent, held: HeldOut, signal: AbortSig
   state.decision ??= state.doneWithRegister
     ? await askDestination(agent, held, signal)
     : await askRegister(agent, held, signal);
+  if (state.voted) await journal(agent, held);
   return state.decision;
 }
 
@@ -72,6 +73,10 @@ export async function answerDestination(
   const ended = agent.ongoing.find(migrationId);
   const known = held?.state.decision ?? (ended?.ended === true ? wordOf(ended.outcome) : undefined);
   if (known !== undefined) return { answer: known === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
+  const noted = await agent.journals.of(migrationId).read();
+  if (noted?.decision !== undefined) {
+    return { answer: noted.decision === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
+  }
   // A guest that runs here is evidence enough, whatever an agent that was restarted still knows.
   const guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);
   const status = await guest?.monitor.execute('query-status', {}, signal);

@@ -13,12 +13,13 @@ import {
   untilAsked,
   waitForRedis,
 } from '@ferry/agent';
-import { HandoverRegister } from '@ferry/handover';
+import { join } from 'node:path';
+import { HandoverJournals, HandoverRegister } from '@ferry/handover';
 import { Hypervisor } from '@ferry/hypervisor';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
 import { phases } from '@ferry/migration';
-import type { SourceAgent, SourceState } from './agent.ts';
-import { recover, reviveState } from './recover.ts';
+import { endJournal, type SourceAgent, type SourceState } from './agent.ts';
+import { recover, reviveState, takeUpJournaled } from './recover.ts';
 import { domainsService, sourceAgentService } from './service.ts';
 
 const config = readConfig(process.env);
@@ -49,6 +50,7 @@ using jobs = new MigrationJobs({
   clock: systemClock,
 });
 const register = new HandoverRegister({ redis, host: config.host.name });
+const journals = new HandoverJournals(join(config.stateDir, 'handover', 'source'));
 const ongoing = new OngoingMigrations();
 using peers = new Peers(credentials);
 await using migrations: HeldMigrations<SourceState> = new HeldMigrations<SourceState>({
@@ -60,10 +62,8 @@ await using migrations: HeldMigrations<SourceState> = new HeldMigrations<SourceS
   idleMs: config.idleMs,
   recover: (held, signal) => recover(agent, held, signal),
   busy: () => false,
-  revive: async (job) => ({
-    start: startOf(job, 'source'),
-    state: reviveState(job.options),
-  }),
+  revive: async (job) => ({ start: startOf(job, 'source'), state: await reviveState(agent, job) }),
+  ended: (held) => endJournal(agent, held),
 });
 const agent: SourceAgent = {
   config,
@@ -71,6 +71,7 @@ const agent: SourceAgent = {
   hypervisor,
   jobs,
   register,
+  journals,
   ongoing,
   migrations,
   peers,
@@ -82,6 +83,7 @@ for (const { uuid } of await hypervisor.list()) {
     .takeOver(uuid, shutdown)
     .catch((error: unknown) => log.error({ err: error, domain: uuid }, 'cannot take the job over'));
 }
+await takeUpJournaled(agent, shutdown);
 migrations.startTicking();
 const edge = edgeOf({ side: 'source', log, draining: shutdown });
 const server = await serve(

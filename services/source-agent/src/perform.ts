@@ -9,7 +9,7 @@ import {
 } from '@ferry/migration';
 import { type MigrationStatistics, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { PerformResponse, type PerformRequest } from '@ferry/proto/ferry/v1/source_agent';
-import { guestOf, locate, look, originOf, type HeldOut, type SourceAgent } from './agent.ts';
+import { guestOf, journal, locate, look, originOf, type HeldOut, type SourceAgent } from './agent.ts';
 import { awaitDecision } from './await-decision.ts';
 import { configureOutgoing, sendGuest, type SwitchoverTimes } from './outgoing.ts';
 
@@ -94,7 +94,8 @@ async function send(
   const limits = limitsOf(request.options);
   const { ongoing } = held;
   const { monitor } = await guestOf(agent, held, signal);
-  await configureOutgoing(monitor, limits, signal);
+  // The vote is given when QEMU says `completed`; that it may be given is durable before the guest is stopped.
+  await Promise.all([configureOutgoing(monitor, limits, signal), journal(agent, held)]);
   const report = {
     progress: (status: string, figures: Partial<MigrationStatistics>) =>
       ongoing.progress(status, { ...ongoing.statistics, ...figures }),

@@ -1,4 +1,6 @@
 /** What the source does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
+import type { HandoverEntry } from '@ferry/handover';
+import type { MigrationJob } from '@ferry/jobs';
 import { MigrationError, phases, type Phase } from '@ferry/migration';
 import type { HeldOut, OutcomeWord, SourceAgent } from './agent.ts';
 import { guestOf, newState } from './agent.ts';
@@ -82,12 +84,40 @@ async function tellRegister(agent: SourceAgent, held: HeldOut, signal: AbortSign
   });
 }
 
-/** The state of a migration that this agent's predecessor left, from the job's options. */
-export function reviveState(options: Readonly<Record<string, string>>): HeldOut['state'] {
-  const { protocol, wasRunning, incarnation } = options;
+/** The state of a migration that this agent's predecessor left, from the job's options and the journal. */
+export async function reviveState(agent: SourceAgent, job: MigrationJob): Promise<HeldOut['state']> {
+  const { protocol, wasRunning, incarnation } = job.options;
   if ((protocol !== '2' && protocol !== '3') || incarnation === undefined) {
     throw new MigrationError('in-doubt', 'the job’s record lacks what is needed to go on');
   }
+  const noted = await agent.journals.of(job.migrationId).read();
+  return stateFrom(protocol === '2' ? 2 : 3, wasRunning === 'true', noted?.incarnation ?? incarnation, noted);
+}
+
+function stateFrom(protocol: 2 | 3, wasRunning: boolean, incarnation: string, noted: HandoverEntry | undefined) {
+  const state = newState(protocol, wasRunning, incarnation);
   // Whether it has voted is not known, so it counts as if it had.
-  return { ...newState(protocol === '2' ? 2 : 3, wasRunning === 'true', incarnation), voted: true };
+  state.voted = true;
+  state.decision = noted?.decision;
+  state.destinationAddress = noted?.peerAddress ?? '';
+  return state;
+}
+
+/** Settles the migrations that only the journal knows: Redis has forgotten their jobs. */
+export async function takeUpJournaled(agent: SourceAgent, signal: AbortSignal): Promise<void> {
+  for (const noted of await agent.journals.unfinished()) {
+    const record = await agent.jobs.recordOf(noted.domain, noted.migrationId, signal);
+    if (record?.outcome !== undefined) {
+      const decision = record.outcome === 'completed' ? 'committed' : 'aborted';
+      await agent.journals.of(noted.migrationId).write({ ...noted, decision, ended: true });
+      continue;
+    }
+    const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation } = noted;
+    const start = { migrationId, domainUuid, domainName, side: 'source', protocol } as const;
+    const state = stateFrom(protocol, wasRunning, incarnation, noted);
+    const phase = protocol === 2 ? 'perform2' : 'perform3';
+    await agent.migrations.takeUp(start, state, phase, signal).catch((error: unknown) => {
+      agent.log.error({ err: error, migrationId, domain: domainUuid }, 'a journaled migration cannot be taken up');
+    });
+  }
 }
