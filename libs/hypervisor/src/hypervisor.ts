@@ -1,6 +1,6 @@
 /** This host's QEMUs, as one agent sees them: found by their directories, driven over this agent's own monitors. */
 import { completeDomain, parseDomain, writeDomain, type Domain, type XmlPolicy } from '@ferry/domain-xml';
-import { Monitor } from '@ferry/qemu-qmp';
+import { Monitor, QmpError } from '@ferry/qemu-qmp';
 import { askBinary, type QemuBinary } from './binary.ts';
 import { DomainDirectory, type Definition } from './domain-directory.ts';
 import { HypervisorError } from './errors.ts';
@@ -183,7 +183,7 @@ export class Hypervisor {
    */
   async adopt(monitorPath: string, domain: Domain, signal: AbortSignal): Promise<Guest> {
     await this.#refuseKnown(domain);
-    const monitor = await Monitor.connect(monitorPath, signal);
+    const monitor = await connectTo(monitorPath, signal);
     try {
       await compareWithQemu(monitor, domain, signal);
       const process = await listenerOf(monitorPath);
@@ -234,6 +234,18 @@ export class Hypervisor {
       const monitor = await connecting.catch(() => undefined);
       await monitor?.[Symbol.asyncDispose]();
     }
+  }
+}
+
+/** A QEMU that runs answers at once; one that somebody else's monitor client keeps busy never does. */
+async function connectTo(monitorPath: string, signal: AbortSignal): Promise<Monitor> {
+  const patience = AbortSignal.timeout(quitMs);
+  try {
+    return await Monitor.connect(monitorPath, AbortSignal.any([signal, patience]));
+  } catch (cause) {
+    if (signal.aborted || !patience.aborted) throw cause;
+    const message = `no QEMU answers on ${monitorPath} within ${quitMs} ms: give a monitor socket that nobody else uses`;
+    throw new QmpError('qemu-unreachable', message, { cause });
   }
 }
 

@@ -1,4 +1,4 @@
 export { HypervisorError, type HypervisorErrorKind } from './errors.ts';
 export { Hypervisor, type Guest, type HypervisorOptions } from './hypervisor.ts';
 export { Ports, type PortRange } from './ports.ts';
-export { isAlive } from './qemu-process.ts';
+export { isAliveNow } from './qemu-process.ts';

@@ -21,6 +21,9 @@ export interface Launched {
   readonly monitor: Monitor;
 }
 
+/** How long QEMU may take until its monitor answers: it has allocated the guest's memory by then, which takes seconds with huge pages. */
+const startMs = 60_000;
+
 const sandbox = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny';
 
 /**
@@ -92,7 +95,8 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
   try {
     const process = child.pid === undefined ? undefined : await identify(child.pid);
     if (process !== undefined) await directory.recordProcess(domain.uuid, process);
-    const monitor = await Monitor.connect(paths.monitor(side), AbortSignal.any([signal, gone.signal]));
+    const patience = AbortSignal.timeout(startMs);
+    const monitor = await Monitor.connect(paths.monitor(side), AbortSignal.any([signal, gone.signal, patience]));
     if (process !== undefined) return { process, monitor };
     await monitor[Symbol.asyncDispose]();
     throw new Error('ended while starting');
