@@ -16,6 +16,10 @@ export function abiDifferences(a: Domain, b: Domain): XmlProblem[] {
     '/domain',
     problems,
   );
+  if (a.kept.qemuArguments.join('\0') !== b.kept.qemuArguments.join('\0')) {
+    const hint = 'The guest would see another machine: make both the same';
+    problems.push({ path: '/domain/qemu:commandline', line: 0, what: 'the arguments differ', hint });
+  }
   return problems;
 }
 

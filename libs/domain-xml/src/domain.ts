@@ -5,6 +5,8 @@ import type { DomainDocument } from './vocabulary/domain.ts';
 export interface Kept {
   /** `<metadata>` and elements of foreign namespaces below `<domain>`, byte for byte. */
   readonly elements: readonly { readonly name: string; readonly source: string }[];
+  /** What `<qemu:commandline>` adds, where the policy allows it. */
+  readonly qemuArguments: readonly string[];
   /** Namespaces declared on `<domain>`, by prefix. */
   readonly namespaces: Readonly<Record<string, string>>;
 }

@@ -57,6 +57,30 @@ describe('a document that is read', () => {
   });
 });
 
+describe("QEMU's own arguments", () => {
+  const xml = (inner: string) =>
+    guest('', `<q:commandline>${inner}</q:commandline>`).replace(
+      '<domain ',
+      "<domain xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0' ",
+    );
+  const arg = "<q:arg value='-global'/><q:arg value='virtio-pci.x=1,y'/>";
+  const open = { ...policy, allowQemuArguments: true };
+
+  it('are added where the configuration allows it, and written back', () => {
+    const domain = parseDomain(xml(arg), open);
+    expect(domain.kept.qemuArguments).toEqual(['-global', 'virtio-pci.x=1,y']);
+    expect(parseDomain(writeDomain(domain), open)).toEqual(domain);
+  });
+
+  it('are refused otherwise', () => expect(refusalOf(xml(arg)).kind).toBe('xml-unsupported'));
+
+  it('are arguments and nothing else', () => {
+    expect(refusalOf(xml("<q:env name='LD_PRELOAD' value='/x.so'/>"), open).problems).toEqual([
+      '/domain/qemu:commandline/qemu:env:6 it is not <qemu:arg value=…>',
+    ]);
+  });
+});
+
 describe('a document that is refused', () => {
   it.each([
     ['is empty', '', 'is empty'],
@@ -67,6 +91,7 @@ describe('a document that is refused', () => {
     ['has an attribute twice', "<domain type='qemu' type='kvm'/>", 'not well-formed'],
     ['is nested too deep', '<a>'.repeat(70) + '</a>'.repeat(70), 'deep'],
     ['is nested far too deep', '<a>'.repeat(5000) + '</a>'.repeat(5000), 'not well-formed'],
+    ['has too many elements', `<domain>${'<a/>'.repeat(20_001)}</domain>`, 'more than 20000 elements'],
     ['has a NUL', '<domain>\0</domain>', 'not well-formed'],
   ])('because it %s', (_, xml, what) => {
     const { kind, problems } = refusalOf(xml);
@@ -149,6 +174,6 @@ describe('a document that is refused', () => {
   });
 
   it('without listing more problems than anyone reads', () => {
-    expect(refusalOf(guest('<x/>'.repeat(50_000))).problems).toHaveLength(256);
+    expect(refusalOf(guest('<x/>'.repeat(1000))).problems).toHaveLength(256);
   });
 });

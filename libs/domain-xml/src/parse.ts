@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { pathOf } from './codec/element-codec.ts';
 import { Findings, type XmlPolicy } from './codec/place.ts';
+import { printable } from './codec/scalar.ts';
 import { type Domain, domainOf, type Kept } from './domain.ts';
 import { checkDocument } from './rules/document.ts';
 import { document } from './vocabulary/domain.ts';
@@ -28,13 +29,36 @@ export function parseDomain(xml: string, policy: XmlPolicy): Domain {
     throw findings.error();
   }
   const isKept = (node: XmlNode) =>
-    node.namespace === '' ? node.name === 'metadata' : !notForeign.some((uri) => node.namespace.startsWith(uri));
+    node.namespace === ''
+      ? node.name === 'metadata'
+      : !notForeign.some((uri) => node.namespace.startsWith(uri)) ||
+        (policy.allowQemuArguments === true && isCommandLine(node));
   const known = { ...root, children: root.children.filter((node) => !isKept(node)) };
   const value = document.decode(known, '/domain', findings);
   const kept = keep(source, isKept, findings);
   if (value !== undefined) checkDocument(value, findings);
   if (findings.problems.length > 0 || value === undefined) throw findings.error();
   return domainOf({ ...value, uuid: value.uuid ?? randomUUID() }, kept);
+}
+
+const commandLine = 'http://libvirt.org/schemas/domain/qemu/1.0';
+const isCommandLine = (node: XmlNode): boolean => node.namespace === commandLine && node.name === 'commandline';
+
+/** Arguments for QEMU as they are; its environment is not the document's to change. */
+function readArguments(node: XmlNode, findings: Findings): string[] {
+  return node.children.flatMap((child, i) => {
+    const path = pathOf('/domain/qemu:commandline', `qemu:${child.name}`, node.children.length, i);
+    findings.visit(path, child.line);
+    const value = child.attributes.get('value');
+    if (child.namespace === commandLine && child.name === 'arg' && child.attributes.size === 1 && value !== undefined) {
+      const decoded = printable.decode(value, findings.policy);
+      if ('value' in decoded) return [decoded.value];
+      findings.report(decoded.kind, `${path}/@value`, decoded.wrong, decoded.hint);
+      return [];
+    }
+    findings.report('xml-unsupported', path, 'it is not <qemu:arg value=…>', 'Only arguments can be added');
+    return [];
+  });
 }
 
 function keep({ root, namespaces }: XmlSource, isKept: (node: XmlNode) => boolean, findings: Findings): Kept {
@@ -45,5 +69,6 @@ function keep({ root, namespaces }: XmlSource, isKept: (node: XmlNode) => boolea
     findings.visit(path, node.line);
     findings.report('xml-invalid', path, '<metadata> is given twice', 'Put everything into one');
   });
-  return { elements: nodes.map((node) => ({ name: node.name, source: node.source ?? '' })), namespaces };
+  const qemuArguments = nodes.filter(isCommandLine).flatMap((node) => readArguments(node, findings));
+  return { elements: nodes.map((node) => ({ name: node.name, source: node.source ?? '' })), namespaces, qemuArguments };
 }

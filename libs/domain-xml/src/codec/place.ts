@@ -5,6 +5,8 @@ export interface XmlPolicy {
   /** Absolute directories that a domain's files may be in. */
   readonly allowedRoots: readonly string[];
   readonly maxBytes: number;
+  /** Whether `<qemu:commandline>` may add arguments of its own: it can reach everything that QEMU can. Off by default. */
+  readonly allowQemuArguments?: boolean;
 }
 
 export type ProblemKind = 'xml-unsupported' | 'xml-invalid';

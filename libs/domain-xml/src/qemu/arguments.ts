@@ -24,5 +24,6 @@ export function qemuArguments(domain: Domain, directory = `/var/lib/ferry/domain
     ...chardevArguments(domain, directory),
     ...mediaArguments(domain, directory),
     ...smallDeviceArguments(domain),
+    ...domain.kept.qemuArguments,
   ];
 }

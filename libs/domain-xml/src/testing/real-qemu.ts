@@ -23,7 +23,13 @@ export async function devicesOf(options: readonly string[], directory: string): 
   });
   ended.catch(() => {});
   try {
-    const connected = once(server, 'connection').then(([connection]: Socket[]) => ask(connection));
+    const connected = once(server, 'connection').then(async ([connection]: Socket[]) => {
+      try {
+        return await ask(connection);
+      } finally {
+        connection?.destroy();
+      }
+    });
     // When QEMU hangs up, what it said on its way out is the better reason.
     const answered = connected.catch(async (error: unknown) => {
       qemu.kill('SIGKILL');
@@ -35,6 +41,7 @@ export async function devicesOf(options: readonly string[], directory: string): 
     qemu.kill('SIGKILL');
     await ended.catch(() => {});
     server.close();
+    await once(server, 'close');
   }
 }
 

@@ -30,6 +30,8 @@ const parseOption: ParseOption = XML_PARSE_NONET | XML_PARSE_NO_XXE | XML_PARSE_
 
 /** Deeper than any domain; libxml2's own limit is 256. */
 const depthMax = 64;
+/** A guest with a thousand devices has fewer. */
+const elementsMax = 20_000;
 
 /**
  * Parses a document from outside: without network, DTD, entities or inclusion, within `maxBytes`.
@@ -48,9 +50,19 @@ export function readXml(xml: string, maxBytes: number): XmlSource {
     }
     const spans = childSpans(xml);
     let child = 0;
+    let elements = 0;
     const toNode = (element: XmlElement, depth: number): XmlNode => {
       if (depth > depthMax) {
         throw malformed('/', element.line, `elements are nested more than ${depthMax} deep`, 'No domain needs that');
+      }
+      elements += 1;
+      if (elements > elementsMax) {
+        throw malformed(
+          '/',
+          element.line,
+          `the document has more than ${elementsMax} elements`,
+          'No domain needs that',
+        );
       }
       const children: XmlNode[] = [];
       let text = '';
