@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { qemuArguments } from '@ferry/domain-xml';
 import { Hypervisor, type HypervisorOptions } from './hypervisor.ts';
-import { isAlive, send } from './qemu-process.ts';
+import { isAlive, send, waitGone } from './qemu-process.ts';
 
 const uuid = '6fa459ea-ee8a-4ca4-894e-db77e160355e';
 const wait = (): AbortSignal => AbortSignal.timeout(30_000);
@@ -108,6 +108,8 @@ describe('a domain', () => {
     const died = once(guest.monitor.closed, 'abort');
     await send(guest.process, 'SIGKILL');
     await died;
+    // The kernel closes its files a moment before.
+    await waitGone(guest.process, wait());
     expect(await hypervisor.list()).toEqual([]);
     expect(await hypervisor.collect()).toEqual([uuid]);
     await started(hypervisor);

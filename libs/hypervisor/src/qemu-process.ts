@@ -13,12 +13,14 @@ export interface ProcessIdentity {
 interface Stat {
   readonly state: string;
   readonly startTime: string;
+  /** It will be gone: its files are closed before its state says so (do_exit, PF_EXITING). */
+  readonly exiting: boolean;
 }
 
 function parseStat(text: string): Stat {
   // The command in parentheses may hold anything, so fields count from the last parenthesis.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  return { state: fields[0] ?? '', startTime: fields[19] ?? '' };
+  return { state: fields[0] ?? '', startTime: fields[19] ?? '', exiting: (Number(fields[6]) & 4) !== 0 };
 }
 
 async function statOf(pid: number): Promise<Stat | undefined> {
@@ -43,11 +45,11 @@ export async function isAlive(process: ProcessIdentity): Promise<boolean> {
   return stat !== undefined && stat.startTime === process.startTime && !isGone(stat);
 }
 
-/** `isAlive` without a turn of the event loop, some 20 µs: for the moment before an act that cannot be undone, with a guest waiting. */
+/** Whether it runs and is not about to end; without a turn of the event loop (some 20 µs), for the moment before an act that cannot be undone. */
 export function isAliveNow(process: ProcessIdentity): boolean {
   try {
     const stat = parseStat(readFileSync(`/proc/${process.pid}/stat`, 'latin1'));
-    return stat.startTime === process.startTime && !isGone(stat);
+    return stat.startTime === process.startTime && !isGone(stat) && !stat.exiting;
   } catch {
     return false;
   }

@@ -57,7 +57,7 @@ async function takeOver(
 
   const loadedAtUs = await incoming.loaded;
   // One that has ended since must not be committed: the source would end its copy, the only one. The monitor's end may not be read yet.
-  if (!isAliveNow(guest.process)) await incoming.failed;
+  if (guest.monitor.closed.aborted || !isAliveNow(guest.process)) await incoming.failed;
   signal.throwIfAborted();
   const register = { domain, migrationId, incarnation: state.incarnation, voteCarried: carried !== undefined };
   const decision = await agent.register.commit(register, signal);
