@@ -6,7 +6,15 @@ const below = {
   'libs/domain-xml': [],
   'libs/migration': ['proto'],
   'libs/hypervisor': ['libs/domain-xml', 'libs/qemu-qmp'],
-  'libs/agent': ['libs/hypervisor', 'libs/handover', 'libs/migration', 'libs/domain-xml', 'libs/qemu-qmp', 'libs/jobs', 'proto'],
+  'libs/agent': [
+    'libs/hypervisor',
+    'libs/handover',
+    'libs/migration',
+    'libs/domain-xml',
+    'libs/qemu-qmp',
+    'libs/jobs',
+    'proto',
+  ],
   'services/source-agent': ['libs', 'proto'],
   'services/dest-agent': ['libs', 'proto'],
   'services/cli': ['libs/agent', 'libs/migration', 'proto', 'lab', 'guest'],
@@ -16,7 +24,12 @@ const below = {
 
 module.exports = {
   forbidden: [
-    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
     ...Object.entries(below).map(([from, to]) => ({
       name: `${from} stays in its layer`,
       severity: 'error',
@@ -31,6 +44,10 @@ module.exports = {
     tsPreCompilationDeps: true,
     doNotFollow: { path: 'node_modules' },
     exclude: { path: '(node_modules|proto/gen)/' },
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'], extensions: ['.ts', '.js', '.cjs', '.mjs', '.json'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default'],
+      extensions: ['.ts', '.js', '.cjs', '.mjs', '.json'],
+    },
   },
 };

@@ -5,7 +5,7 @@ import { QmpError } from './errors.ts';
 export type QmpObject = Readonly<Record<string, unknown>>;
 
 /** The longest message that is read, in bytes. The longest that QEMU 7.2 is known to send is its schema, 0.2 MB. */
-export const messageBytesMax = 16 << 20;
+const messageBytesMax = 16 << 20;
 
 const newline = 0x0a;
 

@@ -49,7 +49,7 @@ async function cancelAndResume(agent: SourceAgent, held: HeldOut, signal: AbortS
 async function askDecision(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
   const decision = await decide(agent, held, signal);
   const phase: Phase = decision === 'committed' ? 'confirm3' : 'confirm3-cancelled';
-  await record(agent, held, phase, signal);
+  await writeDown(agent, held, phase, signal);
   if (decision === 'committed') {
     await releaseGuest(agent, held, signal);
     return 'completed';
@@ -59,7 +59,7 @@ async function askDecision(agent: SourceAgent, held: HeldOut, signal: AbortSigna
 }
 
 /** Writes the phase down before the act; the register has the decision already, so a job that is lost does not hinder it. */
-async function record(agent: SourceAgent, held: HeldOut, phase: Phase, signal: AbortSignal): Promise<void> {
+async function writeDown(agent: SourceAgent, held: HeldOut, phase: Phase, signal: AbortSignal): Promise<void> {
   held.phase = phase;
   await held.bookkeeping.catch(() => undefined);
   await agent.jobs.migrationJobSetPhase(held.job, phase, signal).catch((error: unknown) => {
