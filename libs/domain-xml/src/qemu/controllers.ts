@@ -19,9 +19,12 @@ export function controllerArguments(domain: Domain): string[] {
   const sorted = order.flatMap((type) => domain.devices.controller.filter((c) => c.type === type));
   // A bridge after the one that it is plugged into.
   const hubs = domain.devices.hub.toSorted((a, b) => portDepth(a.address?.port) - portDepth(b.address?.port));
+  const isReader = (c: Controller) => c.type === 'ccid';
   return [
-    ...byDepth(sorted).flatMap((c) => controllerOption(c, domain)),
+    ...byDepth(sorted.filter((c) => !isReader(c))).flatMap((c) => controllerOption(c, domain)),
     ...hubs.flatMap((hub) => device({ driver: 'usb-hub', id: idOf(hub), ...usbPlace(hub, domain.devices.controller) })),
+    // Readers are USB devices, and may be on a hub.
+    ...sorted.filter(isReader).flatMap((c) => controllerOption(c, domain)),
   ];
 }
 
@@ -125,7 +128,7 @@ const scsiDrivers: Readonly<Partial<Record<NonNullable<ScsiController['model']>,
   lsisas1078: 'megasas',
   vmpvscsi: 'pvscsi',
   am53c974: 'am53c974',
-  dc390: 'dc-390',
+  dc390: 'dc390',
 };
 
 function scsiOptions({ model, driver }: ScsiController): JsonObject {

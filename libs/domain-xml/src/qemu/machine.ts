@@ -51,7 +51,8 @@ function machineOption(domain: Domain): string {
     graphics: os.bios?.useserial === true ? 'off' : undefined,
     hpet: onOff(hpet?.present),
     acpi: features?.acpi === undefined ? 'off' : 'on',
-    'pcspk-audiodev': speaker === undefined ? undefined : `audio${speaker.audio?.id ?? 1}`,
+    'pcspk-audiodev':
+      speaker === undefined ? undefined : `audio${speaker.audio?.id ?? document.devices.audio[0]?.id ?? 1}`,
   };
   const given = Object.entries(options).flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${value}`]));
   return [machine, ...given].join(',');

@@ -7,7 +7,7 @@ export function mediaArguments(domain: Domain, directory: string): string[] {
   const { devices } = domain;
   return [
     ...devices.audio.flatMap(({ id, type }) => ['-audiodev', json({ id: `audio${id}`, driver: type })]),
-    ...devices.graphics.flatMap((one) => displayArguments(one, directory)),
+    ...devices.graphics.flatMap((one) => displayArguments(one, directory, devices.audio[0]?.id ?? 1)),
     ...devices.video.flatMap((video, i) => videoArguments(video, i === 0, domain)),
     ...devices.sound.flatMap((card) => soundArguments(card, domain)),
     ...devices.input.flatMap((input) => inputArguments(input, domain)),
@@ -16,12 +16,12 @@ export function mediaArguments(domain: Domain, directory: string): string[] {
 
 const bracketed = (host: string): string => (host.includes(':') ? `[${host}]` : host);
 
-function displayArguments(graphics: Graphics, directory: string): string[] {
+function displayArguments(graphics: Graphics, directory: string, audioId: number): string[] {
   const [listen] = graphics.listen;
   const address = listen?.type === 'address' ? (listen.address ?? '127.0.0.1') : '127.0.0.1';
   const socket = listen?.type === 'socket' ? (listen.socket ?? `${directory}/${graphics.type}.sock`) : undefined;
   const keymap = graphics.keymap === undefined ? [] : ['-k', graphics.keymap];
-  if (graphics.type === 'vnc') return [...keymap, '-vnc', vncOption(graphics, address, socket)];
+  if (graphics.type === 'vnc') return [...keymap, '-vnc', vncOption(graphics, address, socket, audioId)];
   const where = socket === undefined ? `port=${graphics.port ?? 0},addr=${address}` : `unix=on,addr=${socket}`;
   const option = (name: string, value: string | undefined) => (value === undefined ? '' : `,${name}=${value}`);
   return [
@@ -46,7 +46,12 @@ function displayArguments(graphics: Graphics, directory: string): string[] {
   ];
 }
 
-function vncOption(graphics: Extract<Graphics, { type: 'vnc' }>, address: string, socket: string | undefined): string {
+function vncOption(
+  graphics: Extract<Graphics, { type: 'vnc' }>,
+  address: string,
+  socket: string | undefined,
+  audioId: number,
+): string {
   if (graphics.listen[0]?.type === 'none') return 'none';
   const isAuto = graphics.port === undefined || graphics.port === -1;
   const where =
@@ -55,7 +60,7 @@ function vncOption(graphics: Extract<Graphics, { type: 'vnc' }>, address: string
       : `${bracketed(address)}:${isAuto ? 0 : (graphics.port ?? 5900) - 5900}${isAuto ? ',to=99' : ''}`;
   const share = graphics.sharePolicy === undefined ? '' : `,share=${graphics.sharePolicy}`;
   const power = graphics.powerControl === undefined ? '' : `,power-control=${graphics.powerControl ? 'on' : 'off'}`;
-  return `${where}${share}${power},audiodev=audio${graphics.audio?.id ?? 1}`;
+  return `${where}${share}${power},audiodev=audio${graphics.audio?.id ?? audioId}`;
 }
 
 const primaryDrivers = {

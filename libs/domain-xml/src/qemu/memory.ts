@@ -12,7 +12,8 @@ export function memoryArguments(domain: Domain): string[] {
   const { document } = domain;
   const { maxMemory } = document;
   const initial = startMemoryBytes(document);
-  const growth = maxMemory === undefined ? '' : `,slots=${maxMemory.slots},maxmem=${maxMemory.kib}k`;
+  const growth =
+    maxMemory === undefined ? '' : `,slots=${maxMemory.slots},maxmem=${Math.ceil(maxMemory.kib / 1024) * 1024}k`;
   return [
     '-m',
     `size=${initial / 1024}k${growth}`,

@@ -84,7 +84,17 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
     if (card.mtu !== undefined)
       report('xml-invalid', '/mtu', 'only a virtio card is told its MTU', "Use <model type='virtio'/>");
   });
-  each('panic', ({ model, address }, report) => {
+  if (devices.iommu?.model === 'intel' && !q35) {
+    findings.report(
+      'xml-invalid',
+      '/domain/devices/iommu/@model',
+      'only a q35 machine has an intel remapper',
+      "Use model='virtio'",
+    );
+  }
+  each('panic', ({ model, address }, report, i) => {
+    if (devices.panic.findIndex((one) => one.model === model) < i)
+      report('xml-invalid', '/@model', `there are two of ${model}`, 'Remove one');
     const wanted = model === 'pvpanic' ? 'pci' : model === 'isa' ? 'isa' : undefined;
     if (address !== undefined && address.type !== wanted)
       report('xml-invalid', '/address/@type', `a ${model} is not there`, 'Leave it out');
@@ -113,6 +123,7 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
     });
   }
   checkVirtio(devices, q35, findings);
+  checkAudio(devices, findings);
   checkSpice(devices, findings);
   checkAliases(devices, findings);
 }
@@ -134,6 +145,21 @@ function checkIndexes({ controller }: Devices, findings: Findings): void {
     }
     seen.add(key);
   });
+}
+
+/** A sound card plays to an `<audio>` that is there; without any there will be one with id 1. */
+function checkAudio({ audio, sound, graphics }: Devices, findings: Findings): void {
+  const ids = audio.length === 0 ? [1] : audio.map((one) => one.id);
+  if (new Set(ids).size < ids.length) {
+    findings.report('xml-invalid', '/domain/devices/audio', 'two have the same id', 'Number them differently');
+  }
+  const check = (key: string, id: number | undefined, count: number, i: number) => {
+    if (id === undefined || ids.includes(id)) return;
+    const path = `${pathOf('/domain/devices', key, count, i)}/audio/@id`;
+    findings.report('xml-invalid', path, `there is no audio ${id}`, `Add <audio id='${id}' type='none'/>`);
+  };
+  sound.forEach((card, i) => check('sound', card.audio?.id, sound.length, i));
+  graphics.forEach((one, i) => check('graphics', one.type === 'vnc' ? one.audio?.id : undefined, graphics.length, i));
 }
 
 /** What a SPICE client provides needs a SPICE display. */

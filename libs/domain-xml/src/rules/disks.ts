@@ -12,6 +12,14 @@ export function checkDisks(
 ): void {
   const seen = new Set<string>();
   const threads = new Set(iothreadids?.iothread.map((one) => one.id));
+  if (threads.size < (iothreadids?.iothread.length ?? 0)) {
+    findings.report(
+      'xml-invalid',
+      '/domain/iothreadids',
+      'two I/O threads have the same id',
+      'Number them differently',
+    );
+  }
   for (let id = 1; threads.size < (iothreads ?? 0); id += 1) threads.add(id);
   devices.disk.forEach((disk, i) => {
     const path = pathOf('/domain/devices', 'disk', devices.disk.length, i);

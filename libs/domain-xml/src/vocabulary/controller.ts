@@ -106,7 +106,7 @@ export const controller = choice('type', {
     ...common,
     model: optionalAttribute(oneOf(...virtioModels)),
     ports: optionalAttribute(integer(1, 511)),
-    vectors: optionalAttribute(integer(0, 2 ** 31 - 1)),
+    vectors: optionalAttribute(integer(0, 2048)),
     driver: optionalChild(element(virtioOptions)),
   }),
   ccid: element({ index: common.index, alias: common.alias, address: optionalChild(usbAddress) }),

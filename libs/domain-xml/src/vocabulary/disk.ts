@@ -71,15 +71,23 @@ const iotuneNames = [
   'write_iops_sec_max_length',
 ] as const;
 const limit = optionalChild(textElement(amount));
-const iotune = element({
-  ...(Object.fromEntries(iotuneNames.map((name) => [name, limit])) as Record<
-    (typeof iotuneNames)[number],
-    typeof limit
-  >),
-  group_name: optionalChild(
-    textElement(pattern(/^[A-Za-z0-9_.-]{1,64}$/, 'a word of letters, digits and _ . -', ['group-1'])),
-  ),
-});
+const iotune = element(
+  Object.fromEntries(iotuneNames.map((name) => [name, limit])) as Record<(typeof iotuneNames)[number], typeof limit>,
+  {
+    refused: { group_name: 'Each disk has limits of its own' },
+    check: (limits, report) => {
+      // QEMU takes a burst only on top of a limit, and a length only of a burst.
+      for (const name of iotuneNames) {
+        const base = iotuneNames.find(
+          (one) => one === name.replace(/_max_length$/, '_max') || one === name.replace(/_max$/, ''),
+        );
+        const needs = name.endsWith('_length') ? base : name.endsWith('_max') ? base : undefined;
+        if (needs === undefined || (limits[name] ?? 0) === 0 || (limits[needs] ?? 0) > 0) continue;
+        report('xml-invalid', `/${name}`, `it needs ${needs}`, `Add <${needs}>`);
+      }
+    },
+  },
+);
 
 const sourceRefused = {
   encryption: 'Ferry does not keep secrets: use an image without encryption',

@@ -4,13 +4,13 @@ import { attribute, children, named, optionalAttribute, optionalChild } from '..
 import { integer, oneOf, path, token } from '../codec/scalar.ts';
 import { inputAddress, pciAddress } from './address.ts';
 import { hostName } from './chardev.ts';
-import { acpiIndex, alias, onOff, virtioModels, virtioOptions, yesNo } from './common.ts';
+import { acpiIndex, alias, onOff, virtioOptions, yesNo } from './common.ts';
 
 const address = optionalChild(pciAddress);
 
 const inputFields = {
   bus: optionalAttribute(oneOf('ps2', 'usb', 'virtio')),
-  model: optionalAttribute(oneOf(...virtioModels)),
+  model: optionalAttribute(oneOf('virtio')),
   driver: optionalChild(element(virtioOptions)),
   acpi: acpiIndex,
   alias,

@@ -44,22 +44,31 @@ export const numatune = element({
   memnode: children(element({ cellid: attribute(integer(0, 127)), mode, nodeset: attribute(nodeset) })),
 });
 
+/** I/O threads with numbers of their own. */
 export const iothreadids = element({
   iothread: children(
-    element({
-      id: attribute(integer(1, 1024)),
-      thread_pool_min: optionalAttribute(integer(0, 1024)),
-      thread_pool_max: optionalAttribute(integer(0, 1024)),
-      poll: hostSide(
-        optionalChild(
-          element({
-            max: optionalAttribute(integer(0, 2 ** 50)),
-            grow: optionalAttribute(integer(0, 2 ** 50)),
-            shrink: optionalAttribute(integer(0, 2 ** 50)),
-          }),
+    element(
+      {
+        id: attribute(integer(1, 1024)),
+        thread_pool_min: optionalAttribute(integer(0, 1024)),
+        thread_pool_max: optionalAttribute(integer(0, 1024)),
+        poll: hostSide(
+          optionalChild(
+            element({
+              max: optionalAttribute(integer(0, 2 ** 50)),
+              grow: optionalAttribute(integer(0, 2 ** 50)),
+              shrink: optionalAttribute(integer(0, 2 ** 50)),
+            }),
+          ),
         ),
-      ),
-    }),
+      },
+      {
+        check: ({ thread_pool_min: min = 0, thread_pool_max: max = 64 }, report) => {
+          if (min > max || max < 1)
+            report('xml-invalid', '/@thread_pool_max', `it is less than ${Math.max(min, 1)}`, 'Raise it');
+        },
+      },
+    ),
   ),
 });
 

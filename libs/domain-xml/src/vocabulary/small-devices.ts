@@ -57,7 +57,7 @@ export const panic = element({
 export const hub = element({ type: attribute(oneOf('usb')), alias, address: optionalChild(usbAddress) });
 
 export const vsock = element({
-  model: attributeOr(oneOf(...virtioModels), 'virtio'),
+  model: attributeOr(oneOf('virtio', 'virtio-non-transitional'), 'virtio'),
   cid: child(element({ address: attribute(integer(3, 2 ** 32 - 2)), auto: optionalAttribute(oneOf('no')) })),
   ...common,
 });
@@ -65,7 +65,7 @@ export const vsock = element({
 export const crypto = element({
   model: attribute(oneOf('virtio')),
   type: attribute(oneOf('qemu')),
-  backend: child(element({ model: attribute(oneOf('builtin')), queues: optionalAttribute(integer(1, 64)) })),
+  backend: child(element({ model: attribute(oneOf('builtin')), queues: optionalAttribute(integer(1, 1)) })),
   ...common,
 });
 
@@ -162,7 +162,18 @@ export const filesystem = choice(
         alias,
         address: optionalChild(pciAddress),
       },
-      { refused: { binary: 'The virtiofsd behind it is not started by Ferry' } },
+      {
+        check: ({ accessmode, fmode, dmode }, report) => {
+          for (const [name, value] of [
+            ['fmode', fmode],
+            ['dmode', dmode],
+          ] as const) {
+            if (value === undefined || accessmode === 'mapped') continue;
+            report('xml-invalid', `/@${name}`, `only a mapped directory has ${name}`, "Use accessmode='mapped'");
+          }
+        },
+        refused: { binary: 'The virtiofsd behind it is not started by Ferry' },
+      },
     ),
   },
   {
