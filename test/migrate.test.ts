@@ -310,10 +310,13 @@ describe('peer to peer', () => {
     await world.expectSettled(guest, world.a);
   });
 
-  it('a guest that its user has paused arrives paused', async () => {
+  it.each([
+    ['v3', v3],
+    ['v2', v2],
+  ])('%s: a guest that its user has paused arrives paused', async (_name, protocol) => {
     const guest = await world.boot(world.a);
     await callsOf(world.a).suspend(guest.name);
-    expect(endOf(await world.migrate(guest)).outcome).toBe(Outcome.OUTCOME_COMPLETED);
+    expect(endOf(await world.migrate(guest, { protocol })).outcome).toBe(Outcome.OUTCOME_COMPLETED);
     expect(await world.domainOn(world.b, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_PAUSED });
     await callsOf(world.b).resume(guest.name);
     await world.expectSettled(guest, world.b);

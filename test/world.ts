@@ -81,7 +81,8 @@ export function callsOf(host: LabHost) {
     get: (request: GetMigrationRequest) => invoke(source, SourceAgentService.getMigration, request, wait()),
     getIncoming: (request: GetMigrationRequest) => invoke(dest, DestAgentService.getMigration, request, wait()),
     abortIncoming: (request: AbortMigrationRequest) => invoke(dest, DestAgentService.abortMigration, request, wait()),
-    prepare: (request: PrepareRequest, signal = wait()) => invoke(dest, DestAgentService.prepare, request, signal),
+    prepare: (request: Omit<PrepareRequest, 'paused'> & { paused?: boolean }, signal = wait()) =>
+      invoke(dest, DestAgentService.prepare, { paused: false, ...request }, signal),
     finish: (request: FinishRequest, signal = wait()) => invoke(dest, DestAgentService.finish, request, signal),
     start: (domainXml: string, paused = false) => invoke(domains, DomainsService.start, { domainXml, paused }, wait()),
     adopt: (request: AdoptRequest) => invoke(domains, DomainsService.adopt, request, wait()),

@@ -32,6 +32,7 @@ describe('readConfig', () => {
     expect(readConfig(least)).toEqual({
       host: { name: 'a', uuid: '3fa85f64-5717-4562-b3fc-2c963f66afa6' },
       listen: { host: '127.0.0.1', port: 0 },
+      address: '127.0.0.1:0',
       stateDir: '/var/lib/ferry',
       redisUrl: 'redis://127.0.0.1:6379',
       tls: undefined,
@@ -44,6 +45,22 @@ describe('readConfig', () => {
       logLevel: 'info',
       metricsListen: undefined,
     });
+  });
+
+  it('tells others where to reach an agent that listens everywhere', () => {
+    const everywhere = {
+      ...least,
+      FERRY_INSECURE_LOOPBACK: '0',
+      FERRY_LISTEN: '[::]:7101',
+      FERRY_MIGRATION_ADDRESS: '10.0.0.1',
+    };
+    const tls = {
+      FERRY_TLS_CERT: '/proc/self/maps',
+      FERRY_TLS_KEY: '/proc/self/maps',
+      FERRY_TLS_CA: '/proc/self/maps',
+    };
+    expect(readConfig({ ...everywhere, ...tls }).address).toBe('a:7101');
+    expect(readConfig({ ...everywhere, ...tls, FERRY_ADDRESS: 'agents.example:1' }).address).toBe('agents.example:1');
   });
 
   it('takes what is set', () => {

@@ -3,6 +3,7 @@ import { execFile, spawnSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { HypervisorError } from '@ferry/hypervisor';
+import { DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
 import { migrationId, startTestAgent, type TestAgent } from './testing/agent.ts';
 
 const run = promisify(execFile);
@@ -46,7 +47,9 @@ describe('buf curl', () => {
     const reflect = ['--reflect', '--reflect-protocol', protocol];
     const methods = await bufCurl(agent, ...reflect, '--list-methods', url);
     expect(methods.trim().split('\n').toSorted()).toEqual(
-      ['AbortMigration', 'Finish', 'GetMigration', 'Prepare', 'WatchMigration'].map((m) => `ferry.v1.DestAgent/${m}`),
+      Object.values(DestAgentService)
+        .map(({ path }) => path.slice(1))
+        .toSorted(),
     );
     const request = JSON.stringify({ migration_id: migrationId, domain_xml: 'x' });
     const answer = await bufCurl(agent, ...reflect, '-d', request, `${url}/ferry.v1.DestAgent/Prepare`);

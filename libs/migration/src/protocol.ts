@@ -66,7 +66,7 @@ async function driveV3(source: SourceCalls, dest: DestCalls, drive: Drive, signa
   const begun = await source.begin({ migrationId, domain, options }, signal);
   const decide: Decide = async (patience) => (await source.confirm(end, patience)).outcome;
   return orGiveUp(decide, dest, end, async () => {
-    const place = { domainXml: begun.domainXml, cookieIn: begun.cookieOut, migrationUri };
+    const place = { domainXml: begun.domainXml, cookieIn: begun.cookieOut, migrationUri, paused: false };
     const prepared = await dest.prepare({ migrationId, protocol, ...place }, signal);
     const way = { cookieIn: prepared.cookieOut, migrationUri: prepared.migrationUri, options };
     const performed = await source.perform({ migrationId, domain, protocol, ...way }, signal);
@@ -83,10 +83,10 @@ async function driveV2(source: SourceCalls, dest: DestCalls, drive: Drive, signa
   const protocol = Protocol.PROTOCOL_V2;
   const end = { migrationId, domain, protocol, cookieIn: noCookie, cancelled: true };
 
-  const { domainXml } = await source.dumpXml({ migrationId, domain }, signal);
+  const { domainXml, paused } = await source.dumpXml({ migrationId, domain }, signal);
   const decide: Decide = (patience) => source.outcome({ migrationId, domain }, patience);
   return orGiveUp(decide, dest, end, async () => {
-    const place = { domainXml, cookieIn: noCookie, migrationUri };
+    const place = { domainXml, cookieIn: noCookie, migrationUri, paused };
     const prepared = await dest.prepare({ migrationId, protocol, ...place }, signal);
     const way = { cookieIn: noCookie, migrationUri: prepared.migrationUri, options };
     await source.perform({ migrationId, domain, protocol, ...way }, signal);

@@ -97,7 +97,7 @@ function voteOf(agent: DestAgent, held: HeldIn, request: FinishRequest): string 
   const cookie = decodeCookie(request.cookieIn, expected);
   if (cookie.vote === undefined)
     throw new MigrationError('cookie-damaged', 'Perform’s cookie carries no vote of the source');
-  held.state.paused = cookie.paused;
+  held.state.paused ||= cookie.paused;
   return cookie.vote.incarnation;
 }
 

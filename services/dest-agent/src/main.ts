@@ -23,75 +23,76 @@ import { endOrphans, recover, reviveState, takeUpJournaled } from './recover.ts'
 import { rehearse } from './rehearse.ts';
 import { destAgentService } from './service.ts';
 
-const config = readConfig(process.env);
-const log = openLog(config.logLevel);
-const shutdown = untilAsked();
-const credentials = await openCredentials(config.tls);
-const redis = openRedis(config.redisUrl, log);
-await waitForRedis(redis, log, shutdown);
+await untilAsked(async (shutdown) => {
+  const config = readConfig(process.env);
+  const log = openLog(config.logLevel);
+  const credentials = await openCredentials(config.tls);
+  const redis = openRedis(config.redisUrl, log);
+  using _redis = { [Symbol.dispose]: () => redis.disconnect() };
+  await waitForRedis(redis, log, shutdown);
 
-const owner = `dest-agent@${config.host.name}`;
-await using hypervisor = await Hypervisor.open(
-  {
-    stateDir: config.stateDir,
-    binary: config.qemu,
+  const owner = `dest-agent@${config.host.name}`;
+  await using hypervisor = await Hypervisor.open(
+    {
+      stateDir: config.stateDir,
+      binary: config.qemu,
+      side: 'dest',
+      policy: { allowedRoots: config.domainPaths, maxBytes: 1024 * 1024 },
+      memoryReserveBytes: config.memoryReserveBytes,
+    },
+    shutdown,
+  );
+  using jobs = new MigrationJobs({
+    redis,
+    host: config.host.name,
+    owner,
+    kind: 'MIGRATION_IN',
+    leaseMs: config.leaseMs,
+    phases,
+    clock: systemClock,
+  });
+  const register = new HandoverRegister({ redis, host: config.host.name });
+  const journals = new HandoverJournals(join(config.stateDir, 'handover', 'dest'));
+  const ongoing = new OngoingMigrations();
+  using peers = new Peers(credentials);
+  await using migrations: HeldMigrations<DestState> = new HeldMigrations<DestState>({
     side: 'dest',
-    policy: { allowedRoots: config.domainPaths, maxBytes: 1024 * 1024 },
-    memoryReserveBytes: config.memoryReserveBytes,
-  },
-  shutdown,
-);
-using jobs = new MigrationJobs({
-  redis,
-  host: config.host.name,
-  owner,
-  kind: 'MIGRATION_IN',
-  leaseMs: config.leaseMs,
-  phases,
-  clock: systemClock,
-});
-const register = new HandoverRegister({ redis, host: config.host.name });
-const journals = new HandoverJournals(join(config.stateDir, 'handover', 'dest'));
-const ongoing = new OngoingMigrations();
-using peers = new Peers(credentials);
-await using migrations: HeldMigrations<DestState> = new HeldMigrations<DestState>({
-  side: 'dest',
-  jobs,
-  ongoing,
-  log,
-  clock: systemClock,
-  idleMs: config.idleMs,
-  recover: (held, signal) => recover(agent, held, signal),
-  // However long the source needs: memory is flowing.
-  busy: ({ state }) => state.incoming?.status === 'active',
-  revive: async (job, signal) => ({ start: startOf(job, 'dest'), state: await reviveState(agent, job, signal) }),
-  ended: (held) => endJournal(agent, held),
-});
-const agent: DestAgent = {
-  config,
-  log,
-  hypervisor,
-  jobs,
-  register,
-  journals,
-  ongoing,
-  migrations,
-  peers,
-  ports: new Ports(config.migration.ports),
-};
+    jobs,
+    ongoing,
+    log,
+    clock: systemClock,
+    idleMs: config.idleMs,
+    recover: (held, signal) => recover(agent, held, signal),
+    // However long the source needs: memory is flowing.
+    busy: ({ state }) => state.incoming?.status === 'active',
+    revive: async (job, signal) => ({ start: startOf(job, 'dest'), state: await reviveState(agent, job, signal) }),
+    ended: (held) => endJournal(agent, held),
+  });
+  const agent: DestAgent = {
+    config,
+    log,
+    hypervisor,
+    jobs,
+    register,
+    journals,
+    ongoing,
+    migrations,
+    peers,
+    ports: new Ports(config.migration.ports),
+  };
 
-// Before serving: an old job may hold a QEMU that waits, or one that was about to run.
-for (const { uuid } of await hypervisor.list()) {
-  await migrations
-    .takeOver(uuid, shutdown)
-    .catch((error: unknown) => log.error({ err: error, domain: uuid }, 'cannot take the job over'));
-}
-await takeUpJournaled(agent, shutdown);
-await endOrphans(agent, shutdown);
-await rehearse(agent, shutdown);
-migrations.startTicking();
-const edge = edgeOf({ side: 'dest', log, draining: shutdown });
-const server = await serve({ listen: config.listen, credentials }, [destAgentService(agent, edge)], shutdown);
-log.info({ address: server.address }, 'serving');
-await server.ended;
-redis.disconnect();
+  // Before serving: an old job may hold a QEMU that waits, or one that was about to run.
+  for (const { uuid } of await hypervisor.list()) {
+    await migrations
+      .takeOver(uuid, shutdown)
+      .catch((error: unknown) => log.error({ err: error, domain: uuid }, 'cannot take the job over'));
+  }
+  await takeUpJournaled(agent, shutdown);
+  await endOrphans(agent, shutdown);
+  await rehearse(agent, shutdown);
+  migrations.startTicking();
+  const edge = edgeOf({ side: 'dest', log, draining: shutdown });
+  const server = await serve({ listen: config.listen, credentials }, [destAgentService(agent, edge)], shutdown);
+  log.info({ address: server.address }, 'serving');
+  await server.ended;
+});

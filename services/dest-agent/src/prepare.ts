@@ -22,7 +22,7 @@ export async function prepare(
 
   const make = async (callSignal: AbortSignal) => {
     const incarnation = await agent.register.incarnation(callSignal);
-    const paused = cookie?.paused ?? false;
+    const paused = request.paused || cookie?.paused === true;
     const state = newState(protocol, incarnation, paused, false);
     state.sourceAddress = cookie?.agentAddress ?? '';
     const options = { protocol: String(protocol), incarnation, paused: String(paused), name: domain.name };

@@ -8,6 +8,6 @@ export async function dumpXml(
   signal: AbortSignal,
 ): Promise<DumpXmlResponse> {
   const { domainUuid } = await locate(agent, request);
-  await look(agent, domainUuid, 2, signal);
-  return { domainXml: await agent.hypervisor.xmlOf(domainUuid) };
+  const { state } = await look(agent, domainUuid, 2, signal);
+  return { domainXml: await agent.hypervisor.xmlOf(domainUuid), paused: !state.wasRunning };
 }

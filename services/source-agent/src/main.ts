@@ -22,75 +22,76 @@ import { endJournal, type SourceAgent, type SourceState } from './agent.ts';
 import { recover, reviveState, takeUpJournaled } from './recover.ts';
 import { domainsService, sourceAgentService } from './service.ts';
 
-const config = readConfig(process.env);
-const log = openLog(config.logLevel);
-const shutdown = untilAsked();
-const credentials = await openCredentials(config.tls);
-const redis = openRedis(config.redisUrl, log);
-await waitForRedis(redis, log, shutdown);
+await untilAsked(async (shutdown) => {
+  const config = readConfig(process.env);
+  const log = openLog(config.logLevel);
+  const credentials = await openCredentials(config.tls);
+  const redis = openRedis(config.redisUrl, log);
+  using _redis = { [Symbol.dispose]: () => redis.disconnect() };
+  await waitForRedis(redis, log, shutdown);
 
-const owner = `source-agent@${config.host.name}`;
-await using hypervisor = await Hypervisor.open(
-  {
-    stateDir: config.stateDir,
-    binary: config.qemu,
+  const owner = `source-agent@${config.host.name}`;
+  await using hypervisor = await Hypervisor.open(
+    {
+      stateDir: config.stateDir,
+      binary: config.qemu,
+      side: 'source',
+      policy: { allowedRoots: config.domainPaths, maxBytes: 1024 * 1024 },
+      memoryReserveBytes: config.memoryReserveBytes,
+    },
+    shutdown,
+  );
+  using jobs = new MigrationJobs({
+    redis,
+    host: config.host.name,
+    owner,
+    kind: 'MIGRATION_OUT',
+    leaseMs: config.leaseMs,
+    phases,
+    clock: systemClock,
+  });
+  const register = new HandoverRegister({ redis, host: config.host.name });
+  const journals = new HandoverJournals(join(config.stateDir, 'handover', 'source'));
+  const ongoing = new OngoingMigrations();
+  using peers = new Peers(credentials);
+  await using migrations: HeldMigrations<SourceState> = new HeldMigrations<SourceState>({
     side: 'source',
-    policy: { allowedRoots: config.domainPaths, maxBytes: 1024 * 1024 },
-    memoryReserveBytes: config.memoryReserveBytes,
-  },
-  shutdown,
-);
-using jobs = new MigrationJobs({
-  redis,
-  host: config.host.name,
-  owner,
-  kind: 'MIGRATION_OUT',
-  leaseMs: config.leaseMs,
-  phases,
-  clock: systemClock,
-});
-const register = new HandoverRegister({ redis, host: config.host.name });
-const journals = new HandoverJournals(join(config.stateDir, 'handover', 'source'));
-const ongoing = new OngoingMigrations();
-using peers = new Peers(credentials);
-await using migrations: HeldMigrations<SourceState> = new HeldMigrations<SourceState>({
-  side: 'source',
-  jobs,
-  ongoing,
-  log,
-  clock: systemClock,
-  idleMs: config.idleMs,
-  recover: (held, signal) => recover(agent, held, signal),
-  busy: () => false,
-  revive: async (job) => ({ start: startOf(job, 'source'), state: await reviveState(agent, job) }),
-  ended: (held) => endJournal(agent, held),
-});
-const agent: SourceAgent = {
-  config,
-  log,
-  hypervisor,
-  jobs,
-  register,
-  journals,
-  ongoing,
-  migrations,
-  peers,
-};
+    jobs,
+    ongoing,
+    log,
+    clock: systemClock,
+    idleMs: config.idleMs,
+    recover: (held, signal) => recover(agent, held, signal),
+    busy: () => false,
+    revive: async (job) => ({ start: startOf(job, 'source'), state: await reviveState(agent, job) }),
+    ended: (held) => endJournal(agent, held),
+  });
+  const agent: SourceAgent = {
+    config,
+    log,
+    hypervisor,
+    jobs,
+    register,
+    journals,
+    ongoing,
+    migrations,
+    peers,
+  };
 
-// Before serving: an old job may hold a paused guest.
-for (const { uuid } of await hypervisor.list()) {
-  await migrations
-    .takeOver(uuid, shutdown)
-    .catch((error: unknown) => log.error({ err: error, domain: uuid }, 'cannot take the job over'));
-}
-await takeUpJournaled(agent, shutdown);
-migrations.startTicking();
-const edge = edgeOf({ side: 'source', log, draining: shutdown });
-const server = await serve(
-  { listen: config.listen, credentials },
-  [sourceAgentService(agent, edge), domainsService(agent, edge)],
-  shutdown,
-);
-log.info({ address: server.address }, 'serving');
-await server.ended;
-redis.disconnect();
+  // Before serving: an old job may hold a paused guest.
+  for (const { uuid } of await hypervisor.list()) {
+    await migrations
+      .takeOver(uuid, shutdown)
+      .catch((error: unknown) => log.error({ err: error, domain: uuid }, 'cannot take the job over'));
+  }
+  await takeUpJournaled(agent, shutdown);
+  migrations.startTicking();
+  const edge = edgeOf({ side: 'source', log, draining: shutdown });
+  const server = await serve(
+    { listen: config.listen, credentials },
+    [sourceAgentService(agent, edge), domainsService(agent, edge)],
+    shutdown,
+  );
+  log.info({ address: server.address }, 'serving');
+  await server.ended;
+});

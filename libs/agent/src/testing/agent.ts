@@ -111,6 +111,7 @@ export const prepareRequest: PrepareRequest = {
   domainXml: '<domain/>',
   cookieIn: none,
   migrationUri: '',
+  paused: false,
 };
 export const finishRequest: FinishRequest = {
   migrationId,

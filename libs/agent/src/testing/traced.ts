@@ -13,27 +13,28 @@ import { implementationOf, prepareRequest } from './agent.ts';
 const [, , role, argument = ''] = process.argv;
 const log = openLog('info');
 const credentials = await openCredentials(undefined);
-const shutdown = untilAsked();
 
-if (role === 'serve') {
-  const redis = openRedis(argument, log);
-  await waitForRedis(redis, log, shutdown);
-  const prepare = async () => {
-    await redis.set('secret-key', 'secret-value');
-    return { migrationUri: 'tcp:x:1', cookieOut: Buffer.alloc(0) };
-  };
-  const implementation = implementationOf({ prepare }, edgeOf({ side: 'dest', log, draining: shutdown }));
-  const options = { listen: { host: '127.0.0.1', port: 0 }, credentials };
-  const server = await serve(options, [{ definition: DestAgentService, implementation }], shutdown);
-  log.info({ address: server.address }, 'serving');
-  await server.ended;
-  redis.disconnect();
-} else {
-  const client = dial(argument, credentials);
-  await trace.getTracer('test').startActiveSpan('migrate', async (span) => {
-    await invoke(client, DestAgentService.prepare, prepareRequest, shutdown);
-    log.info('called');
-    span.end();
-  });
-  client.close();
-}
+await untilAsked(async (shutdown) => {
+  if (role === 'serve') {
+    const redis = openRedis(argument, log);
+    await waitForRedis(redis, log, shutdown);
+    const prepare = async () => {
+      await redis.set('secret-key', 'secret-value');
+      return { migrationUri: 'tcp:x:1', cookieOut: Buffer.alloc(0) };
+    };
+    const implementation = implementationOf({ prepare }, edgeOf({ side: 'dest', log, draining: shutdown }));
+    const options = { listen: { host: '127.0.0.1', port: 0 }, credentials };
+    const server = await serve(options, [{ definition: DestAgentService, implementation }], shutdown);
+    log.info({ address: server.address }, 'serving');
+    await server.ended;
+    redis.disconnect();
+  } else {
+    const client = dial(argument, credentials);
+    await trace.getTracer('test').startActiveSpan('migrate', async (span) => {
+      await invoke(client, DestAgentService.prepare, prepareRequest, shutdown);
+      log.info('called');
+      span.end();
+    });
+    client.close();
+  }
+});

@@ -121,7 +121,7 @@ export class FakeHost implements AsyncDisposable {
     });
     return {
       begin: this.#unary('begin', () => ({ domainXml: '<domain/>', cookieOut })),
-      dumpXml: this.#unary('dumpXml', () => ({ domainXml: '<domain/>' })),
+      dumpXml: this.#unary('dumpXml', () => ({ domainXml: '<domain/>', paused: false })),
       perform: this.#unary('perform', () => ({ cookieOut: Buffer.from('from perform'), statistics })),
       confirm: this.#unary('confirm', ({ cancelled }: ConfirmRequest) => ({
         outcome: cancelled ? Outcome.OUTCOME_FAILED : Outcome.OUTCOME_COMPLETED,
