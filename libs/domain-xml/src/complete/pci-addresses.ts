@@ -122,7 +122,7 @@ function placeAll(devices: Devices, buses: PciBuses, q35: boolean): Devices {
   };
 }
 
-export const full = ({ bus, slot, function: fn }: Place): PciAddress => ({
+const full = ({ bus, slot, function: fn }: Place): PciAddress => ({
   type: 'pci',
   domain: 0,
   bus,

@@ -84,6 +84,15 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
     if (card.mtu !== undefined)
       report('xml-invalid', '/mtu', 'only a virtio card is told its MTU', "Use <model type='virtio'/>");
   });
+  const bits = devices.iommu?.driver?.aw_bits;
+  if (bits !== undefined && bits !== 39 && bits !== 48) {
+    findings.report(
+      'xml-unsupported',
+      '/domain/devices/iommu/driver/@aw_bits',
+      `QEMU has no ${bits}-bit remapper`,
+      'Supported: 39, 48',
+    );
+  }
   if (devices.iommu?.model === 'intel' && !q35) {
     findings.report(
       'xml-invalid',

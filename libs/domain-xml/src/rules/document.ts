@@ -41,6 +41,10 @@ function checkMemory(
   }
   const modules = devices.memory.reduce((sum, module) => sum + module.target.size, 0);
   const cells = cpu?.numa?.cell.length ?? 0;
+  const mib = (kib: number) => Math.ceil(kib / 1024);
+  if (maxMemory !== undefined && mib(maxMemory.kib) <= mib(memory - modules)) {
+    findings.report('xml-invalid', '/domain/maxMemory', 'there is no room for a module above <memory>', 'Raise it');
+  }
   if (cells === 0 && modules >= memory) {
     findings.report(
       'xml-invalid',

@@ -47,7 +47,6 @@ const refused = {
 
 /** Where a device is, for each kind of bus. */
 export const pciAddress = choice('type', { pci }, { refused });
-export const driveAddress = choice('type', { drive }, { refused });
 export const diskAddress = choice('type', { pci, drive, usb }, { refused });
 export const virtioSerialAddress = choice('type', { 'virtio-serial': virtioSerial }, { refused });
 export const usbAddress = choice('type', { usb }, { refused });

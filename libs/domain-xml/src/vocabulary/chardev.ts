@@ -36,7 +36,7 @@ const ptyOptions = {
 };
 
 /** A character device: what the guest sees is in `fields`, where its bytes go is the host's business. */
-export const withBackends = <F extends Fields>(fields: F) =>
+const withBackends = <F extends Fields>(fields: F) =>
   choice(
     'type',
     {
