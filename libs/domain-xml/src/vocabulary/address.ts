@@ -58,12 +58,5 @@ export const dimmAddress = choice('type', { dimm }, { refused });
 export const panicAddress = choice('type', { isa, pci }, { refused });
 
 export type PciAddress = Of<typeof pciAddress>;
-export type DriveAddress = Of<typeof driveAddress>;
+export type DriveAddress = Extract<Of<typeof diskAddress>, { readonly type: 'drive' }>;
 export type UsbAddress = Of<typeof usbAddress>;
-export type VirtioSerialAddress = Of<typeof virtioSerialAddress>;
-export type AnyAddress =
-  | Of<typeof diskAddress>
-  | Of<typeof serialAddress>
-  | VirtioSerialAddress
-  | Of<typeof ccidAddress>
-  | Of<typeof dimmAddress>;
