@@ -108,6 +108,7 @@ describe('a domain', () => {
     const died = once(guest.monitor.closed, 'abort');
     await send(guest.process, 'SIGKILL');
     await died;
+    await waitGone(guest.process, wait());
     // The kernel closes its files a moment before.
     await waitGone(guest.process, wait());
     expect(await hypervisor.list()).toEqual([]);

@@ -49,7 +49,7 @@ function commandLine(order: Launch, paths: DomainPaths): string[] {
     ...monitor('source'),
     ...monitor('dest'),
     ...(order.incoming ? ['-incoming', 'defer'] : []),
-    ...qemuArguments(order.domain),
+    ...qemuArguments(order.domain, paths.dir),
   ];
 }
 
