@@ -1,36 +1,39 @@
 import { once } from 'node:events';
 import { type FSWatcher, watch } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isNativeError } from 'node:util/types';
 import { QmpError } from './errors.ts';
 
-/** The pause between attempts doubles from the first to the second of these; the directory changing cuts it short. */
+/** The pause between attempts doubles from the first to the second of these; the socket's file being made cuts it short. */
 const pauseMsMin = 1;
 const pauseMsMax = 50;
 
 /**
  * A connection to a monitor's UNIX socket. QEMU makes the socket while it starts: until it is there and listens, this waits,
- * woken by the directory changing. Throws QmpError `qemu-unreachable` when waiting can't help, or the signal's reason.
+ * woken by its file being made. Throws QmpError `qemu-unreachable` when waiting can't help, or the signal's reason.
  */
 export async function connectSocket(path: string, signal: AbortSignal): Promise<Socket> {
-  let socket = await attempt(path, signal);
-  if (socket) return socket;
-  using directory = new DirectoryWatch(dirname(path));
-  for (let pauseMs = pauseMsMin; ; pauseMs = Math.min(2 * pauseMs, pauseMsMax)) {
-    const changed = directory.change();
+  const socket = await attempt(path, signal);
+  if (typeof socket !== 'string') return socket;
+  using file = new FileWatch(path);
+  let pauseMs = pauseMsMin;
+  for (;;) {
+    const changed = file.change();
     // Watched since before this attempt, or a socket made right after it would go unseen.
-    socket = await attempt(path, signal);
-    if (socket) return socket;
-    await delay(pauseMs, undefined, { signal: AbortSignal.any([signal, changed]) }).catch(() => undefined);
-    // The file is there before QEMU listens on it, so after a change the next attempts come fast.
-    if (changed.aborted) pauseMs = pauseMsMin;
+    const found = await attempt(path, signal);
+    if (typeof found !== 'string') return found;
+    // Attempts take processor time from the QEMU that is starting: while there is no file, being told is enough. QEMU listens on it
+    // a moment after it has made it, so then the attempts come fast.
+    const wait = found === 'absent' && file.watched ? pauseMsMax : pauseMs;
+    await delay(wait, undefined, { signal: AbortSignal.any([signal, changed]) }).catch(() => undefined);
+    pauseMs = changed.aborted ? pauseMsMin : Math.min(2 * pauseMs, pauseMsMax);
   }
 }
 
-/** One attempt: undefined when nobody listens there yet. */
-async function attempt(path: string, signal: AbortSignal): Promise<Socket | undefined> {
+/** One attempt; a word when nobody listens there yet: whether there is a file at all. */
+async function attempt(path: string, signal: AbortSignal): Promise<Socket | 'absent' | 'deaf'> {
   signal.throwIfAborted();
   const socket = createConnection(path);
   try {
@@ -41,7 +44,8 @@ async function attempt(path: string, signal: AbortSignal): Promise<Socket | unde
     signal.throwIfAborted();
     const code = isNativeError(error) && 'code' in error ? String(error.code) : String(error);
     // EAGAIN: the queue of waiting clients is full (QEMU's holds one or two), which also passes.
-    if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'EAGAIN') return undefined;
+    if (code === 'ENOENT') return 'absent';
+    if (code === 'ECONNREFUSED' || code === 'EAGAIN') return 'deaf';
     throw new QmpError('qemu-unreachable', `cannot connect to QEMU's monitor ${path}: ${code}`, { cause: error });
   }
 }
@@ -81,18 +85,25 @@ export function knockUntilAnswered(path: string): Disposable {
   };
 }
 
-/** Tells when a directory changes. One that can't be watched, because it isn't there yet, never does. */
-class DirectoryWatch implements Disposable {
+/** Tells when a file is made or removed. One whose directory isn't there yet can't be watched. */
+class FileWatch implements Disposable {
   readonly #watcher: FSWatcher | undefined;
   #change = new AbortController();
 
-  constructor(directory: string) {
+  constructor(path: string) {
+    const name = basename(path);
     try {
-      this.#watcher = watch(directory, { persistent: false }, () => this.#change.abort());
+      this.#watcher = watch(dirname(path), { persistent: false }, (_event, changed) => {
+        if (changed === null || changed === name) this.#change.abort();
+      });
       this.#watcher.on('error', () => this.#watcher?.close());
     } catch {
       this.#watcher = undefined;
     }
+  }
+
+  get watched(): boolean {
+    return this.#watcher !== undefined;
   }
 
   /** Aborts at the next change after this call. */
