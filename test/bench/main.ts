@@ -66,7 +66,7 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
     signal,
   );
   say(
-    `\nOne guest of ${kind.memoryMiB} MiB, ${kind.rate} B/s dirtied in ${kind.dirty}; median (range) of ${rounds} rounds; ${load()}\n\n`,
+    `\nOne guest of ${kind.memoryMiB} MiB, dirtying ${kind.rate}/s of ${kind.dirty}; median (range) of ${rounds} rounds; ${load()}\n\n`,
   );
   say(`${formatTable(rowsOf(one))}\n\n`);
   say(
@@ -119,6 +119,8 @@ function keep(values: { readonly at: string }): string {
 }
 
 const interrupted = new AbortController();
+// Whoever read us has gone.
+process.stdout.on('error', (error) => interrupted.abort(error));
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(name, () => interrupted.abort(new Error(`${name} received`)));
 }

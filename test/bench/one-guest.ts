@@ -67,6 +67,6 @@ export function rowsOf(results: ReadonlyMap<string, readonly Measured[]>): strin
   return [['', ...columns.map(({ heading }) => heading)], ...rows];
 }
 
-export function summaryOf(rounds: readonly Measured[], of: keyof Measured): Summary | undefined {
+function summaryOf(rounds: readonly Measured[], of: keyof Measured): Summary | undefined {
   return summarize(rounds.map((round) => round[of]).filter((value) => value !== undefined));
 }
