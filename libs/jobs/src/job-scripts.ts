@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import type { Clock } from './clock.ts';
 import { JobError } from './errors.ts';
 import { alreadyMigrating, holderOf, type InTheWay, shortInTheWay, textOf } from './holders.ts';
-import { type DomainKeys, keysOf } from './keys.ts';
+import { type DomainKeys, domainOfSlot, keysOf, slotsOf } from './keys.ts';
 import { type JobKind, jobKindOf, maskOf, type ShortJobKind } from './masks.ts';
 import { redisCall, wordsOf } from './redis-call.ts';
 import { defineScripts } from './script-commands.ts';
@@ -139,6 +139,19 @@ export class JobScripts {
     if (words[0] === 'none') return undefined;
     const { kind, ...holder } = holderOf(words);
     return { ...holder, kind: jobKindOf(kind), executing: words[5] === 'yes', leased: words[6] === 'yes' };
+  }
+
+  /** The domains that an async job holds on this host, whoever runs it. Looks through all keys, some hundred thousand a second. */
+  async domains(signal: AbortSignal): Promise<string[]> {
+    const found = new Set<string>();
+    let cursor = '0';
+    do {
+      const scan = () => this.#redis.scan(cursor, 'MATCH', slotsOf(this.#me.host), 'COUNT', 1_000);
+      const [next, slots] = await this.#call('scan', scan, signal);
+      for (const slot of slots) found.add(domainOfSlot(slot));
+      cursor = next;
+    } while (cursor !== '0');
+    return [...found];
   }
 
   /** Takes over an abandoned job with the new token; undefined if there is none, or its lease is alive. */

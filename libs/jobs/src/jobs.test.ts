@@ -157,6 +157,19 @@ describe('a migration job', () => {
 });
 
 describe('recovery', () => {
+  it('finds the domains that are held on its host, and only those', async () => {
+    const [here, there, ended] = [randomUUID(), randomUUID(), randomUUID()];
+    using jobs = agent('MIGRATION_OUT', { host: 'a-1', owner: 'source-agent@a-1' });
+    using others = agent('MIGRATION_OUT', { host: 'b-a-1', owner: 'source-agent@b-a-1' });
+    await begun(jobs, here);
+    await begun(others, there);
+    await jobs.migrationJobFinish(await begun(jobs, ended, 'm2'), { outcome: 'failed', record: {} }, never);
+    // More than one page of keys.
+    await server.client().mset(Object.fromEntries(Array.from({ length: 3_000 }, (_, at) => [`filler:${at}`, 'x'])));
+    expect(await jobs.domains(never)).toEqual([here]);
+    expect(await others.domains(never)).toEqual([there]);
+  });
+
   it('takes over what an earlier process of the same agent held, which then can write no more', async () => {
     using before = agent('MIGRATION_OUT');
     using after = agent('MIGRATION_OUT');

@@ -166,6 +166,11 @@ export class MigrationJobs implements Disposable {
     return this.#scripts.look(domain, signal);
   }
 
+  /** The domains that an async job holds on this host: what an agent that was restarted has to look after, also where no QEMU is left. */
+  async domains(signal: AbortSignal): Promise<string[]> {
+    return this.#scripts.domains(signal);
+  }
+
   /**
    * Recovery: takes over, with a new token, a job of this kind that is abandoned: its lease has run out, or it was held by an
    * earlier process of this agent (same owner name). Owns it then. Undefined if there is none, or it is held.

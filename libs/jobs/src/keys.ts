@@ -12,6 +12,12 @@ export interface DomainKeys {
   readonly record: (migrationId: string) => string;
 }
 
+/** Matches the slots of all domains on a host, for SCAN; a host's name has none of the letters that mean something in a pattern. */
+export const slotsOf = (host: string): string => `ferry:{*}:job:${host}`;
+
+/** The domain whose slot a key is. */
+export const domainOfSlot = (slot: string): string => slot.slice('ferry:{'.length, slot.indexOf('}'));
+
 export function keysOf(domain: string, host: string): DomainKeys {
   // The edge refuses other texts; here a brace in one would move the keys to another domain's slot.
   assert.match(domain, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'a domain is named by its lower-case UUID');

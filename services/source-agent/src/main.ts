@@ -79,10 +79,10 @@ await untilAsked(async (shutdown) => {
   };
 
   // Before serving: an old job may hold a paused guest.
-  for (const { uuid } of await hypervisor.list()) {
+  for (const domain of await jobs.domains(shutdown)) {
     await migrations
-      .takeOver(uuid, shutdown)
-      .catch((error: unknown) => log.error({ err: error, domain: uuid }, 'cannot take the job over'));
+      .takeOver(domain, shutdown)
+      .catch((error: unknown) => log.error({ err: error, domain }, 'cannot take the job over'));
   }
   await takeUpJournaled(agent, shutdown);
   migrations.startTicking();
