@@ -7,6 +7,7 @@ import { trace } from '@opentelemetry/api';
 import { isPhase, MigrationError, type Phase, type Side } from '@ferry/migration';
 import { Failure } from '@ferry/proto/ferry/v1/migration';
 import { JobError, type Clock, type MigrationJob, type MigrationJobs } from '@ferry/jobs';
+import { AgentError } from './errors.ts';
 import { failureOf } from './failure.ts';
 import { type Held, labelsOf } from './held.ts';
 import { recordOfEnd } from './known-migrations.ts';
@@ -17,6 +18,8 @@ import { type Codec, refusalOf, replay, replyOf, type Reply } from './replies.ts
 /** How long one attempt to settle a migration may take. What cannot be settled now is tried again. */
 const settleMs = 20_000;
 const tickMs = 250;
+/** How long an agent that is asked to end may take for what is under way. */
+const drainMs = 3_000;
 
 export interface HeldMigrationsOptions<State> {
   readonly side: Side;
@@ -220,6 +223,8 @@ export class HeldMigrations<State> {
 
   /** Gives a migration up, for a reason that came from outside its phases. */
   async giveUp(held: Held<State>, cause: Error): Promise<void> {
+    // Our own end looks like QEMU's end from here.
+    if (this.#stopping.signal.aborted) return;
     held.ongoing.askToAbort(cause);
     // A phase that is being executed hears the signal and settles by itself.
     if (!held.executing && held.unsettled === undefined) {
@@ -241,10 +246,12 @@ export class HeldMigrations<State> {
   async #trySettling(held: Held<State>): Promise<void> {
     const { log, recover } = this.#options;
     const unsettled = held.unsettled;
-    if (unsettled === undefined) return;
+    const stopping = this.#stopping.signal;
+    if (unsettled === undefined || stopping.aborted) return;
     held.executing = true;
     try {
-      unsettled.outcome ??= await recover(held, AbortSignal.timeout(settleMs));
+      const patience = AbortSignal.any([AbortSignal.timeout(settleMs), stopping]);
+      unsettled.outcome ??= await recover(held, patience);
       const refused = refusalOf(unsettled.phase, held.firstFailure ?? Failure.fromPartial({}));
       await this.#finish(held, unsettled.outcome, unsettled.reply ?? refused);
     } catch (error) {
@@ -333,7 +340,15 @@ export class HeldMigrations<State> {
     );
   }
 
+  /**
+   * Gives up what is under way, as far as that goes in a short time: QEMU would stop the guest to switch over, and wait for somebody who
+   * lets it. What is left is for the agent's next life.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
+    const cause = new AgentError('draining', 'the agent was asked to end during the migration');
+    for (const held of this.all()) this.giveUp(held, cause).catch(() => undefined);
+    const patience = AbortSignal.timeout(drainMs);
+    while (!patience.aborted && this.all().some((held) => held.executing)) await delay(10);
     this.#stopping.abort();
     await this.#ticking;
   }

@@ -170,9 +170,9 @@ export class Hypervisor {
     return true;
   }
 
-  /** Removes the directories whose QEMU is gone; gives their UUIDs. */
-  async collect(): Promise<string[]> {
-    const uuids = await this.#directory.uuids();
+  /** Removes the directories, all or those of some domains, whose QEMU is gone; gives their UUIDs. */
+  async collect(of?: readonly string[]): Promise<string[]> {
+    const uuids = of ?? (await this.#directory.uuids());
     const collected = await Promise.all(uuids.map(async (uuid) => ((await this.#collect(uuid)) ? uuid : undefined)));
     return collected.filter((uuid) => uuid !== undefined);
   }

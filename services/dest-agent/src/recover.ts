@@ -64,6 +64,8 @@ async function endIncoming(agent: DestAgent, held: HeldIn): Promise<void> {
   const { state } = held;
   state.incoming?.[Symbol.dispose]();
   if (state.guest !== undefined) await agent.hypervisor.end(state.guest, 'kill');
+  // It may have ended while no agent was there to see it.
+  else await agent.hypervisor.collect([held.ongoing.start.domainUuid]);
   state.releasePort();
 }
 

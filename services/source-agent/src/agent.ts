@@ -121,6 +121,16 @@ export const newState = (protocol: 2 | 3, wasRunning: boolean, incarnation: stri
   decision: undefined,
 });
 
+/** Undefined if the guest's QEMU has ended; one that only does not answer throws. */
+export async function guestIfAny(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<Guest | undefined> {
+  try {
+    return await agent.hypervisor.guest(held.ongoing.start.domainUuid, signal);
+  } catch (error) {
+    if (error instanceof HypervisorError && error.kind === 'domain-not-found') return undefined;
+    throw error;
+  }
+}
+
 export function guestOf(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<Guest> {
   return agent.hypervisor.guest(held.ongoing.start.domainUuid, signal).catch((cause: unknown) => {
     throw new MigrationError('guest-gone', `the guest of domain ${held.ongoing.start.domainName} has ended`, { cause });

@@ -10,7 +10,7 @@ import {
   type MigrationStatistics,
   Outcome,
 } from '@ferry/proto/ferry/v1/migration';
-import { guestOf, type HeldOut, journal, type SourceAgent } from './agent.ts';
+import { guestIfAny, guestOf, type HeldOut, journal, type SourceAgent } from './agent.ts';
 import { statisticsOf } from './outgoing.ts';
 
 /**
@@ -88,7 +88,7 @@ const wordOf = (outcome: Outcome): 'committed' | 'aborted' =>
 
 /** The guest runs on the destination: ends this copy. Its disks are inactive, so there is nothing to write back. */
 export async function releaseGuest(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
-  const guest = await guestOf(agent, held, signal).catch(() => undefined);
+  const guest = await guestIfAny(agent, held, signal);
   if (guest === undefined) return;
   // QEMU says `completed` just before its figures are final, so they are asked for now.
   const info = await guest.monitor.execute('query-migrate', {}, signal).catch(() => undefined);

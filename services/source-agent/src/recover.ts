@@ -3,7 +3,7 @@ import type { HandoverEntry } from '@ferry/handover';
 import type { MigrationJob } from '@ferry/jobs';
 import { MigrationError, phases, type Phase } from '@ferry/migration';
 import type { HeldOut, OutcomeWord, SourceAgent } from './agent.ts';
-import { guestOf, newState } from './agent.ts';
+import { guestIfAny, newState } from './agent.ts';
 import { decide, releaseGuest, resumeGuest } from './decision.ts';
 import { stopOutgoing } from './outgoing.ts';
 
@@ -19,8 +19,7 @@ export async function recover(agent: SourceAgent, held: HeldOut, signal: AbortSi
     case 'ask-decision':
       return askDecision(agent, held, signal);
     case 'resume-source':
-      await resumeGuest(agent, held, signal);
-      return given(held);
+      return resume(agent, held, signal);
     case 'destroy-source':
       await releaseGuest(agent, held, signal);
       return 'completed';
@@ -35,7 +34,7 @@ const given = (held: HeldOut): OutcomeWord =>
   held.firstFailure?.reason === 'migration-cancelled' ? 'cancelled' : 'failed';
 
 async function cancelAndResume(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
-  const guest = await guestOf(agent, held, signal).catch(() => undefined);
+  const guest = await guestIfAny(agent, held, signal);
   if (guest === undefined) {
     await tellRegister(agent, held, signal);
     return 'failed';
@@ -54,7 +53,12 @@ async function askDecision(agent: SourceAgent, held: HeldOut, signal: AbortSigna
     await releaseGuest(agent, held, signal);
     return 'completed';
   }
-  await resumeGuest(agent, held, signal);
+  return resume(agent, held, signal);
+}
+
+/** A guest that has ended meanwhile cannot run on; then there is nothing left to do. */
+async function resume(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
+  if ((await guestIfAny(agent, held, signal)) !== undefined) await resumeGuest(agent, held, signal);
   return given(held);
 }
 
