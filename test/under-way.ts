@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect } from '@jest/globals';
 import { type LabHost, signalProcess, untilGone } from '@ferry/lab';
 import type { MigrationEvent } from '@ferry/proto/ferry/v1/migration';
-import { callsOf, eventually, patience, type TestGuest, type Wish, type World } from './world.ts';
+import { callsOf, endOf, eventually, patience, type TestGuest, type Wish, type World } from './world.ts';
 
 /** Never ends by itself: the world's guests write faster than that. */
 export const endless = { bandwidthBytesPerSecond: 500_000n, downtimeLimitMs: 1 };
@@ -17,13 +17,20 @@ export interface UnderWay {
   readonly events: Promise<MigrationEvent[]>;
 }
 
-/** Starts a peer-to-peer migration from a to b and returns while memory flows. */
+/**
+ * Starts a peer-to-peer migration from a to b and returns while memory flows. Tries again, as callers do, while the destination's agent
+ * cannot be reached: it may have been restarted just now.
+ */
 export async function startMigration(world: World, guest: TestGuest, wish: Wish = {}): Promise<UnderWay> {
-  const names = { migrationId: randomUUID(), domain: guest.name };
-  const events = world.migrate(guest, { migrationId: names.migrationId, options: endless, ...wish });
-  events.catch(() => undefined);
-  await untilMemoryFlows(world, names);
-  return { ...names, events };
+  for (;;) {
+    const names = { migrationId: randomUUID(), domain: guest.name };
+    const events = world.migrate(guest, { migrationId: names.migrationId, options: endless, ...wish });
+    const ended = events.then(endOf);
+    ended.catch(() => undefined);
+    const early = await Promise.race([untilMemoryFlows(world, names), ended]);
+    if (early === undefined) return { ...names, events };
+    if (early.failure?.reason !== 'destination-unreachable') throw new Error(`ended early: ${early.failure?.message}`);
+  }
 }
 
 export async function untilMemoryFlows(world: World, names: { migrationId: string; domain: string }): Promise<void> {
