@@ -16,7 +16,13 @@ const processArguments =
 
 /** As Ferry sets them; asking QEMU which it offers is what a small program leaves out. */
 const capabilitiesOf = (side: 'source' | 'dest') =>
-  capabilitiesToSet(side, ['events', 'return-path', 'pause-before-switchover', 'late-block-activate']);
+  capabilitiesToSet(
+    side,
+    ['events', 'return-path', 'pause-before-switchover', 'late-block-activate'].map((capability) => ({
+      capability,
+      state: false,
+    })),
+  );
 
 /** Gives ports of host b's range in turn. While it is our turn no agent uses them. */
 function portsOf(lab: Lab): () => number {

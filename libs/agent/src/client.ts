@@ -121,6 +121,9 @@ const warmUpMs = 1;
 /** Nobody's switchover takes so long; then it is no use to stay warm. */
 const questionsMax = 2_000;
 
+/** Clients of which a call asks right now: one that keeps a connection warm keeps it warm for all. */
+const warming = new WeakSet<Client>();
+
 /** Opens a call whose one request is sent later, so that nothing but the request itself is to be sent then. */
 export function standBy<Message, Reply>(
   client: Client,
@@ -134,11 +137,17 @@ export function standBy<Message, Reply>(
   let usable = true;
   let question: Message | undefined;
   let left = questionsMax;
+  const rest = (): void => {
+    if (question !== undefined) warming.delete(client);
+    question = undefined;
+  };
   const askAgain = (): void => {
     if (question !== undefined && usable && left-- > 0) call.write(question);
+    else rest();
   };
   const over = (reason: unknown): void => {
     usable = false;
+    rest();
     answer.reject(reason);
   };
   call.on('data', (reply: Reply) => {
@@ -152,13 +161,15 @@ export function standBy<Message, Reply>(
       return usable;
     },
     warmUp: (message, times = questionsMax) => {
+      if (question === undefined && warming.has(client)) return;
+      warming.add(client);
       question = message;
       left = times;
       askAgain();
     },
     ask: async (request, signal) => {
       signal.throwIfAborted();
-      question = undefined;
+      rest();
       const hangUp = (): void => {
         answer.reject(signal.reason);
         call.cancel();

@@ -1,8 +1,9 @@
 /** This host's QEMUs, as one agent sees them: found by their directories, driven over this agent's own monitors. */
+import { once } from 'node:events';
 import { completeDomain, parseDomain, writeDomain, type Domain, type XmlPolicy } from '@ferry/domain-xml';
 import { Monitor, QmpError } from '@ferry/qemu-qmp';
 import { askBinary, type QemuBinary } from './binary.ts';
-import { DomainDirectory, type Definition } from './domain-directory.ts';
+import { type Definition, DomainDirectory, isUuid } from './domain-directory.ts';
 import { HypervisorError } from './errors.ts';
 import { checkFiles, checkMemory } from './host-checks.ts';
 import { launch } from './launch.ts';
@@ -35,6 +36,8 @@ export class Hypervisor {
   readonly #binary: QemuBinary;
   readonly #directory: DomainDirectory;
   readonly #monitors = new Map<string, Promise<Monitor>>();
+  /** Guests that belong here, as long as the monitor is open: they are looked for in every phase. */
+  readonly #guests = new Map<string, Guest>();
 
   private constructor(options: HypervisorOptions, binary: QemuBinary) {
     this.#options = options;
@@ -68,13 +71,13 @@ export class Hypervisor {
   }
 
   async #running(uuid: string): Promise<Definition | undefined> {
-    const definition = await this.#directory.definition(uuid);
+    const definition = this.#directory.definition(uuid);
     const process = definition === undefined ? undefined : await this.#processOf(uuid);
     return process === undefined ? undefined : definition;
   }
 
   async #processOf(uuid: string): Promise<ProcessIdentity | undefined> {
-    const noted = await this.#directory.process(uuid);
+    const noted = this.#directory.process(uuid);
     if (noted !== undefined) return (await isAlive(noted)) ? noted : undefined;
     const pid = await this.#directory.pidOfQemu(uuid);
     return pid === undefined ? undefined : identify(pid);
@@ -82,8 +85,8 @@ export class Hypervisor {
 
   /** Finds a domain by UUID or name. Throws domain-not-found. */
   async find(nameOrUuid: string): Promise<Definition> {
-    const wanted = nameOrUuid.toLowerCase();
-    const found = (await this.list()).find((d) => d.uuid === wanted || d.name === nameOrUuid);
+    const uuid = nameOrUuid.toLowerCase();
+    const found = isUuid(uuid) ? await this.#running(uuid) : (await this.list()).find((d) => d.name === nameOrUuid);
     if (found !== undefined) return found;
     throw new HypervisorError(
       'domain-not-found',
@@ -93,11 +96,25 @@ export class Hypervisor {
 
   /** Finds a domain and connects to its QEMU, or takes the connection that is there. */
   async guest(nameOrUuid: string, signal: AbortSignal): Promise<Guest> {
+    const known = this.#guests.get(nameOrUuid.toLowerCase());
+    if (known !== undefined) return known;
     const definition = await this.find(nameOrUuid);
     const process = await this.#processOf(definition.uuid);
     if (process === undefined)
       throw new HypervisorError('domain-not-found', `the QEMU of domain ${definition.name} ended just now`);
-    return { ...definition, process, monitor: await this.#monitorOf(definition, signal) };
+    const guest = { ...definition, process, monitor: await this.#monitorOf(definition, signal) };
+    this.#remember(guest);
+    return guest;
+  }
+
+  #remember(guest: Guest): void {
+    const { uuid, incoming, monitor } = guest;
+    if (incoming !== undefined || monitor.closed.aborted) return;
+    this.#guests.set(uuid, guest);
+    const forget = (): void => {
+      if (this.#guests.get(uuid) === guest) this.#guests.delete(uuid);
+    };
+    monitor.closed.addEventListener('abort', forget, { once: true });
   }
 
   #monitorOf(definition: Definition, signal: AbortSignal): Promise<Monitor> {
@@ -164,7 +181,7 @@ export class Hypervisor {
 
   async #collect(uuid: string): Promise<boolean> {
     if ((await this.#processOf(uuid)) !== undefined) return false;
-    const started = (await this.#directory.process(uuid)) !== undefined;
+    const started = this.#directory.process(uuid) !== undefined;
     if (!started && (await this.#directory.ageMs(uuid)) < leftoverMs) return false;
     await this.#directory.remove(uuid);
     return true;
@@ -217,7 +234,11 @@ export class Hypervisor {
       await guest.monitor.execute('quit', {}, patience).catch(() => undefined);
       await waitGone(guest.process, patience).catch(() => undefined);
     }
+    const closed = once(guest.monitor.closed, 'abort', { signal: AbortSignal.timeout(killMs) });
+    closed.catch(() => undefined);
     await send(guest.process, 'SIGKILL');
+    // The monitor's end tells sooner than /proc can be asked.
+    if (!guest.monitor.closed.aborted) await closed.catch(() => undefined);
     await waitGone(guest.process, AbortSignal.timeout(killMs));
     await guest.monitor[Symbol.asyncDispose]();
     await this.#directory.remove(guest.uuid);

@@ -1,6 +1,5 @@
 /** A process of this host, named so that another one with the same pid later on is never taken for it. */
 import { readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { errnoOf } from './errno.ts';
 
@@ -23,9 +22,9 @@ function parseStat(text: string): Stat {
   return { state: fields[0] ?? '', startTime: fields[19] ?? '', exiting: (Number(fields[6]) & 4) !== 0 };
 }
 
-async function statOf(pid: number): Promise<Stat | undefined> {
+function statOf(pid: number): Stat | undefined {
   try {
-    return parseStat(await readFile(`/proc/${pid}/stat`, 'latin1'));
+    return parseStat(readFileSync(`/proc/${pid}/stat`, 'latin1'));
   } catch {
     return undefined;
   }
@@ -33,7 +32,7 @@ async function statOf(pid: number): Promise<Stat | undefined> {
 
 /** Who has this pid now; undefined if nobody, or only a zombie that waits for its parent. */
 export async function identify(pid: number): Promise<ProcessIdentity | undefined> {
-  const stat = await statOf(pid);
+  const stat = statOf(pid);
   return stat === undefined || isGone(stat) ? undefined : { pid, startTime: stat.startTime };
 }
 
@@ -41,18 +40,14 @@ const isGone = (stat: Stat): boolean => stat.state === 'Z' || stat.state === 'X'
 
 /** Whether this very process still runs. A zombie does not: it executes nothing and holds no file. */
 export async function isAlive(process: ProcessIdentity): Promise<boolean> {
-  const stat = await statOf(process.pid);
+  const stat = statOf(process.pid);
   return stat !== undefined && stat.startTime === process.startTime && !isGone(stat);
 }
 
 /** Whether it runs and is not about to end; without a turn of the event loop (some 20 µs), for the moment before an act that cannot be undone. */
 export function isAliveNow(process: ProcessIdentity): boolean {
-  try {
-    const stat = parseStat(readFileSync(`/proc/${process.pid}/stat`, 'latin1'));
-    return stat.startTime === process.startTime && !isGone(stat) && !stat.exiting;
-  } catch {
-    return false;
-  }
+  const stat = statOf(process.pid);
+  return stat !== undefined && stat.startTime === process.startTime && !isGone(stat) && !stat.exiting;
 }
 
 /** Waits until the process is gone. Throws the signal's reason. */

@@ -23,17 +23,24 @@ describe('limits', () => {
 });
 
 describe('capabilities', () => {
-  it('are ours on and all others off, whatever an earlier try left', () => {
-    const set = capabilitiesToSet('source', ['xbzrle', 'events', 'return-path', 'pause-before-switchover', 'made-up']);
+  const off = (...names: string[]) => names.map((capability) => ({ capability, state: false }));
+
+  it('that are ours are switched on, and what an earlier try left on is switched off', () => {
+    const left = { capability: 'xbzrle', state: true };
+    const on = { capability: 'return-path', state: true };
+    const set = capabilitiesToSet('source', [
+      left,
+      on,
+      ...off('events', 'pause-before-switchover', 'multifd', 'made-up'),
+    ]);
     expect(Object.fromEntries(set.map((c) => [c.capability, c.state]))).toEqual({
       xbzrle: false,
       events: true,
-      'return-path': true,
       'pause-before-switchover': true,
     });
   });
 
   it('that are needed and missing are named', () => {
-    expect(() => capabilitiesToSet('source', ['events'])).toThrow(/return-path, pause-before-switchover/);
+    expect(() => capabilitiesToSet('source', off('events'))).toThrow(/return-path, pause-before-switchover/);
   });
 });

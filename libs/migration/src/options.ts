@@ -81,16 +81,23 @@ const known = [
 ] as const;
 export type Capability = (typeof known)[number];
 
+/** What `query-migrate-capabilities` says of one. */
+interface CapabilityState {
+  readonly capability: string;
+  readonly state: boolean;
+}
+
 /**
- * Of what a QEMU offers, the capabilities to set: ours on, all others off, so that nothing is left from an earlier try (P37). Throws
- * MigrationError capability-missing.
+ * The capabilities to change so that ours are on and all others off, whatever an earlier try left (P37). Only those that differ: QEMU 7.2
+ * reads a command in 4 µs a byte. Throws MigrationError capability-missing.
  */
 export function capabilitiesToSet(
   side: Side,
-  offered: readonly string[],
+  offered: readonly CapabilityState[],
 ): { readonly capability: Capability; readonly state: boolean }[] {
   const wanted = capabilities[side];
-  const missing = wanted.filter((c) => c.required && !offered.includes(c.name)).map((c) => c.name);
+  const now = new Map(offered.map(({ capability, state }) => [capability, state]));
+  const missing = wanted.filter((c) => c.required && !now.has(c.name)).map((c) => c.name);
   if (missing.length > 0) {
     throw new MigrationError(
       'capability-missing',
@@ -98,6 +105,6 @@ export function capabilitiesToSet(
     );
   }
   return known
-    .filter((capability) => offered.includes(capability))
-    .map((capability) => ({ capability, state: wanted.some((c) => c.name === capability) }));
+    .map((capability) => ({ capability, state: wanted.some((c) => c.name === capability) }))
+    .filter(({ capability, state }) => now.has(capability) && now.get(capability) !== state);
 }

@@ -35,7 +35,7 @@ export async function prepare(
     state.guest = guest;
     const offered = await guest.monitor.execute('query-migrate-capabilities', {}, phaseSignal);
     const names = offered.map((c) => c.capability);
-    const capabilities = capabilitiesToSet('dest', names);
+    const capabilities = capabilitiesToSet('dest', offered);
     await guest.monitor.execute('migrate-set-capabilities', { capabilities }, phaseSignal);
     const [{ uri, release }] = await Promise.all([
       listen(agent, guest.monitor, request.migrationUri, phaseSignal),

@@ -11,6 +11,7 @@ import {
 
 /** Questions asked while memory flows, so that the first of those in the blackout is not the first at all. */
 const rehearsals = 30;
+const rehearsed = new WeakSet<object>();
 
 export interface Destination extends DestCalls {
   /** The guest has stopped: Finish will be called in a moment. */
@@ -26,7 +27,9 @@ export function destinationAt(peers: Peers, address: string): Destination {
       const prepared = await invoke(client, DestAgentService.prepare, request, signal);
       standing = standBy(client, DestAgentService.standBy, ({ response }) => response?.$case === 'finished');
       const { migrationId } = request;
-      standing.warmUp({ request: { $case: 'getReady', value: { migrationId, domain: '' } } }, rehearsals);
+      const times = rehearsed.has(client) ? 1 : rehearsals;
+      rehearsed.add(client);
+      standing.warmUp({ request: { $case: 'getReady', value: { migrationId, domain: '' } } }, times);
       return prepared;
     },
     getReady: (names) => standing?.warmUp({ request: { $case: 'getReady', value: names } }),

@@ -45,17 +45,13 @@ export async function configureOutgoing(monitor: Monitor, limits: Limits, signal
   if (reasons.length > 0) {
     throw new MigrationError('migration-blocked', `QEMU cannot migrate this guest: ${reasons.join('; ')}`);
   }
-  const capabilities = capabilitiesToSet(
-    'source',
-    offered.map((c) => c.capability),
-  );
-  await monitor.execute('migrate-set-capabilities', { capabilities }, signal);
+  const capabilities = capabilitiesToSet('source', offered);
   const { bandwidthBytesPerSecond, downtimeLimitMs } = limits;
-  await monitor.execute(
-    'migrate-set-parameters',
-    { 'max-bandwidth': bandwidthBytesPerSecond, 'downtime-limit': downtimeLimitMs },
-    signal,
-  );
+  const parameters = { 'max-bandwidth': bandwidthBytesPerSecond, 'downtime-limit': downtimeLimitMs };
+  await Promise.all([
+    capabilities.length === 0 || monitor.execute('migrate-set-capabilities', { capabilities }, signal),
+    monitor.execute('migrate-set-parameters', parameters, signal),
+  ]);
 }
 
 /** When what happened, by QEMU's own clock, µs since 1970. */
