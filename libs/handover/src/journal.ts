@@ -34,9 +34,14 @@ export class HandoverJournal {
     this.#path = path;
   }
 
-  /** Returns when the entry is on the disk. Entries are written in the order of the calls. */
+  /**
+   * Returns when the entry is on the disk; one that ends the migration may still be lost in a crash of the host, since what it says can be
+   * found out again. Entries are written in the order of the calls.
+   */
   write(entry: HandoverEntry): Promise<void> {
-    const written = this.#writing.catch(() => undefined).then(() => writeDurably(this.#path, JSON.stringify(entry)));
+    const written = this.#writing
+      .catch(() => undefined)
+      .then(() => writeWhole(this.#path, JSON.stringify(entry), !entry.ended));
     this.#writing = written;
     return written;
   }
@@ -93,15 +98,16 @@ export class HandoverJournals {
 }
 
 /** A new file beside the old one, synced, then renamed over it, then the directory synced: rename(2) alone may be lost in a crash. */
-async function writeDurably(path: string, text: string): Promise<void> {
+async function writeWhole(path: string, text: string, durable: boolean): Promise<void> {
   const fresh = `${path}.new`;
   await mkdir(dirname(path), { recursive: true });
   {
     await using file = await open(fresh, 'w', 0o600);
     await file.writeFile(text);
-    await file.sync();
+    if (durable) await file.sync();
   }
   await rename(fresh, path);
+  if (!durable) return;
   await using directory = await open(dirname(path), 'r');
   await directory.sync();
 }
