@@ -190,6 +190,23 @@ describe('a domain', () => {
     await expectUntouched();
   });
 
+  it('that does not run, because it is coming in or was sent away, is refused', async () => {
+    const names = { migrationId: randomUUID(), domain: guest.name };
+    const begun = await begin(guest.name, names.migrationId);
+    const prepared = await prepareWith({ ...begun, ...names, protocol: v3, cookieIn: begun.cookieOut });
+    const onB = { migrationId: randomUUID(), domain: guest.name, options: undefined };
+    expect(await refusal(callsOf(world.b).begin(onB))).toMatchObject({ reason: 'domain-not-running' });
+    expect(await refusal(callsOf(world.b).dumpXml(onB))).toMatchObject({ reason: 'domain-not-running' });
+
+    const way = { protocol: v3, cookieIn: prepared.cookieOut, migrationUri: prepared.migrationUri, options: undefined };
+    await callsOf(world.a).perform({ ...names, ...way });
+    const away = { migrationId: randomUUID(), domain: guest.name };
+    expect(await refusal(callsOf(world.a).dumpXml(away))).toMatchObject({ reason: 'domain-not-running' });
+    await callsOf(world.a).confirm({ ...names, cookieIn: none, cancelled: true });
+    await callsOf(world.b).finish({ ...names, protocol: v3, cookieIn: none, cancelled: true });
+    await expectUntouched();
+  });
+
   it('is not taken by its own host', async () => {
     expect(endOf(await world.migrate(guest, {}, world.a, world.a)).failure).toMatchObject({
       reason: 'same-host',
