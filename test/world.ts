@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { status } from '@grpc/grpc-js';
 import { expect } from '@jest/globals';
 import { failureFromWire, follow, invoke } from '@ferry/agent';
 import { buildGuest, guestConfig, guestXml, verifyTicks, type GuestOptions, type TickReport } from '@ferry/guest';
@@ -45,11 +46,18 @@ export async function eventually<T>(
   signal = patience(),
 ): Promise<NonNullable<T>> {
   for (;;) {
-    const found = await find();
+    const found = await Promise.resolve().then(find).catch(notYet);
     if (found !== undefined && found !== null && found !== false) return found;
     if (signal.aborted) throw new Error(`waited in vain until ${what}`);
     await delay(10);
   }
+}
+
+/** An agent that was restarted a moment ago is not connected to yet; any other error is one. */
+function notYet(error: unknown): undefined {
+  if (typeof error === 'object' && error !== null && 'code' in error && error.code === status.UNAVAILABLE)
+    return undefined;
+  throw error;
 }
 
 /** Why a call failed, in the agent's words; throws if it did not fail, or failed without a reason. */

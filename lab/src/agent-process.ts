@@ -67,10 +67,14 @@ export class AgentProcess {
     this.#address = await this.untilLogged(servingAddress, signal);
   }
 
+  /** Called when a new life serves: connections to the one before are of no use. */
+  onServing: (() => void) | undefined;
+
   /** Starts it and waits until it serves. */
   async start(env: Readonly<Record<string, string>> = {}, signal?: AbortSignal): Promise<void> {
     await this.launch(env);
     await this.untilServing(signal);
+    this.onServing?.();
   }
 
   /** Waits until `find` finds something in a log record of this life; throws with the log's tail if the agent ends before. */

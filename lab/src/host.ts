@@ -41,6 +41,8 @@ export class LabHost implements HostParts {
     this.migrationPorts = parts.migrationPorts;
     this.source = parts.source;
     this.dest = parts.dest;
+    this.source.onServing = () => this.close();
+    this.dest.onServing = () => this.close();
     this.#credentials = credentials;
   }
 

@@ -100,6 +100,7 @@ export class HeldMigrations<State> {
       phase,
       replies: new Map(),
       bookkeeping: Promise.resolve(),
+      unrecorded: undefined,
       executing: false,
       driven: false,
       touchedMs: this.#options.clock.monotonic(),
@@ -198,6 +199,7 @@ export class HeldMigrations<State> {
       return;
     }
     try {
+      await this.#recordEnd(held, signal);
       await jobs.migrationJobStartPhase(held.job, phase, signal);
     } catch (error) {
       held.executing = false;
@@ -212,13 +214,25 @@ export class HeldMigrations<State> {
     const { jobs, log } = this.#options;
     const signal = AbortSignal.timeout(settleMs);
     if (doneAs !== undefined) held.phase = doneAs;
+    held.unrecorded = doneAs;
+    const failed = (error: unknown): void => {
+      log.warn({ err: error, ...labelsOf(held), phase: reply.phase }, 'the phase could not be recorded');
+    };
     try {
       await Promise.all([held.bookkeeping, soon()]);
-      if (doneAs !== undefined) await jobs.migrationJobSetPhase(held.job, doneAs, signal);
-      await jobs.migrationJobContinue(held.job, { phase: reply.phase, bytes: reply.bytes() }, signal);
+      await this.#recordEnd(held, signal);
     } catch (error) {
-      log.warn({ err: error, ...labelsOf(held), phase: reply.phase }, 'the phase could not be recorded');
+      failed(error);
     }
+    // In any case: the next phase must find the job owned by nobody.
+    const kept = { phase: reply.phase, bytes: reply.bytes() };
+    await jobs.migrationJobContinue(held.job, kept, signal).catch(failed);
+  }
+
+  async #recordEnd(held: Held<State>, signal: AbortSignal): Promise<void> {
+    if (held.unrecorded === undefined) return;
+    await this.#options.jobs.migrationJobSetPhase(held.job, held.unrecorded, signal);
+    held.unrecorded = undefined;
   }
 
   /** Gives a migration up, for a reason that came from outside its phases. */

@@ -15,6 +15,8 @@ export interface Held<State> {
   readonly replies: Map<Phase, () => Uint8Array>;
   /** The record of the phase before, which is written while the caller goes on already: nothing waits for Redis in the blackout. */
   bookkeeping: Promise<void>;
+  /** The end of a phase that could not be recorded; the next phase is allowed by it. */
+  unrecorded: Phase | undefined;
   executing: boolean;
   /** A peer-to-peer migration: this agent drives it, so it is never abandoned between phases. */
   driven: boolean;

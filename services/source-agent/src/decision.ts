@@ -89,7 +89,10 @@ const wordOf = (outcome: Outcome): 'committed' | 'aborted' =>
 /** The guest runs on the destination: ends this copy. Its disks are inactive, so there is nothing to write back. */
 export async function releaseGuest(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
   const guest = await guestIfAny(agent, held, signal);
-  if (guest === undefined) return;
+  if (guest === undefined) {
+    await agent.hypervisor.collect([held.ongoing.start.domainUuid]);
+    return;
+  }
   // QEMU says `completed` just before its figures are final, so they are asked for now.
   const info = await guest.monitor.execute('query-migrate', {}, signal).catch(() => undefined);
   if (info !== undefined) held.ongoing.statistics = { ...held.ongoing.statistics, ...statisticsOf(info) };

@@ -36,14 +36,17 @@ async function start(agent: SourceAgent, request: MigrateRequest): Promise<Ongoi
     migrationUri: request.migrationUri,
     options: request.options,
   } as const;
-  driveMigration(source, observed(agent, ongoing, dest), drive, ongoing.abandonSignal).catch((error: unknown) => {
+  driveMigration(source, observed(agent, ongoing, dest), drive, ongoing.abandonSignal).catch(async (error: unknown) => {
+    const held = agent.migrations.find(migrationId);
+    // Nobody drives it any more: what could not be settled by the last phases is settled now, without waiting until its time is over.
+    if (held !== undefined)
+      return agent.migrations.giveUp(held, error instanceof Error ? error : new Error(String(error)));
     // Phases of our own have told already how it ended; this is for what failed before there was a job.
     const failure = failureOf(ongoing.abandonSignal.aborted ? ongoing.abandonSignal.reason : error, {
       side: 'source',
       phase: undefined,
     });
-    const settling = agent.migrations.find(migrationId) !== undefined;
-    if (!settling) ongoing.end(failure.reason === 'migration-cancelled' ? 'cancelled' : 'failed', failure);
+    ongoing.end(failure.reason === 'migration-cancelled' ? 'cancelled' : 'failed', failure);
   });
   return ongoing;
 }
