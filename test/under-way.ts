@@ -8,7 +8,7 @@ import type { MigrationEvent } from '@ferry/proto/ferry/v1/migration';
 import { callsOf, endOf, eventually, patience, type TestGuest, type Wish, type World } from './world.ts';
 
 /** Never ends by itself: the world's guests write faster than that. */
-export const endless = { bandwidthBytesPerSecond: 500_000n, downtimeLimitMs: 1 };
+const endless = { bandwidthBytesPerSecond: 500_000n, downtimeLimitMs: 1 };
 
 export interface UnderWay {
   readonly migrationId: string;
@@ -33,7 +33,7 @@ export async function startMigration(world: World, guest: TestGuest, wish: Wish 
   }
 }
 
-export async function untilMemoryFlows(world: World, names: { migrationId: string; domain: string }): Promise<void> {
+async function untilMemoryFlows(world: World, names: { migrationId: string; domain: string }): Promise<void> {
   await eventually('memory flows', async () => {
     const found = await callsOf(world.a)
       .get(names)
