@@ -219,10 +219,12 @@ export class World implements AsyncDisposable {
       const found = await this.domainOn(host, guest);
       return found?.job === '' ? found : undefined;
     });
-    for (const other of Object.values(this.lab.hosts)) {
-      if (other !== host) expect(readdirSafe(join(other.stateDir, 'domains'))).not.toContain(guest.uuid);
-    }
-    expect(await this.leases(guest)).toEqual([]);
+    const left = (): string[] =>
+      Object.values(this.lab.hosts)
+        .filter((other) => other !== host && readdirSafe(join(other.stateDir, 'domains')).includes(guest.uuid))
+        .map((other) => other.name);
+    await eventually('nothing is left of it elsewhere', () => left().length === 0);
+    await eventually('all its leases are given back', async () => (await this.leases(guest)).length === 0);
     const report = domain.state === DomainState.DOMAIN_STATE_RUNNING ? await this.ticksOn(guest) : this.report(guest);
     expect(report.problems).toEqual([]);
     return report;
