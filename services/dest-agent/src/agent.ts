@@ -26,13 +26,18 @@ export interface DestState {
   decision: 'committed' | 'aborted' | undefined;
   /** The lives of the register under which this side has promised never to commit. */
   readonly promised: Set<string>;
-  /** Found after a restart: what was done last may not have been recorded. */
-  readonly revived: boolean;
+  /** The register was asked to commit, or may have been by this agent's life before: the record may be behind what was done. */
+  mayHaveCommitted: boolean;
   /** Gives the migration's port back. */
   releasePort: () => void;
 }
 
-export const newState = (protocol: 2 | 3, incarnation: string, paused: boolean, revived: boolean): DestState => ({
+export const newState = (
+  protocol: 2 | 3,
+  incarnation: string,
+  paused: boolean,
+  mayHaveCommitted: boolean,
+): DestState => ({
   protocol,
   incarnation,
   paused,
@@ -42,7 +47,7 @@ export const newState = (protocol: 2 | 3, incarnation: string, paused: boolean, 
   doneWithRegister: false,
   decision: undefined,
   promised: new Set(),
-  revived,
+  mayHaveCommitted,
   releasePort: () => undefined,
 });
 

@@ -60,6 +60,7 @@ async function takeOver(
   if (guest.monitor.closed.aborted || !isAliveNow(guest.process)) await incoming.failed;
   signal.throwIfAborted();
   const register = { domain, migrationId, incarnation: state.incarnation, voteCarried: carried !== undefined };
+  state.mayHaveCommitted = true;
   const decision = await agent.register.commit(register, signal);
   if (decision === 'aborted') {
     throw new MigrationError(

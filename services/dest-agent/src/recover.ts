@@ -12,10 +12,9 @@ export async function recover(agent: DestAgent, held: HeldIn, signal: AbortSigna
   const row = phases[held.phase ?? 'prepare'].recovery;
   switch (row) {
     case 'destroy-incoming':
-      // After a restart: Finish is recorded while it runs, so the record may be behind what was done.
-      return held.state.revived ? keepIfRunning(agent, held, signal) : destroyIncoming(agent, held, signal);
     case 'keep-if-running':
-      return keepIfRunning(agent, held, signal);
+      // Finish is recorded while it runs, and it may have been told to give up: what counts is whether it tried to commit.
+      return held.state.mayHaveCommitted ? keepIfRunning(agent, held, signal) : destroyIncoming(agent, held, signal);
     case 'forget':
     case 'cancel-and-resume':
     case 'ask-decision':
@@ -46,6 +45,8 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
   const { state } = held;
   const { guest, incoming, paused } = state;
   const status = await guest?.monitor.execute('query-status', {}, signal).catch(() => undefined);
+  // Only a guest that was loaded whole can have been committed.
+  if (status?.status === 'inmigrate') return destroyIncoming(agent, held, signal);
   const running = status?.status === 'running';
   if (running) state.decision = 'committed';
   const decision = await decide(agent, held, signal);
