@@ -22,7 +22,7 @@ export function completeDomain(domain: Domain, host: HostDefaults): Domain {
   const withDefaults: Domain['document'] = {
     ...document,
     currentMemory: Math.min(document.currentMemory ?? memoryOf(document), memoryOf(document)),
-    memory: memoryOf(document),
+    memory: { ...document.memory, kib: memoryOf(document) },
     ...completeIothreads(document),
     os: { ...completeFirmware(document.os), type: { ...document.os.type, machine }, boot: bootOrder(document) },
     cpu: completeCpu(document),
@@ -53,7 +53,7 @@ function bootOrder({ os, devices }: Domain['document']): Domain['document']['os'
 /** NUMA nodes and modules have all the memory there is between them (virDomainDefPostParseMemory). */
 function memoryOf({ memory, cpu, devices }: Domain['document']): number {
   const cells = cpu?.numa?.cell ?? [];
-  if (cells.length === 0) return memory;
+  if (cells.length === 0) return memory.kib;
   const modules = devices.memory.reduce((sum, module) => sum + module.target.size, 0);
   return cells.reduce((sum, cell) => sum + cell.memory, modules);
 }
@@ -64,7 +64,16 @@ function completeFirmware(os: Domain['document']['os']): Domain['document']['os'
   return {
     ...os,
     loader: { ...os.loader, format: os.loader.format ?? 'raw' },
-    ...(os.nvram === undefined ? {} : { nvram: { ...os.nvram, format: os.nvram.format ?? 'raw' } }),
+    ...(os.nvram === undefined ? {} : { nvram: completeNvram(os.nvram) }),
+  };
+}
+
+function completeNvram(store: NonNullable<Domain['document']['os']['nvram']>): typeof store {
+  const format = store.format ?? store.templateFormat ?? 'raw';
+  return {
+    ...store,
+    format,
+    ...(store.template === undefined ? {} : { templateFormat: store.templateFormat ?? format }),
   };
 }
 
@@ -79,7 +88,7 @@ function completeIothreads({
   const free = Array.from({ length: missing + given.length }, (_, i) => i + 1).filter(
     (id) => !given.some((one) => one.id === id),
   );
-  const iothread = [...given, ...free.slice(0, missing).map((id) => ({ id }))].toSorted((a, b) => a.id - b.id);
+  const iothread = [...given, ...free.slice(0, missing).map((id) => ({ id }))];
   return { iothreads: iothread.length, iothreadids: { iothread } };
 }
 
@@ -96,7 +105,7 @@ function completeCpu({ type, cpu }: Domain['document']): Cpu {
   }
   const numa = cpu.numa && { cell: cpu.numa.cell.map((cell, i) => ({ ...cell, id: cell.id ?? i })) };
   const cells = numa === undefined ? {} : { numa: { cell: numa.cell.toSorted((a, b) => a.id - b.id) } };
-  if (cpu.mode === 'host-passthrough')
+  if (cpu.mode === 'host-passthrough' || cpu.mode === 'maximum')
     return { ...cpu, ...cells, check: cpu.check ?? 'none', migratable: cpu.migratable ?? true };
   if (cpu.mode === 'host-model') return { ...cpu, ...cells, check: cpu.check ?? 'partial' };
   const check = cpu.check ?? (type === 'kvm' && cpu.model !== undefined ? 'partial' : 'none');

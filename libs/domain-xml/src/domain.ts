@@ -36,7 +36,7 @@ const aligned = (kib: number): number => Math.ceil((kib * 1024) / mib) * mib;
 export function startMemoryBytes({ memory, cpu, devices }: DomainDocument): number {
   const cells = cpu?.numa?.cell ?? [];
   if (cells.length > 0) return sum(cells.map((cell) => aligned(cell.memory)));
-  return aligned(memory - sum(devices.memory.map((module) => module.target.size)));
+  return aligned(memory.kib - sum(devices.memory.map((module) => module.target.size)));
 }
 
 /** A domain from its document. */
@@ -45,7 +45,7 @@ export function domainOf(document: Domain['document'], kept: Kept): Domain {
     name: document.name,
     uuid: document.uuid,
     memoryBytes: startMemoryBytes(document) + sum(document.devices.memory.map((module) => module.target.size * 1024)),
-    currentMemoryBytes: (document.currentMemory ?? document.memory) * 1024,
+    currentMemoryBytes: (document.currentMemory ?? document.memory.kib) * 1024,
     vcpus: document.vcpu.count,
     machine: document.os.type.machine ?? 'pc',
     devices: document.devices,

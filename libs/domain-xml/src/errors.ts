@@ -27,7 +27,10 @@ export class DomainXmlError extends Error {
   readonly problems: readonly XmlProblem[];
 
   constructor(kind: DomainXmlErrorKind, problems: readonly XmlProblem[], options?: ErrorOptions) {
-    super(problems.map((p) => `${p.path} (line ${p.line}): ${p.what}. ${p.hint}`).join('\n'), options);
+    super(
+      problems.map((p) => `${p.path}${p.line === 0 ? '' : ` (line ${p.line})`}: ${p.what}. ${p.hint}`).join('\n'),
+      options,
+    );
     this.kind = kind;
     this.problems = problems;
   }

@@ -1,4 +1,5 @@
 import type { Domain } from './domain.ts';
+import type { Backend } from './vocabulary/chardev.ts';
 import type { BackingStore, Disk } from './vocabulary/disk.ts';
 
 /** A file of the host that QEMU will open. */
@@ -10,15 +11,20 @@ export interface DomainFile {
     | 'firmware'
     | 'nvram'
     | 'kernel'
+    | 'acpi-table'
     | 'initrd'
     | 'fw-cfg'
     | 'chardev-file'
     | 'chardev-socket'
     | 'chardev-log'
+    | 'sound-file'
     | 'display-socket'
     | 'vhost-user-socket'
+    | 'tpm-socket'
     | 'directory';
   readonly readOnly: boolean;
+  /** What the file is made from where it is not there yet. */
+  readonly template?: string;
 }
 
 /** Every file of the host that QEMU will open for this domain. */
@@ -28,7 +34,12 @@ export function filesOf(domain: Domain): DomainFile[] {
     path === undefined ? [] : [{ path, use, readOnly }];
   return [
     ...file('firmware', os.loader?.path, os.loader?.type === 'rom' || os.loader?.readonly === true),
-    ...file('nvram', os.nvram?.path, false),
+    ...file('nvram', os.nvram?.path, false).map((one) => ({
+      ...one,
+      ...(os.nvram?.template === undefined ? {} : { template: os.nvram.template }),
+    })),
+    ...file('firmware', os.nvram?.template, true),
+    ...(os.acpi?.table ?? []).flatMap((table) => file('acpi-table', table.path, true)),
     ...file('kernel', os.kernel, true),
     ...file('initrd', os.initrd, true),
     ...sysinfo.flatMap((info) =>
@@ -38,21 +49,32 @@ export function filesOf(domain: Domain): DomainFile[] {
       ...file('disk', imageOf(disk), disk.readonly !== undefined),
       ...backing(disk.backingStore),
     ]),
-    ...devices.filesystem.flatMap((fs) => file('directory', fs.source.dir, fs.readonly !== undefined)),
+    ...devices.filesystem.flatMap((fs) => [
+      ...file('directory', fs.source.dir, fs.readonly !== undefined),
+      ...file('vhost-user-socket', fs.source.socket, false),
+    ]),
+    ...(devices.tpm?.backend.type === 'external' ? file('tpm-socket', devices.tpm.backend.source.path, false) : []),
     ...devices.interface.flatMap((card) =>
       card.type === 'vhostuser' ? file('vhost-user-socket', card.source.path, false) : [],
     ),
-    ...[...devices.serial, ...devices.parallel, ...devices.channel, ...devices.console].flatMap((port) => {
+    ...backendsOf(devices).flatMap((port) => {
       const log = file('chardev-log', port.log?.file, false);
       if (port.type === 'unix') return [...file('chardev-socket', port.source?.path, false), ...log];
       if (port.type === 'file' || port.type === 'pipe' || port.type === 'dev')
         return [...file('chardev-file', port.source.path, false), ...log];
       return log;
     }),
+    ...devices.audio.flatMap((one) => (one.type === 'file' ? file('sound-file', one.path, false) : [])),
     ...devices.graphics.flatMap((one) =>
       one.listen.flatMap((listen) => (listen.type === 'socket' ? file('display-socket', listen.socket, false) : [])),
     ),
   ].filter((one, i, all) => all.findIndex((other) => other.path === one.path && other.use === one.use) === i);
+}
+
+function backendsOf(devices: Domain['devices']): readonly Backend[] {
+  const { serial, parallel, channel, console, redirdev, smartcard } = devices;
+  const random = devices.rng.flatMap(({ backend }) => (backend.model === 'egd' ? [backend] : []));
+  return [...serial, ...parallel, ...channel, ...console, ...redirdev, ...smartcard, ...random];
 }
 
 function imageOf(disk: Disk): string | undefined {

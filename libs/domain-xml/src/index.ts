@@ -7,5 +7,9 @@ export { DomainXmlError, type DomainXmlErrorKind, type XmlProblem } from './erro
 export { type DomainFile, filesOf } from './files.ts';
 export { migrationHazards } from './hazards.ts';
 export { parseDomain } from './parse.ts';
+export { type Pinning, pinningOf } from './pinning.ts';
 export { qemuArguments } from './qemu/arguments.ts';
-export { writeDomain } from './write.ts';
+export { spiceHost } from './qemu/spice-port.ts';
+export { type StartCommand, startCommands } from './start-commands.ts';
+export { tpmSocket } from './tpm-socket.ts';
+export { writeDomain, writeDomainForOlderLibvirt } from './write.ts';

@@ -116,20 +116,34 @@ describe('a document that is refused', () => {
     const xml = guest(
       `
       <hostdev mode='subsystem' type='pci'/>
-      <disk type='file' snapshot='external'>
+      <disk type='file' rawio='yes'>
         <source file='/var/lib/libvirt/images/a'/><target dev='vda'/>
       </disk>
       <disk type='nfs'/>`,
-      '<idmap/><q:commandline xmlns:q="http://libvirt.org/schemas/domain/qemu/1.0"/>',
+      '<perf/><q:commandline xmlns:q="http://libvirt.org/schemas/domain/qemu/1.0"/>',
     );
     expect(refusalOf(xml)).toEqual({
       kind: 'xml-unsupported',
       problems: [
-        '/domain/idmap:6 element <idmap> is not supported',
+        '/domain/perf:6 element <perf> is not supported',
         '/domain/{http://libvirt.org/schemas/domain/qemu/1.0}commandline:6 element <{http://libvirt.org/schemas/domain/qemu/1.0}commandline> is not supported',
         '/domain/devices/hostdev:8 element <hostdev> is not supported',
-        '/domain/devices/disk[1]/@snapshot:9 attribute snapshot is not supported',
+        '/domain/devices/disk[1]/@rawio:9 attribute rawio is not supported',
         '/domain/devices/disk[2]/@type:12 "nfs" is not supported',
+      ],
+    });
+  });
+
+  it('with what hides behind something else that is wrong, numbered as in the document', () => {
+    const devices = `<hostdev mode='subsystem' type='pci'/>
+      <disk type='volume'/>
+      <disk type='file'><source file='/var/lib/libvirt/images/a'/><target dev='hda' bus='ide'/></disk>`;
+    expect(refusalOf(guest(devices))).toEqual({
+      kind: 'xml-unsupported',
+      problems: [
+        '/domain/devices/hostdev:7 element <hostdev> is not supported',
+        '/domain/devices/disk[1]/@type:8 "volume" is not supported',
+        '/domain/devices/disk[2]/target/@bus:9 a q35 machine has no IDE',
       ],
     });
   });

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { findWhatIsBehind } from './behind.ts';
 import { pathOf } from './codec/element-codec.ts';
 import { Findings, type XmlPolicy } from './codec/place.ts';
 import { printable } from './codec/scalar.ts';
 import { type Domain, domainOf, type Kept } from './domain.ts';
 import { checkDocument } from './rules/document.ts';
 import { document } from './vocabulary/domain.ts';
+import { withoutGenerated } from './xml/generated.ts';
 import { readXml, type XmlNode, type XmlSource } from './xml/read.ts';
 
 /** Namespaces whose elements would change the machine: they are not kept as foreign, but refused. */
@@ -33,12 +35,21 @@ export function parseDomain(xml: string, policy: XmlPolicy): Domain {
       ? node.name === 'metadata'
       : !notForeign.some((uri) => node.namespace.startsWith(uri)) ||
         (policy.allowQemuArguments === true && isCommandLine(node));
-  const known = { ...root, children: root.children.filter((node) => !isKept(node)) };
+  const known = withoutGenerated({ ...root, children: root.children.filter((node) => !isKept(node)) });
   const value = document.decode(known, '/domain', findings);
   const kept = keep(source, isKept, findings);
   if (value !== undefined) checkDocument(value, findings);
+  if (value === undefined) findWhatIsBehind(known, findings, (rest) => readAgain(rest, policy));
   if (findings.problems.length > 0 || value === undefined) throw findings.error();
-  return domainOf({ ...value, uuid: value.uuid ?? randomUUID() }, kept);
+  const genid = value.genid && { value: value.genid.value ?? randomUUID() };
+  return domainOf({ ...value, uuid: value.uuid ?? randomUUID(), ...(genid === undefined ? {} : { genid }) }, kept);
+}
+
+function readAgain(rest: XmlNode, policy: XmlPolicy): Findings {
+  const findings = new Findings(policy);
+  const value = document.decode(rest, '/domain', findings);
+  if (value !== undefined) checkDocument(value, findings);
+  return findings;
 }
 
 const commandLine = 'http://libvirt.org/schemas/domain/qemu/1.0';

@@ -1,10 +1,19 @@
 import type { Domain } from './domain.ts';
+import { forOlderLibvirt } from './older-libvirt.ts';
 import { document } from './vocabulary/domain.ts';
-import { writeXml } from './xml/write.ts';
+import { writeXml, type XmlOut } from './xml/write.ts';
 
 /** The document of a domain, laid out as libvirt does; reading it gives the same domain. */
 export function writeDomain(domain: Domain): string {
-  const out = document.encode('domain', domain.document, false);
+  return write(domain, document.encode('domain', domain.document, false));
+}
+
+/** Likewise, such that older libvirts accept it too; reading and completing it gives the same domain. */
+export function writeDomainForOlderLibvirt(domain: Domain): string {
+  return write(domain, forOlderLibvirt(document.encode('domain', domain.document, false)));
+}
+
+function write(domain: Domain, out: XmlOut): string {
   const namespaces = Object.entries(domain.kept.namespaces).map(
     ([prefix, uri]) => [prefix === '' ? 'xmlns' : `xmlns:${prefix}`, uri] as const,
   );

@@ -134,7 +134,10 @@ type OfObject<C> = C extends ElementCodec<infer T> ? T : never;
 function decodeField(name: string, field: Field<unknown>, node: XmlNode, path: string, findings: Findings): unknown {
   const missing = (what: string) =>
     findings.report('xml-invalid', path, `${what} is missing`, `Add ${field.scalar?.accepts ?? 'it'}`);
-  if (field.where === 'text') return field.scalar && decodeText(field.scalar, node.text, path, findings);
+  if (field.where === 'text') {
+    if (field.presence === 'optional' && node.text.trim() === '') return undefined;
+    return field.scalar && decodeText(field.scalar, node.text, path, findings);
+  }
   if (field.where === 'attribute') {
     const raw = node.attributes.get(name);
     if (raw !== undefined) return field.scalar && decodeText(field.scalar, raw, `${path}/@${name}`, findings);
@@ -150,8 +153,8 @@ function decodeField(name: string, field: Field<unknown>, node: XmlNode, path: s
     findings.report('xml-invalid', paths[1] ?? path, `<${name}> is given twice`, 'Remove one');
   }
   if (first !== undefined) return field.codec?.decode(first, paths[0] ?? path, findings);
-  if (field.presence === 'required') missing(`element <${name}>`);
-  return undefined;
+  if (field.presence === 'required' && field.fallback === undefined) missing(`element <${name}>`);
+  return field.fallback;
 }
 
 /** An XPath to an element: numbered only where it has siblings of its name. */
@@ -182,7 +185,8 @@ function refuseUnknown(
   const attributes = names('attribute');
   for (const name of node.attributes.keys()) {
     if (attributes.has(name) || Object.hasOwn(options.ignored ?? {}, `@${name}`)) continue;
-    findings.report('xml-unsupported', `${path}/@${name}`, `attribute ${name} is not supported`, hint(`@${name}`));
+    const at = `${path}/@${name}`;
+    findings.report('xml-unsupported', at, `attribute ${name} is not supported`, hint(`@${name}`), at);
   }
   const elements = names('child');
   const nameOf = (one: XmlNode) => (one.namespace === '' ? one.name : `{${one.namespace}}${one.name}`);

@@ -28,6 +28,12 @@ export const child = <T>(codec: ElementCodec<T>): Field<T, 'required'> => ({
   codec,
 });
 
+/** A child element that libvirt fills in when it is not given. */
+export const childOr = <T>(codec: ElementCodec<T>, fallback: NoInfer<T>): Field<T, 'required'> => ({
+  ...child(codec),
+  fallback,
+});
+
 export const optionalChild = <T>(codec: ElementCodec<T>): Field<T, 'optional'> => ({
   ...child(codec),
   presence: 'optional',
@@ -43,6 +49,9 @@ export const text = <T>(scalar: Scalar<T>): Field<T, 'required'> => ({
   hostSide: false,
   scalar,
 });
+
+/** Text that may be left out; blank text counts as none. */
+export const optionalText = <T>(scalar: Scalar<T>): Field<T, 'optional'> => ({ ...text(scalar), presence: 'optional' });
 
 /** What only the host sees: it may differ between the two sides of a migration. */
 export const hostSide = <T, P extends Field<T>['presence']>(field: Field<T, P>): Field<T, P> => ({

@@ -14,10 +14,16 @@ export type ProblemKind = 'xml-unsupported' | 'xml-invalid';
 /** A document with more wrong than this is not a domain: nobody reads on. */
 const problemsMax = 256;
 
+interface FoundProblem extends XmlProblem {
+  readonly kind: ProblemKind;
+  /** The path of the element or attribute without which this would not be wrong. */
+  readonly leaveOut: string;
+}
+
 /** Everything found wrong so far, with the lines of what has been read. */
 export class Findings {
   readonly policy: XmlPolicy;
-  readonly problems: (XmlProblem & { readonly kind: ProblemKind })[] = [];
+  readonly problems: FoundProblem[] = [];
   readonly #lines = new Map<string, number>();
 
   constructor(policy: XmlPolicy) {
@@ -35,11 +41,13 @@ export class Findings {
     this.#lines.set(path, line);
   }
 
-  /** The line is that of the path, or of the nearest element above it. */
-  report(kind: ProblemKind, path: string, what: string, hint: string): void {
+  /** The line is that of the path, or of the nearest element above it. A wrong value is left out with its element. */
+  report(kind: ProblemKind, path: string, what: string, hint: string, leaveOut = elementOf(path)): void {
     if (this.problems.length >= problemsMax) return;
     let at = path;
     while (at !== '' && !this.#lines.has(at)) at = at.slice(0, Math.max(0, at.lastIndexOf('/')));
-    this.problems.push({ kind, path, line: this.#lines.get(at) ?? 0, what, hint });
+    this.problems.push({ kind, path, line: this.#lines.get(at) ?? 0, what, hint, leaveOut });
   }
 }
+
+const elementOf = (path: string): string => path.replace(/\/@[^/]*$/, '');

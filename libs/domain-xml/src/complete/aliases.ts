@@ -26,7 +26,7 @@ export function assignAliases(devices: Devices, q35: boolean): Devices {
     list.map((one, i) => name(one, `${prefix}${i}`));
 
   const serial = count(devices.serial, 'serial');
-  const { memballoon, iommu, vsock } = devices;
+  const { memballoon, iommu, vsock, tpm } = devices;
   return {
     ...devices,
     disk: devices.disk.map((one) => name(one, diskAlias(one))),
@@ -56,6 +56,7 @@ export function assignAliases(devices: Devices, q35: boolean): Devices {
     crypto: count(devices.crypto, 'crypto'),
     ...(memballoon === undefined || memballoon.model === 'none' ? {} : { memballoon: name(memballoon, 'balloon0') }),
     ...(iommu === undefined ? {} : { iommu: name(iommu, 'iommu0') }),
+    ...(tpm === undefined ? {} : { tpm: name(tpm, 'tpm0') }),
     ...(vsock === undefined ? {} : { vsock: name(vsock, 'vsock0') }),
   };
 }

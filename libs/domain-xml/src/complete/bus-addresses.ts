@@ -22,8 +22,9 @@ export function assignVirtioSerialPorts(devices: Devices): Devices {
     }
     taken.set(controller, ports.add(port));
   };
+  const isOnVirtio = (one: Devices['channel'][number]) => one.target.type === 'virtio';
   const isVirtio = (one: Devices['console'][number]) => one.target?.type === 'virtio';
-  for (const { address } of [...devices.console.filter(isVirtio), ...devices.channel]) {
+  for (const { address } of [...devices.console.filter(isVirtio), ...devices.channel.filter(isOnVirtio)]) {
     if (address?.port === undefined) continue;
     // A channel cannot have port 0; one that says so gets another.
     if (address.port > 0 || devices.console.some((c) => c.address === address)) take(address.controller, address.port);
@@ -49,7 +50,7 @@ export function assignVirtioSerialPorts(devices: Devices): Devices {
     return { ...one, address: { type: 'virtio-serial', ...found, bus: 0 } };
   };
   const console = devices.console.map((one) => (isVirtio(one) ? place(one, 0) : one));
-  const channel = devices.channel.map((one) => place(one, 1));
+  const channel = devices.channel.map((one) => (isOnVirtio(one) ? place(one, 1) : one));
   return { ...devices, console, channel, controller: [...devices.controller, ...added] };
 }
 

@@ -18,28 +18,43 @@ export function completeControllers(devices: Devices, q35: boolean): readonly Co
     const highest = Math.max(-1, ...devices.disk.map((disk) => controllerOf(disk, type)));
     for (let index = 0; index <= highest; index += 1) add({ type, index });
   }
-  const ports = [...devices.channel, ...devices.console.filter((c) => c.target?.type === 'virtio')];
-  const serials = ports.map((port) => port.address?.controller ?? 0);
-  const highest = Math.max(-1, ...serials);
-  for (let index = 0; index <= highest; index += 1) add({ type: 'virtio-serial', index });
-  const readers = Math.max(-1, ...devices.smartcard.map((card) => card.address?.controller ?? 0));
-  for (let index = 0; index <= readers; index += 1) add({ type: 'ccid', index });
+  const ports = [
+    ...devices.channel.filter((one) => one.target.type === 'virtio'),
+    ...devices.console.filter((c) => c.target?.type === 'virtio'),
+  ];
+  // Of these only the ones that are named.
+  for (const port of ports) add({ type: 'virtio-serial', index: port.address?.controller ?? 0 });
+  for (const card of devices.smartcard) add({ type: 'ccid', index: card.address?.controller ?? 0 });
   return inOrder(found).map(withModel);
 }
 
 const controllerOf = (disk: Disk, bus: string): number =>
   disk.target.bus === bus && disk.address?.type === 'drive' ? disk.address.controller : -1;
 
-/** Controllers without an index get the lowest free one of their type; USB companions share their master's. */
+/**
+ * Controllers without an index get the lowest free one of their type; a member of a USB 2 family that follows another joins it, unless
+ * it has one of the kind (virDomainAssignControllerIndexes).
+ */
 function numbered(given: readonly Controller[]): readonly Controller[] {
-  const taken = new Set(given.map((c) => `${c.type} ${c.index}`));
-  return given.map((c) => {
-    if (c.index !== undefined) return c;
-    let index = 0;
-    while (taken.has(`${c.type} ${index}`)) index += 1;
-    taken.add(`${c.type} ${index}`);
-    return { ...c, index };
+  const done = [...given];
+  given.forEach((c, i) => {
+    if (c.index !== undefined) return;
+    const isRoot = c.type === 'pci' && (c.model === 'pci-root' || c.model === 'pcie-root');
+    let index = c.type === 'pci' && !isRoot ? 1 : 0;
+    while (done.some((one) => one.type === c.type && one.index === index)) index += 1;
+    done[i] = { ...c, index: familyOf(c, done.slice(0, i), done) ?? index };
   });
+  return done;
+}
+
+const isUsb2 = (c: Controller | undefined): boolean => c?.type === 'usb' && c.model?.startsWith('ich9-') === true;
+
+function familyOf(c: Controller, before: readonly Controller[], all: readonly Controller[]): number | undefined {
+  const previous = before.findLast((one) => one.type === 'usb');
+  if (!isUsb2(c) || !isUsb2(previous)) return undefined;
+  const isSame = (one: Controller) => one.type === 'usb' && c.type === 'usb' && one.model === c.model;
+  const taken = all.some((one) => one.index === previous?.index && isSame(one));
+  return taken ? undefined : previous?.index;
 }
 
 /** The ports of a USB 2 controller that its companions serve. */

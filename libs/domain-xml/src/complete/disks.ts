@@ -12,12 +12,17 @@ export function diskIndex(dev: string): number {
 export function completeDisk(disk: Disk): Disk {
   const bus = disk.target.bus ?? busOf(disk);
   // Only a USB disk can be told to be removable; of others libvirt does not read it.
-  const { removable: _removable, ...rest } = disk.target;
+  const { removable: _removable, tray, ...others } = disk.target;
+  // A closed tray is what a drive has.
+  const rest = tray === 'open' ? { ...others, tray } : others;
   const cdrom = disk.device === 'cdrom' ? { readonly: {} } : {};
   const withBus: Disk = {
     ...disk,
     driver: disk.driver ?? { name: 'qemu', type: 'raw' },
-    target: bus === 'usb' ? { ...disk.target, bus } : { ...rest, bus },
+    target:
+      bus === 'usb' && disk.target.removable !== undefined
+        ? { ...rest, removable: disk.target.removable, bus }
+        : { ...rest, bus },
     ...cdrom,
   };
   const address = disk.address === undefined ? driveAddress(bus, diskIndex(disk.target.dev)) : undefined;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Domain } from '../domain.ts';
 import { isQ35 } from '../machines.ts';
+import type { Tpm } from '../vocabulary/tpm.ts';
 import { assignSlots, assignUsbPorts, assignVirtioSerialPorts } from './bus-addresses.ts';
 import { completeConsoles } from './consoles.ts';
 import { completeControllers } from './controllers.ts';
@@ -27,11 +28,23 @@ export function addImpliedDevices(document: Domain['document']): Domain['documen
     watchdog: itco
       ? [...given.watchdog, { model: 'itco', action: given.watchdog[0]?.action ?? 'reset' } as const]
       : given.watchdog,
+    ...(given.tpm === undefined ? {} : { tpm: completeTpm(given.tpm) }),
     memballoon: given.memballoon ?? { model: 'virtio' as const },
   };
   const withControllers = { ...withDevices, controller: completeControllers(withDevices, q35) };
   const devices = assignSlots(assignUsbPorts(assignVirtioSerialPorts(withControllers)));
   return { ...document, devices };
+}
+
+/** qemuDomainTPMDefPostParse: a TIS is a TPM 1.2 unless it is said. */
+function completeTpm(tpm: Tpm): Tpm {
+  const model = tpm.model ?? 'tpm-tis';
+  if (tpm.backend.type === 'external') return { ...tpm, model };
+  return {
+    ...tpm,
+    model,
+    backend: { ...tpm.backend, version: tpm.backend.version ?? (model === 'tpm-crb' ? '2.0' : '1.2') },
+  };
 }
 
 /** QEMU's own prefix; the same document gets the same address each time. */

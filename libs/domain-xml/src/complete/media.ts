@@ -40,14 +40,9 @@ function completeGraphics(graphics: Graphics): Graphics {
     ...(graphics.listenAddress === undefined && address !== undefined ? { listenAddress: address } : {}),
   };
   if (first?.type === 'none') return withListen;
-  if (
-    graphics.type === 'spice' &&
-    graphics.autoport === false &&
-    (graphics.port ?? 0) <= 0 &&
-    graphics.listen.length === 0
-  ) {
+  if (graphics.type === 'spice' && first?.type === 'address' && !isPortAuto(graphics) && (graphics.port ?? 0) <= 0) {
     // It asks for no port at all: clients are handed in by the host.
-    const { autoport: _autoport, port: _port, ...rest } = withListen;
+    const { autoport: _autoport, port: _port, listenAddress: _address, ...rest } = withListen;
     return { ...rest, listen: [{ type: 'none' }] };
   }
   if (first?.type === 'socket') {
@@ -55,11 +50,13 @@ function completeGraphics(graphics: Graphics): Graphics {
       ? ({ ...withListen, socket: first.socket } as Graphics)
       : withListen;
   }
-  const auto = graphics.autoport === true || graphics.port === undefined || graphics.port === -1;
+  const auto = isPortAuto(graphics) || graphics.port === undefined;
   if (graphics.type === 'vnc') return { ...withListen, port: auto ? -1 : (graphics.port ?? -1), autoport: auto };
   const { port: _port, ...rest } = withListen;
   return auto ? { ...rest, autoport: true } : { ...withListen, autoport: false };
 }
+
+const isPortAuto = ({ autoport, port }: Graphics): boolean => autoport === true || port === -1;
 
 /** Memory of graphics cards in KiB, as libvirt gives it (virDomainVideoDefaultRAM, qemuDomainDeviceVideoDefPostParse). */
 function completeVideos(videos: readonly Video[]): readonly Video[] {

@@ -32,11 +32,17 @@ function modelsOf(given: readonly PciController[], indexMax: number, q35: boolea
   );
 }
 
+/** A companion of a USB 2 controller stands after it. */
+const isCompanion = (c: Controller): boolean =>
+  c.type === 'usb' && (c.master !== undefined || c.model?.startsWith('ich9-uhci') === true);
+
 /** Controllers of one type stay together, by index (virDomainControllerInsertPreAlloced). */
 export function inOrder(controllers: readonly Controller[]): readonly Controller[] {
   const types = [...new Set(controllers.map((c) => c.type))];
   return types.flatMap((type) =>
-    controllers.filter((c) => c.type === type).toSorted((a, b) => (a.index ?? 0) - (b.index ?? 0)),
+    controllers
+      .filter((c) => c.type === type)
+      .toSorted((a, b) => (a.index ?? 0) - (b.index ?? 0) || Number(isCompanion(a)) - Number(isCompanion(b))),
   );
 }
 
@@ -155,9 +161,9 @@ function placeController(
   if (c.type === 'pci' || c.type === 'ccid' || connection === undefined || c.address !== undefined) return c;
   const fn = c.type === 'usb' && c.model !== undefined ? companionFunction[c.model] : undefined;
   if (fn === undefined || c.type !== 'usb') return { ...c, address: full(buses.next(connection)) };
-  const isCompanion = (other: Controller) =>
+  const isMate = (other: Controller) =>
     other.type === 'usb' && other.index === c.index && other.model !== undefined && other.model in companionFunction;
-  const mate = [...done, ...all].find((other) => isCompanion(other) && other.address !== undefined);
+  const mate = [...done, ...all].find((other) => isMate(other) && other.address !== undefined);
   const multifunction = fn === 0 ? { multifunction: true } : {};
   if (mate?.address?.type !== 'pci') {
     return { ...c, address: { ...full(buses.next(connection, fn)), ...multifunction } };

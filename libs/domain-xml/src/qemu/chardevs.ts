@@ -1,18 +1,17 @@
 import type { Domain } from '../domain.ts';
-import type { Backend, Channel, Console } from '../vocabulary/chardev.ts';
-import { device, idOf, type JsonObject, pciPlace, required, usbPlace } from './json.ts';
+import type { Backend, Channel, Console, Smartcard } from '../vocabulary/chardev.ts';
+import { device, idOf, json, type JsonObject, pciPlace, required, usbPlace } from './json.ts';
 
 /** Serial and parallel ports, consoles, channels, card readers and redirected devices, and where their bytes go. */
 export function chardevArguments({ devices }: Domain, directory: string): string[] {
-  const backend = (one: Backend, id: string) => backendArguments(one, id, directory);
+  const backend = (one: Backend, id: string, spice?: SpiceName) => backendArguments(one, id, directory, spice);
   const { controller: all } = devices;
   const virtioConsoles = devices.console.filter((one) => one.target?.type === 'virtio');
   return [
     ...devices.smartcard.flatMap((reader) => {
       const id = idOf(reader);
       return [
-        '-chardev',
-        `spicevmc,id=char${id},name=smartcard`,
+        ...backend(reader, `char${id}`, 'smartcard'),
         ...device({ driver: 'ccid-card-passthru', chardev: `char${id}`, id, bus: `${readerOf(reader, all)}.0` }),
       ];
     }),
@@ -36,25 +35,19 @@ export function chardevArguments({ devices }: Domain, directory: string): string
     }),
     ...devices.channel.flatMap((channel) => [
       ...backend(channel, `char${idOf(channel)}`),
-      ...device({
-        driver: 'virtserialport',
-        ...virtioPort(channel, all),
-        chardev: `char${idOf(channel)}`,
-        id: idOf(channel),
-        name: channel.target.name,
-      }),
+      ...channelDevice(channel, all),
     ]),
     ...virtioConsoles.flatMap((one) => [
       ...backend(one, `char${idOf(one)}`),
       ...device({ driver: 'virtconsole', ...virtioPort(one, all), chardev: `char${idOf(one)}`, id: idOf(one) }),
     ]),
     ...devices.redirdev.flatMap((one) => [
-      '-chardev',
-      `spicevmc,id=char${idOf(one)},name=usbredir`,
+      ...backend(one, `char${idOf(one)}`, 'usbredir'),
       ...device({
         driver: 'usb-redir',
         chardev: `char${idOf(one)}`,
         id: idOf(one),
+        filter: devices.redirfilter && usbFilter(devices.redirfilter),
         bootindex: one.boot?.order,
         ...usbPlace(one, all),
       }),
@@ -62,10 +55,31 @@ export function chardevArguments({ devices }: Domain, directory: string): string
   ];
 }
 
-function readerOf(
-  { address }: Domain['devices']['smartcard'][number],
-  controllers: Domain['devices']['controller'],
-): string {
+function channelDevice(channel: Channel, controllers: Domain['devices']['controller']): string[] {
+  const [id, chardev] = [idOf(channel), `char${idOf(channel)}`];
+  const { target } = channel;
+  if (target.type === 'virtio')
+    return device({ driver: 'virtserialport', ...virtioPort(channel, controllers), chardev, id, name: target.name });
+  const guestfwd = [{ str: `tcp:${target.address}:${target.port}-chardev:${chardev}` }];
+  return ['-netdev', json({ type: 'user', id, guestfwd })];
+}
+
+/** usbredir's spelling of rules: `class:vendor:product:version:allow`, -1 for any (qemuBuildUSBRedirFilter…). */
+function usbFilter({ usbdev }: NonNullable<Domain['devices']['redirfilter']>): string {
+  const shown = (value: number | undefined, digits: number) =>
+    value === undefined ? '-1' : `0x${value.toString(16).toUpperCase().padStart(digits, '0')}`;
+  return usbdev
+    .map((rule) => {
+      const [major = 0, minor = 0] = (rule.version ?? '').split('.').map((part) => Number.parseInt(part, 16));
+      // A version is binary-coded: 9.40 is 0x0940.
+      const version = rule.version === undefined ? undefined : major * 256 + minor;
+      const parts = [shown(rule.class, 2), shown(rule.vendor, 4), shown(rule.product, 4), shown(version, 4)];
+      return [...parts, rule.allow ? 1 : 0].join(':');
+    })
+    .join('|');
+}
+
+function readerOf({ address }: Smartcard, controllers: Domain['devices']['controller']): string {
   const index = required(address, 'card address').controller;
   return idOf(
     required(
@@ -88,13 +102,16 @@ function virtioPort(one: Console | Channel, controllers: Domain['devices']['cont
 }
 
 /** `-chardev` has no JSON in QEMU 7.2: names, hosts and paths are checked to have no commas. */
-function backendArguments(one: Backend, id: string, directory: string): string[] {
+export function backendArguments(one: Backend, id: string, directory: string, spice: SpiceName = 'vdagent'): string[] {
   const log =
     one.log === undefined ? '' : `,logfile=${one.log.file},logappend=${one.log.append === false ? 'off' : 'on'}`;
-  return ['-chardev', `${backendOption(one, id, directory)}${log}`];
+  return ['-chardev', `${backendOption(one, id, directory, spice)}${log}`];
 }
 
-function backendOption(one: Backend, id: string, directory: string): string {
+/** What a SPICE client knows the other end of its channel by. */
+type SpiceName = 'vdagent' | 'smartcard' | 'usbredir';
+
+function backendOption(one: Backend, id: string, directory: string, spice: SpiceName): string {
   switch (one.type) {
     case 'null':
     case 'vc':
@@ -109,13 +126,18 @@ function backendOption(one: Backend, id: string, directory: string): string {
     case 'dev':
       return `serial,id=${id},path=${one.source.path}`;
     case 'unix':
-      return `socket,id=${id},path=${one.source?.path ?? `${directory}/${idOf(one)}.sock`}${socketMode(one.source)}`;
+      return `socket,id=${id},path=${one.source?.path ?? `${directory}/${id.replace(/^char/, '')}.sock`}${socketMode(one.source)}`;
     case 'tcp': {
-      const telnet = one.protocol?.type === 'telnet' ? ',telnet=on' : '';
+      const telnet = one.protocol.type === 'telnet' ? ',telnet=on' : '';
       return `socket,id=${id},host=${one.source.host},port=${one.source.service}${telnet}${socketMode(one.source)}`;
     }
     case 'spicevmc':
-      return `spicevmc,id=${id},name=vdagent`;
+      return `spicevmc,id=${id},name=${spice}`;
+    case 'udp': {
+      const [to, from] = (['connect', 'bind'] as const).map((mode) => one.source.find((end) => end.mode === mode));
+      const local = from === undefined ? '' : `,localaddr=${from.host ?? ''},localport=${from.service}`;
+      return `udp,id=${id},host=${to?.host ?? 'localhost'},port=${to?.service ?? ''}${local}`;
+    }
     case 'spiceport':
       return `spiceport,id=${id},name=${one.source.channel}`;
     default:

@@ -23,7 +23,11 @@ export function cpuOption({ document }: Domain): string {
 }
 
 function modelOf(cpu: Cpu, type: 'qemu' | 'kvm'): string {
-  if (cpu.mode === 'custom') return required(cpu.model, 'CPU model').name;
+  if (cpu.mode === 'custom') {
+    const { name, vendor_id: vendor } = required(cpu.model, 'CPU model');
+    return vendor === undefined ? name : `${name},vendor=${vendor}`;
+  }
+  if (cpu.mode === 'maximum') return `max,migratable=${onOff(cpu.migratable ?? true)}`;
   const base = type === 'kvm' ? 'host' : 'max';
   return cpu.mode === 'host-model' ? base : `${base},migratable=${onOff(cpu.migratable ?? true)}`;
 }
@@ -73,9 +77,16 @@ function hypervFlags(hyperv: Features['hyperv']): string[] {
     'ipi',
     'evmcs',
     'avic',
+    'emsr_bitmap',
+    'xmm_input',
   ] as const;
   return [
-    ...simple.flatMap((name) => (hyperv[name]?.state === true ? [`hv-${name}=on`] : [])),
+    ...simple.flatMap((name) => (hyperv[name]?.state === true ? [`hv-${name.replace('_', '-')}=on`] : [])),
+    ...(['direct', 'extended'] as const).flatMap((how) =>
+      hyperv.tlbflush?.state === true && hyperv.tlbflush[how]?.state === true
+        ? [`hv-tlbflush-${how === 'extended' ? 'ext' : how}=on`]
+        : [],
+    ),
     ...(hyperv.spinlocks?.state === true
       ? [`hv-spinlocks=0x${(hyperv.spinlocks.retries ?? 0x1fff).toString(16)}`]
       : []),

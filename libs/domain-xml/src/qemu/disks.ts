@@ -20,7 +20,8 @@ import { throttleArguments } from './throttling.ts';
 /** A disk: what holds its bytes, the format on top of that, and the device. QEMU's own image locks stay as they are. */
 export function diskArguments(disk: Disk, domain: Domain): string[] {
   const id = idOf(disk);
-  const source = sourceNode(disk);
+  // What lies beside an open tray is not in the drive.
+  const source = disk.device !== 'disk' && disk.target.tray === 'open' ? undefined : sourceNode(disk);
   const throttled = throttleArguments(disk);
   const drive = throttled.length > 0 ? `${id}-throttle` : `${id}-format`;
   const nodes = source === undefined ? [] : [...blockNodes(disk, source), ...throttled];
@@ -69,6 +70,7 @@ function blockNodes(disk: Disk, source: JsonObject): string[] {
     // Without leave to unmap, zeroes are merely detected (virDomainDiskGetDetectZeroesMode).
     'detect-zeroes': driver?.detect_zeroes === 'unmap' && driver.discard !== 'unmap' ? 'on' : driver?.detect_zeroes,
     'discard-no-unref': driver?.discard_no_unref,
+    'cache-size': driver?.metadata_cache?.max_size,
     file: `${id}-storage`,
   };
   const top = driver?.type === 'qcow2' && backing !== undefined ? { ...format, backing } : format;
@@ -90,7 +92,13 @@ function backingNodes(
     'node-name': `${name}-storage`,
     'read-only': true,
   };
-  const format = { driver: store.format, 'node-name': name, 'read-only': true, file: `${name}-storage` };
+  const format = {
+    driver: store.format,
+    'node-name': name,
+    'read-only': true,
+    ...(store.metadataCache === undefined ? {} : { 'cache-size': store.metadataCache }),
+    file: `${name}-storage`,
+  };
   const chained =
     store.format === 'qcow2' && store.backingStore !== undefined ? { ...format, backing: below.name ?? null } : format;
   return { options: [...below.options, '-blockdev', json(file), '-blockdev', JSON.stringify(chained)], name };

@@ -1,5 +1,5 @@
 import type { Domain } from '../domain.ts';
-import { json } from './json.ts';
+import { json, required } from './json.ts';
 
 /** What a flash image does to the machine: the first is the firmware, the second its variables. */
 export function firmwareMachineOptions({ document: { os } }: Domain): Readonly<Record<string, string | undefined>> {
@@ -13,8 +13,10 @@ export function firmwareArguments({ document: { os } }: Domain): string[] {
   const { loader, nvram } = os;
   const isFlash = loader?.type === 'pflash';
   return [
-    ...(isFlash ? flash('pflash0', loader.path, loader.format, loader.readonly === true) : []),
-    ...(nvram === undefined ? [] : flash('pflash1', nvram.path, nvram.format, false)),
+    ...(isFlash ? flash('pflash0', 'file', loader.path, loader.format, loader.readonly === true) : []),
+    ...(nvram === undefined
+      ? []
+      : flash('pflash1', nvram.type === 'block' ? 'host_device' : 'file', nvram.path, nvram.format, false)),
     ...(loader?.secure === true ? ['-global', 'driver=cfi.pflash01,property=secure,value=on'] : []),
     '-boot',
     bootOption(os),
@@ -22,14 +24,22 @@ export function firmwareArguments({ document: { os } }: Domain): string[] {
     ...option('-kernel', os.kernel),
     ...option('-initrd', os.initrd),
     ...option('-append', os.cmdline),
+    ...(os.acpi?.table ?? []).flatMap((table) => ['-acpitable', `sig=${table.type.toUpperCase()},file=${table.path}`]),
   ];
 }
 
-function flash(name: string, filename: string, format: string | undefined, readOnly: boolean): string[] {
+function flash(
+  name: string,
+  driver: 'file' | 'host_device',
+  path: string | undefined,
+  format: string | undefined,
+  readOnly: boolean,
+): string[] {
+  const filename = required(path, 'path of a flash image');
   const common = { 'read-only': readOnly };
   return [
     '-blockdev',
-    json({ driver: 'file', filename, 'node-name': `${name}-storage`, 'auto-read-only': true, ...common }),
+    json({ driver, filename, 'node-name': `${name}-storage`, 'auto-read-only': true, ...common }),
     '-blockdev',
     json({ driver: format ?? 'raw', 'node-name': `${name}-format`, ...common, file: `${name}-storage` }),
   ];

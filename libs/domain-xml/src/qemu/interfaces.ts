@@ -12,12 +12,11 @@ export function interfaceArguments(card: NetworkInterface, domain: Domain): stri
   const isVirtio = model.startsWith('virtio');
   return [
     ...options,
-    '-netdev',
-    json(netdev),
+    ...(netdev === undefined ? [] : ['-netdev', json(netdev)]),
     ...device({
       driver: isVirtio ? virtioName('virtio-net-pci', model) : model,
       ...(isVirtio ? virtioCard(card) : {}),
-      netdev: `host${id}`,
+      netdev: netdev === undefined ? undefined : `host${id}`,
       id,
       mac: required(card.mac, 'MAC address').address,
       bootindex: bootIndex(card, domain),
@@ -48,18 +47,36 @@ function backend(
   card: NetworkInterface,
   id: string,
   queues: number | undefined,
-): { options: string[]; netdev: JsonObject } {
+): { options: string[]; netdev?: JsonObject } {
   switch (card.type) {
     case 'user':
-      return { options: [], netdev: { type: 'user', id } };
+      return { options: [], netdev: { type: 'user', id, ...userNetwork(card.ip) } };
+    case 'null':
+      return { options: [] };
+    case 'server':
+      return { options: [], netdev: { type: 'socket', id, listen: endOf(card.source) } };
+    case 'client':
+      return { options: [], netdev: { type: 'socket', id, connect: endOf(card.source) } };
+    case 'mcast':
+      return { options: [], netdev: { type: 'socket', id, mcast: endOf(card.source) } };
+    case 'udp': {
+      const { local } = card.source;
+      return { options: [], netdev: { type: 'socket', id, udp: endOf(card.source), localaddr: endOf(local) } };
+    }
     case 'ethernet':
     case 'bridge': {
       const vhost = card.driver?.name === 'vhost' ? true : undefined;
-      const ifname = card.target.dev;
+      const ifname = required(card.target, 'network device').dev;
       return { options: [], netdev: { type: 'tap', id, ifname, script: 'no', downscript: 'no', queues, vhost } };
     }
     case 'vhostuser': {
-      const server = card.source.mode === 'server' ? ',server=on,wait=off' : '';
+      const again = card.source.reconnect;
+      const server =
+        card.source.mode === 'server'
+          ? ',server=on,wait=off'
+          : again?.enabled === true
+            ? `,reconnect=${again.timeout ?? 10}`
+            : '';
       return {
         options: ['-chardev', `socket,id=char${id},path=${card.source.path}${server}`],
         netdev: { type: 'vhost-user', id, chardev: `char${id}`, queues },
@@ -68,4 +85,17 @@ function backend(
     default:
       return card satisfies never;
   }
+}
+
+const endOf = ({ address, port }: { readonly address?: string; readonly port: number }): string =>
+  `${address ?? ''}:${port}`;
+
+function userNetwork(networks: Extract<NetworkInterface, { type: 'user' }>['ip']): JsonObject {
+  const v4 = networks.find((one) => one.family === 'ipv4');
+  const v6 = networks.find((one) => one.family === 'ipv6');
+  return {
+    net: v4 && (v4.prefix === undefined ? v4.address : `${v4.address}/${v4.prefix}`),
+    'ipv6-prefix': v6?.address,
+    'ipv6-prefixlen': v6?.prefix,
+  };
 }

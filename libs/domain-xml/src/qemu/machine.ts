@@ -6,17 +6,18 @@ import { json, onOff } from './json.ts';
 import { hasNodes, memoryArguments } from './memory.ts';
 
 /** Machine, processor, memory, firmware or kernel, clock, and what happens at a guest's end. */
-export function machineArguments(domain: Domain): string[] {
+export function machineArguments(domain: Domain, nowMs: number): string[] {
   const { document } = domain;
   return [
     '-name',
-    `guest=${domain.name}`,
+    // Threads carry their names, by which they are pinned.
+    `guest=${domain.name},debug-threads=on`,
     '-uuid',
     domain.uuid,
     '-machine',
     machineOption(domain),
     '-accel',
-    document.type === 'kvm' ? 'kvm' : 'tcg',
+    acceleratorOption(domain),
     '-cpu',
     cpuOption(domain),
     ...memoryArguments(domain),
@@ -25,7 +26,8 @@ export function machineArguments(domain: Domain): string[] {
     '-smp',
     smpOption(domain),
     ...iothreadArguments(domain),
-    ...clockArguments(domain),
+    ...mainLoopArguments(domain),
+    ...clockArguments(domain, nowMs),
     ...firmwareArguments(domain),
     ...fwcfgArguments(domain),
     ...smbiosArguments(domain),
@@ -44,7 +46,8 @@ function machineOption(domain: Domain): string {
     smm: onOff(features?.smm === undefined ? undefined : (features.smm.state ?? true)),
     vmport: onOff(features?.vmport?.state),
     'kernel-irqchip': features?.ioapic === undefined ? undefined : features.ioapic.driver === 'qemu' ? 'split' : 'on',
-    'dump-guest-core': 'off',
+    'dump-guest-core': onOff(document.memory.dumpCore ?? false),
+    i8042: onOff(features?.ps2?.state),
     'mem-merge': memoryBacking?.nosharepages === undefined ? undefined : 'off',
     ...firmwareMachineOptions(domain),
     'memory-backend': hasNodes(domain) ? undefined : 'pc.ram',
@@ -56,6 +59,14 @@ function machineOption(domain: Domain): string {
   };
   const given = Object.entries(options).flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${value}`]));
   return [machine, ...given].join(',');
+}
+
+function acceleratorOption({ document: { type, features } }: Domain): string {
+  const ring = features?.kvm?.['dirty-ring'];
+  if (type === 'kvm') return ring?.state === true ? `kvm,dirty-ring-size=${ring.size ?? 4096}` : 'kvm';
+  const cache = features?.tcg?.['tb-cache'];
+  // QEMU counts it in MiB.
+  return cache === undefined ? 'tcg' : `tcg,tb-size=${Math.ceil(cache / 1024)}`;
 }
 
 function smpOption({ document: { vcpu, cpu } }: Domain): string {
@@ -92,12 +103,34 @@ function iothreadArguments({ document: { iothreads, iothreadids } }: Domain): st
   });
 }
 
-function clockArguments({ document: { clock, type } }: Domain): string[] {
-  const base =
-    clock?.offset === 'absolute' ? new Date(clock.start * 1000).toISOString().slice(0, 19) : (clock?.offset ?? 'utc');
+function mainLoopArguments({ document: { defaultiothread: pool } }: Domain): string[] {
+  if (pool?.thread_pool_min === undefined && pool?.thread_pool_max === undefined) return [];
+  const sizes = { 'thread-pool-min': pool.thread_pool_min, 'thread-pool-max': pool.thread_pool_max };
+  return ['-object', json({ 'qom-type': 'main-loop', id: 'main-loop', ...sizes })];
+}
+
+/** What the guest's clock shows when it is started; a guest that comes from elsewhere brings its own. */
+function clockBase(clock: Domain['document']['clock'], nowMs: number): string {
+  const at = (ms: number) => new Date(ms).toISOString().slice(0, 19);
+  if (clock?.offset === 'absolute') return at(clock.start * 1000);
+  if (clock?.offset !== 'variable') return clock?.offset ?? 'utc';
+  if (clock.adjustment === 0) return clock.basis;
+  const zone = clock.basis === 'localtime' ? -new Date(nowMs).getTimezoneOffset() * 60 : 0;
+  return at(nowMs + (zone + clock.adjustment) * 1000);
+}
+
+function clockArguments({ document: { clock, type } }: Domain, nowMs: number): string[] {
+  const base = clockBase(clock, nowMs);
   const rtc = clock?.timer.find((timer) => timer.name === 'rtc');
   const pit = clock?.timer.find((timer) => timer.name === 'pit');
-  const source = rtc?.track === 'guest' ? ',clock=vm' : rtc?.track === 'wall' ? ',clock=host' : '';
+  const source =
+    rtc?.track === 'guest'
+      ? ',clock=vm'
+      : rtc?.track === 'wall'
+        ? ',clock=host'
+        : rtc?.track === 'realtime'
+          ? ',clock=rt'
+          : '';
   const drift = rtc?.tickpolicy === 'catchup' ? ',driftfix=slew' : '';
   const policy =
     type === 'kvm' && pit?.tickpolicy !== undefined ? ['-global', `kvm-pit.lost_tick_policy=${pit.tickpolicy}`] : [];

@@ -1,13 +1,16 @@
 import type { Domain } from '../domain.ts';
 import type { Graphics, Input, Sound, Video } from '../vocabulary/media.ts';
-import { device, idOf, json, pciPlace, required, usbPlace, virtioName, virtioOptions } from './json.ts';
+import { audioArguments } from './audio.ts';
+import { device, idOf, pciPlace, required, usbPlace, virtioName, virtioOptions } from './json.ts';
 
 /** Sound, displays, graphics cards and inputs. */
-export function mediaArguments(domain: Domain, directory: string): string[] {
+export function mediaArguments(domain: Domain, directory: string, spicePort: number): string[] {
   const { devices } = domain;
   return [
-    ...devices.audio.flatMap(({ id, type }) => ['-audiodev', json({ id: `audio${id}`, driver: type })]),
-    ...devices.graphics.flatMap((one) => displayArguments(one, directory, devices.audio[0]?.id ?? 1)),
+    ...devices.audio.flatMap(audioArguments),
+    ...devices.graphics.flatMap((one) =>
+      displayArguments(one, { directory, spicePort, audioId: devices.audio[0]?.id ?? 1 }),
+    ),
     ...devices.video.flatMap((video, i) => videoArguments(video, i === 0, domain)),
     ...devices.sound.flatMap((card) => soundArguments(card, domain)),
     ...devices.input.flatMap((input) => inputArguments(input, domain)),
@@ -16,13 +19,20 @@ export function mediaArguments(domain: Domain, directory: string): string[] {
 
 const bracketed = (host: string): string => (host.includes(':') ? `[${host}]` : host);
 
-function displayArguments(graphics: Graphics, directory: string, audioId: number): string[] {
+interface Surroundings {
+  readonly directory: string;
+  /** The port for a SPICE display that leaves it to the host. */
+  readonly spicePort: number;
+  readonly audioId: number;
+}
+
+function displayArguments(graphics: Graphics, { directory, spicePort, audioId }: Surroundings): string[] {
   const [listen] = graphics.listen;
   const address = listen?.type === 'address' ? (listen.address ?? '127.0.0.1') : '127.0.0.1';
   const socket = listen?.type === 'socket' ? (listen.socket ?? `${directory}/${graphics.type}.sock`) : undefined;
   const keymap = graphics.keymap === undefined ? [] : ['-k', graphics.keymap];
   if (graphics.type === 'vnc') return [...keymap, '-vnc', vncOption(graphics, address, socket, audioId)];
-  const where = socket === undefined ? `port=${graphics.port ?? 0},addr=${address}` : `unix=on,addr=${socket}`;
+  const where = socket === undefined ? `port=${graphics.port ?? spicePort},addr=${address}` : `unix=on,addr=${socket}`;
   const option = (name: string, value: string | undefined) => (value === undefined ? '' : `,${name}=${value}`);
   return [
     ...keymap,
@@ -42,6 +52,10 @@ function displayArguments(graphics: Graphics, directory: string, audioId: number
       ) +
       option('disable-copy-paste', graphics.clipboard?.copypaste === false ? 'on' : undefined) +
       option('disable-agent-file-xfer', graphics.filetransfer?.enable === false ? 'on' : undefined) +
+      option('plaintext-channel', graphics.defaultMode === 'insecure' ? 'default' : undefined) +
+      graphics.channel
+        .map((one) => option('plaintext-channel', one.mode === 'insecure' ? one.name : undefined))
+        .join('') +
       ',seamless-migration=on',
   ];
 }
@@ -60,7 +74,9 @@ function vncOption(
       : `${bracketed(address)}:${isAuto ? 0 : (graphics.port ?? 5900) - 5900}${isAuto ? ',to=99' : ''}`;
   const share = graphics.sharePolicy === undefined ? '' : `,share=${graphics.sharePolicy}`;
   const power = graphics.powerControl === undefined ? '' : `,power-control=${graphics.powerControl ? 'on' : 'off'}`;
-  return `${where}${share}${power},audiodev=audio${graphics.audio?.id ?? audioId}`;
+  const { websocket } = graphics;
+  const web = websocket === undefined || socket !== undefined ? '' : `,websocket=${websocket > 0 ? websocket : 'on'}`;
+  return `${where}${web}${share}${power},audiodev=audio${graphics.audio?.id ?? audioId}`;
 }
 
 const primaryDrivers = {

@@ -54,7 +54,8 @@ function backend(
   };
   // The name by which the memory is known in the migration stream must not depend on what it is made of.
   const name = node === undefined && id === 'pc.ram' ? { 'x-use-canonical-path-for-ramblock-id': false } : {};
-  if (huge || backing?.source?.type === 'memfd') {
+  // A file of memory alone serves those who ask for a file: what they want is to share it.
+  if (huge || backing?.source?.type === 'memfd' || backing?.source?.type === 'file') {
     return {
       'qom-type': 'memory-backend-memfd',
       id,
@@ -66,16 +67,16 @@ function backend(
         : {}),
       ...name,
       ...common,
-      share: common.share ?? true,
+      share: common.share ?? backing?.source?.type !== 'file',
     };
   }
   return { 'qom-type': 'memory-backend-ram', id, ...common };
 }
 
 function hostNodes(
-  tune: { readonly mode: string; readonly nodeset: readonly number[] } | undefined,
+  tune: { readonly mode: string; readonly nodeset?: readonly number[] } | undefined,
 ): Wanted['hostNodes'] {
-  if (tune === undefined || tune.mode === 'restrictive') return undefined;
+  if (tune?.nodeset === undefined) return undefined;
   return { mode: tune.mode === 'strict' ? 'bind' : tune.mode, nodes: tune.nodeset };
 }
 

@@ -1,11 +1,16 @@
 import type { Domain } from '../domain.ts';
-import { device, idOf, json, onOff, pciPlace, virtioName, virtioOptions } from './json.ts';
+import type { Filesystem, Rng } from '../vocabulary/small-devices.ts';
+import { tpmSocket } from '../tpm-socket.ts';
+import type { Tpm } from '../vocabulary/tpm.ts';
+import { backendArguments } from './chardevs.ts';
+import { device, idOf, json, onOff, pciPlace, required, virtioName, virtioOptions } from './json.ts';
 
 /** Everything that is one device and at most one object behind it. */
-export function smallDeviceArguments({ document, devices }: Domain): string[] {
+export function smallDeviceArguments(domain: Domain, directory: string): string[] {
+  const { document, devices } = domain;
   const { controller: all, memballoon, vsock } = devices;
   return [
-    ...(document.genid === undefined ? [] : device({ driver: 'vmgenid', guid: document.genid, id: 'vmgenid0' })),
+    ...(document.genid === undefined ? [] : device({ driver: 'vmgenid', guid: document.genid.value, id: 'vmgenid0' })),
     ...(document.features?.vmcoreinfo === undefined || document.features.vmcoreinfo.state === false
       ? []
       : device({ driver: 'vmcoreinfo' })),
@@ -25,17 +30,8 @@ export function smallDeviceArguments({ document, devices }: Domain): string[] {
         })),
     ...devices.rng.flatMap((rng) => {
       const id = idOf(rng);
-      const object =
-        rng.backend.model === 'builtin'
-          ? { 'qom-type': 'rng-builtin', id: `obj${id}` }
-          : {
-              'qom-type': 'rng-random',
-              id: `obj${id}`,
-              filename: rng.backend.source === '' ? '/dev/urandom' : rng.backend.source,
-            };
       return [
-        '-object',
-        json(object),
+        ...randomSource(rng, id, directory),
         ...device({
           driver: virtioName('virtio-rng-pci', rng.model),
           rng: `obj${id}`,
@@ -53,6 +49,7 @@ export function smallDeviceArguments({ document, devices }: Domain): string[] {
       const ioport = panic.address?.type === 'isa' ? panic.address.iobase : undefined;
       return device({ driver: 'pvpanic', id: idOf(panic), ioport });
     }),
+    ...(devices.tpm === undefined ? [] : tpmArguments(devices.tpm, tpmSocket(domain, directory))),
     ...devices.shmem.flatMap((shmem) => {
       const id = idOf(shmem);
       const size = (shmem.size ?? 4096) * 1024;
@@ -93,28 +90,89 @@ export function smallDeviceArguments({ document, devices }: Domain): string[] {
         }),
       ];
     }),
-    ...devices.filesystem.flatMap((fs) => {
-      const id = idOf(fs);
-      const model = { passthrough: 'passthrough', mapped: 'mapped-xattr', squash: 'none' }[fs.accessmode];
-      const option = (name: string, value: string | undefined) => (value === undefined ? '' : `,${name}=${value}`);
-      const fsdev =
-        `local,security_model=${model}${option('multidevs', fs.multidevs === 'default' ? undefined : fs.multidevs)}` +
-        `${option('writeout', fs.driver?.wrpolicy)}${option('fmode', fs.fmode)}${option('dmode', fs.dmode)}` +
-        `,id=fsdev-${id},path=${fs.source.dir}${fs.readonly === undefined ? '' : ',readonly=on'}`;
-      return [
-        '-fsdev',
-        fsdev,
-        ...device({
-          driver: virtioName('virtio-9p-pci', fs.model),
-          id,
-          fsdev: `fsdev-${id}`,
-          mount_tag: fs.target.dir,
-          ...virtioOptions(fs.driver),
-          ...pciPlace(fs, all),
-        }),
-      ];
+    ...devices.filesystem.flatMap((fs) =>
+      fs.driver?.type === 'virtiofs' ? virtiofsArguments(fs, all) : directoryArguments(fs, all),
+    ),
+  ];
+}
+
+type Controllers = Domain['devices']['controller'];
+
+/** A directory that QEMU serves itself. */
+function directoryArguments(fs: Filesystem, controllers: Controllers): string[] {
+  const id = idOf(fs);
+  const model = { passthrough: 'passthrough', mapped: 'mapped-xattr', squash: 'none' }[fs.accessmode];
+  const option = (name: string, value: string | undefined) => (value === undefined ? '' : `,${name}=${value}`);
+  const fsdev =
+    `local,security_model=${model}${option('multidevs', fs.multidevs === 'default' ? undefined : fs.multidevs)}` +
+    `${option('writeout', fs.driver?.wrpolicy)}${option('fmode', fs.fmode)}${option('dmode', fs.dmode)}` +
+    `,id=fsdev-${id},path=${required(fs.source.dir, 'directory')}${fs.readonly === undefined ? '' : ',readonly=on'}`;
+  return [
+    '-fsdev',
+    fsdev,
+    ...device({
+      driver: virtioName('virtio-9p-pci', fs.model),
+      id,
+      fsdev: `fsdev-${id}`,
+      mount_tag: fs.target.dir,
+      ...virtioOptions(fs.driver),
+      ...pciPlace(fs, controllers),
     }),
   ];
+}
+
+/** A directory that a virtiofsd serves, which is there. */
+function virtiofsArguments(fs: Filesystem, controllers: Controllers): string[] {
+  const id = idOf(fs);
+  const socket = required(fs.source.socket, 'socket');
+  return [
+    '-chardev',
+    `socket,id=chr-vu-${id},path=${socket}`,
+    ...device({
+      driver: 'vhost-user-fs-pci',
+      id,
+      chardev: `chr-vu-${id}`,
+      'queue-size': fs.driver?.queue,
+      tag: fs.target.dir,
+      ...virtioOptions(fs.driver),
+      ...pciPlace(fs, controllers),
+    }),
+  ];
+}
+
+function tpmArguments(tpm: Tpm, ownSocket: string | undefined): string[] {
+  const id = idOf(tpm);
+  const chardev = `chr${id}`;
+  const socket = tpm.backend.type === 'external' ? tpm.backend.source.path : required(ownSocket, 'TPM socket');
+  return [
+    '-chardev',
+    `socket,id=${chardev},path=${socket}`,
+    '-tpmdev',
+    `emulator,id=tpm-${id},chardev=${chardev}`,
+    ...device({ driver: required(tpm.model, 'TPM model'), tpmdev: `tpm-${id}`, id }),
+  ];
+}
+
+function randomSource({ backend }: Rng, rng: string, directory: string): string[] {
+  const id = `obj${rng}`;
+  switch (backend.model) {
+    case 'builtin':
+      return ['-object', json({ 'qom-type': 'rng-builtin', id })];
+    case 'random': {
+      const filename = backend.source === '' ? '/dev/urandom' : backend.source;
+      return ['-object', json({ 'qom-type': 'rng-random', id, filename })];
+    }
+    case 'egd': {
+      const chardev = `char${rng}`;
+      return [
+        ...backendArguments(backend, chardev, directory),
+        '-object',
+        json({ 'qom-type': 'rng-egd', id, chardev }),
+      ];
+    }
+    default:
+      return backend satisfies never;
+  }
 }
 
 /** The remapper stands before every device that it is to see. */

@@ -21,7 +21,7 @@ function networkNode(source: NetworkSource): JsonObject {
   const server = serverOf(host);
   switch (source.protocol) {
     case 'nbd':
-      return { driver: 'nbd', server, export: source.name };
+      return { driver: 'nbd', server, export: source.name, 'reconnect-delay': source.reconnect?.delay };
     case 'rbd': {
       const [pool, ...image] = source.name.split('/');
       const monitors = source.host.map((one) => ({ host: one.name, port: String(one.port ?? 6789) }));
@@ -46,12 +46,18 @@ function networkNode(source: NetworkSource): JsonObject {
       };
     }
     case 'http':
-    case 'https': {
-      const port = host?.port ?? (source.protocol === 'http' ? 80 : 443);
-      const verify = source.protocol === 'https' ? source.ssl?.verify : undefined;
+    case 'https':
+    case 'ftp':
+    case 'ftps': {
+      const port = host?.port ?? { http: 80, https: 443, ftp: 21, ftps: 990 }[source.protocol];
+      const isSecure = source.protocol === 'https' || source.protocol === 'ftps';
+      const verify = isSecure ? source.ssl?.verify : undefined;
+      const query = source.query === undefined ? '' : `?${source.query}`;
       return {
         driver: source.protocol,
-        url: `${source.protocol}://${bracketed(host?.name ?? 'localhost')}:${port}/${source.name}`,
+        url: `${source.protocol}://${bracketed(host?.name ?? 'localhost')}:${port}/${source.name}${query}`,
+        readahead: source.readahead?.size,
+        timeout: source.timeout?.seconds,
         sslverify: verify,
       };
     }

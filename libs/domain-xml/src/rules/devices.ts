@@ -2,6 +2,8 @@ import type { Findings } from '../codec/place.ts';
 import { pathOf } from '../codec/element-codec.ts';
 import type { Devices } from '../vocabulary/devices.ts';
 import type { DomainDocument } from '../vocabulary/domain.ts';
+import { checkChardevs } from './chardevs.ts';
+import { checkMultifunction } from './multifunction.ts';
 import { checkVirtio } from './virtio.ts';
 
 type Kind = 'xml-invalid' | 'xml-unsupported';
@@ -26,6 +28,8 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
       report('xml-unsupported', '/@index', 'a pc has one IDE controller', 'Use SATA');
     if (c.type === 'fdc' && (c.index ?? 0) > 0)
       report('xml-invalid', '/@index', 'a machine has one floppy controller', 'Remove it');
+    // What has no index yet is looked at again when it has one.
+    if (c.index === undefined) return;
     if (c.type === 'usb' && (c.master !== undefined || c.model?.startsWith('ich9-uhci') === true)) {
       const isMaster = (one: typeof c | Devices['controller'][number]) =>
         one.type === 'usb' &&
@@ -125,12 +129,12 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
     if (type === 'none' && devices.video.length > 1)
       report('xml-invalid', '/model/@type', 'none stands alone', 'Remove one');
   });
-  for (const key of ['serial', 'parallel', 'console', 'channel'] as const) {
-    each(key, (one, report) => {
-      if (one.type !== 'unix' || one.source?.mode !== 'connect' || one.source.path !== undefined) return;
-      report('xml-invalid', '/source', 'there is no path to connect to', 'Add a path');
-    });
-  }
+  checkMultifunction(devices, findings);
+  checkChardevs(devices, findings);
+  each('graphics', ({ type }, report, i) => {
+    if (devices.graphics.findIndex((one) => one.type === type) < i)
+      report('xml-invalid', '/@type', `there are two ${type} displays`, 'Remove one');
+  });
   checkVirtio(devices, q35, findings);
   checkAudio(devices, findings);
   checkSpice(devices, findings);

@@ -73,6 +73,19 @@ function checkBus(disk: Disk, q35: boolean, report: Report): void {
       `Make it ${address} or leave it out`,
     );
   }
+  if ((bus === 'scsi' || bus === 'usb') && (disk.serial?.length ?? 0) > 36)
+    report('xml-unsupported', '/serial', 'QEMU shows at most 36 characters of it on this bus', 'Shorten it');
+  if (bus === 'ide' && disk.address?.type === 'drive') {
+    for (const key of ['bus', 'unit'] as const) {
+      if (disk.address[key] > 1)
+        report(
+          'xml-unsupported',
+          `/address/@${key}`,
+          `there is no IDE ${key} ${disk.address[key]}`,
+          'There are 0 and 1',
+        );
+    }
+  }
   if (bus === 'virtio') return;
   for (const name of virtioOnly) {
     if (disk.driver?.[name] !== undefined)

@@ -1,22 +1,26 @@
+import { pathOf } from '../codec/element-codec.ts';
 import type { Findings } from '../codec/place.ts';
 import { isQ35 } from '../machines.ts';
 import type { DomainDocument } from '../vocabulary/domain.ts';
 import { checkBooting } from './booting.ts';
 import { checkDevices } from './devices.ts';
 import { checkDisks } from './disks.ts';
+import { checkSharedMemory } from './shared-memory.ts';
 
 /** What must hold across a whole document: what no element can know of itself. */
 export function checkDocument(document: DomainDocument, findings: Findings): void {
   const q35 = isQ35(document.os.type.machine ?? 'pc');
   checkMemory(document, findings);
   checkCpus(document, findings);
+  checkIothreadPins(document, findings);
+  checkSharedMemory(document, findings);
   checkBooting(document, findings);
   checkDisks(document, q35, findings);
   checkDevices(document, q35, findings);
 }
 
 function checkMemory(
-  { memory, currentMemory, maxMemory, devices, cpu, features }: DomainDocument,
+  { memory: { kib: memory }, currentMemory, maxMemory, devices, cpu, features }: DomainDocument,
   findings: Findings,
 ): void {
   if (memory > 2 ** 42) {
@@ -31,13 +35,11 @@ function checkMemory(
   if (maxMemory === undefined && devices.memory.length > 0) {
     findings.report('xml-invalid', '/domain/devices/memory', 'memory modules need slots', 'Add <maxMemory slots=…>');
   }
-  if (features?.acpi === undefined && devices.memory.length > 0) {
-    findings.report(
-      'xml-invalid',
-      '/domain/devices/memory',
-      'memory modules need ACPI',
-      'Add <features><acpi/></features>',
-    );
+  if (features?.acpi === undefined) {
+    devices.memory.forEach((_, i) => {
+      const path = pathOf('/domain/devices', 'memory', devices.memory.length, i);
+      findings.report('xml-unsupported', path, 'memory modules need ACPI', 'Add <features><acpi/></features>');
+    });
   }
   const modules = devices.memory.reduce((sum, module) => sum + module.target.size, 0);
   const cells = cpu?.numa?.cell.length ?? 0;
@@ -53,6 +55,19 @@ function checkMemory(
       'Raise <memory>: it includes them',
     );
   }
+}
+
+function checkIothreadPins({ cputune, iothreads = 0, iothreadids }: DomainDocument, findings: Findings): void {
+  const ids = new Set(iothreadids?.iothread.map((one) => one.id));
+  for (let id = 1; ids.size < iothreads; id += 1) ids.add(id);
+  const lost = cputune?.iothreadpin.find((pin) => !ids.has(pin.iothread));
+  if (lost === undefined) return;
+  findings.report(
+    'xml-invalid',
+    '/domain/cputune/iothreadpin',
+    `there is no I/O thread ${lost.iothread}`,
+    'Raise <iothreads>',
+  );
 }
 
 function checkCpus({ vcpu, cpu, type }: DomainDocument, findings: Findings): void {

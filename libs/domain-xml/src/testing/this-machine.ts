@@ -1,11 +1,18 @@
-/** QEMU's options with what no test machine has replaced: the accelerator, images, sockets and devices of the host. */
-export function forThisMachine(options: readonly string[]): string[] {
-  return options.map((option, i) => {
-    const before = options[i - 1];
+/** QEMU's options with what no test machine has replaced: the accelerator, images, directories, sockets and devices of the host. */
+export function forThisMachine(options: readonly string[], directory: string): string[] {
+  const kept = options.filter((option, i) => !isOfTpm(option, options[i - 1]) && !isOfTpm(options[i + 1], option));
+  return kept.map((option, i) => {
+    const before = kept[i - 1];
     if (before === '-accel') return 'tcg';
     if (before === '-cpu') return option.replace(/^host\b/, 'max');
     if (before === '-object') return ordinaryMemory(option);
     if (before === '-blockdev') return replacedImage(option);
+    if (before === '-chardev') return replacedBackend(option);
+    if (before === '-netdev') return replacedNetwork(option);
+    if (before === '-audiodev') return replacedSound(option);
+    if (before === '-fsdev') return option.replace(/,path=[^,]*/, `,path=${directory}`);
+    if (before === '-spice') return option.replace(/^port=\d+,addr=[^,]*/, `unix=on,addr=${directory}/spice`);
+    if (before === '-vnc') return option.replace(/^(\[[^\]]*\]|[\d.]+):/, '127.0.0.1:');
     return option;
   });
 }
@@ -25,6 +32,26 @@ function replacedImage(option: string): string {
   if (driver === 'qcow2') return JSON.stringify({ driver: 'raw', ...common, file: node['file'] });
   if (driver === 'raw' || driver === 'throttle') return option;
   return JSON.stringify({ driver: 'null-co', size: 1 << 20, ...common });
+}
+
+/** A TPM needs its swtpm at once; where a real one is, it is tested with the launcher. */
+const isOfTpm = (option: string | undefined, before: string | undefined): boolean =>
+  before === '-tpmdev' || (before === '-device' && option?.includes('"tpmdev"') === true);
+
+/** Nobody in place of who would be at the other end; what the guest sees stays. */
+const replacedBackend = (option: string): string =>
+  option.replace(/^(socket|serial|pipe|udp),(id=[^,]*).*$/, 'null,$2');
+
+/** QEMU's own network in place of the host's. */
+function replacedNetwork(option: string): string {
+  const { id, type } = JSON.parse(option) as { readonly id: string; readonly type: string };
+  return ['socket', 'tap', 'vhost-user'].includes(type) ? JSON.stringify({ type: 'user', id }) : option;
+}
+
+/** Silence in place of what this build or this machine cannot play. */
+function replacedSound(option: string): string {
+  const { id, driver } = JSON.parse(option) as { readonly id: string; readonly driver: string };
+  return ['pipewire', 'oss', 'pa', 'alsa', 'jack'].includes(driver) ? JSON.stringify({ id, driver: 'none' }) : option;
 }
 
 const missing = [

@@ -1,35 +1,55 @@
 import type { Fields, Of } from '../codec/element.ts';
 import { choice, element } from '../codec/element-codec.ts';
-import { attribute, attributeOr, child, hostSide, optionalAttribute, optionalChild } from '../codec/fields.ts';
-import { integer, oneOf, path, pattern } from '../codec/scalar.ts';
+import {
+  attribute,
+  attributeOr,
+  child,
+  childOr,
+  children,
+  hostSide,
+  optionalAttribute,
+  optionalChild,
+} from '../codec/fields.ts';
+import { hex, integer, oneOf, path, pattern } from '../codec/scalar.ts';
 import { ccidAddress, isaAddress, serialAddress, usbAddress, virtioSerialAddress } from './address.ts';
 import { alias, boot, onOff, yesNo } from './common.ts';
+import { sourceLabels } from './seclabel.ts';
 
 export const hostName = pattern(/^[A-Za-z0-9_.:%-]{1,253}$/, 'a host name or address', [
   '127.0.0.1',
   '::1',
   'example.org',
 ]);
+export const ipv4 = pattern(/^(\d{1,3}\.){3}\d{1,3}$/, 'an IPv4 address', ['10.0.2.1']);
 const service = pattern(/^[A-Za-z0-9-]{1,32}$/, 'a port number or service name', ['5678']);
 const channelName = pattern(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/, 'a name of letters, digits and _ . -', [
   'org.qemu.guest_agent.0',
 ]);
 
-const reconnect = optionalChild(element({ enabled: attribute(yesNo), timeout: optionalAttribute(integer(1, 3600)) }));
-const sourceRefused = { seclabel: 'Ferry does not relabel files: remove it' };
-const pathSource = hostSide(child(element({ path: attribute(path) }, { refused: sourceRefused })));
-const fileSource = hostSide(
-  child(element({ path: attribute(path), append: optionalAttribute(onOff) }, { refused: sourceRefused })),
+export const reconnect = optionalChild(
+  element({ enabled: attribute(yesNo), timeout: optionalAttribute(integer(1, 3600)) }),
 );
+const labels = { seclabel: sourceLabels };
+const pathSource = hostSide(child(element({ path: attribute(path), ...labels })));
+const fileSource = hostSide(child(element({ path: attribute(path), append: optionalAttribute(onOff), ...labels })));
 const mode = attributeOr(oneOf('bind', 'connect'), 'connect');
-const unixSource = element(
-  { mode: attributeOr(oneOf('bind', 'connect'), 'bind'), path: optionalAttribute(path), reconnect },
-  { refused: sourceRefused },
-);
-const tcpSource = element(
-  { mode, host: attribute(hostName), service: attribute(service), reconnect },
-  { refused: { '@tls': 'Ferry has no TLS set-up for character devices' } },
-);
+const unixSource = element({
+  mode: attributeOr(oneOf('bind', 'connect'), 'bind'),
+  path: optionalAttribute(path),
+  reconnect,
+  ...labels,
+});
+const tcpSource = element({
+  mode,
+  host: attribute(hostName),
+  service: attribute(service),
+  // Ferry has no TLS set-up for character devices.
+  tls: optionalAttribute(oneOf('no')),
+  reconnect,
+});
+/** Where datagrams come from, and where they go. */
+const udpSource = element({ mode, host: optionalAttribute(hostName), service: attribute(service) });
+const unixOptions = { ignored: { protocol: 'libvirt reads it of tcp alone' } };
 const log = hostSide(optionalChild(element({ file: attribute(path), append: optionalAttribute(onOff) })));
 const ptyOptions = {
   ignored: { source: 'libvirt ignores where a pty was', '@tty': 'libvirt ignores where a pty was' },
@@ -47,10 +67,11 @@ const withBackends = <F extends Fields>(fields: F) =>
       file: element({ source: fileSource, log, ...fields }),
       pipe: element({ source: pathSource, log, ...fields }),
       dev: element({ source: pathSource, log, ...fields }),
-      unix: element({ source: hostSide(optionalChild(unixSource)), log, ...fields }),
+      unix: element({ source: hostSide(optionalChild(unixSource)), log, ...fields }, unixOptions),
+      udp: element({ source: hostSide(children(udpSource)), log, ...fields }),
       tcp: element({
         source: hostSide(child(tcpSource)),
-        protocol: hostSide(optionalChild(element({ type: attribute(oneOf('raw', 'telnet')) }))),
+        protocol: hostSide(childOr(element({ type: attribute(oneOf('raw', 'telnet')) }), { type: 'raw' })),
         log,
         ...fields,
       }),
@@ -64,9 +85,9 @@ const withBackends = <F extends Fields>(fields: F) =>
     {
       hostSide: true,
       refused: {
-        udp: 'Use tcp, unix or file: a UDP backend cannot be moved without losing what was sent',
         nmdm: 'It is a device of FreeBSD',
         dbus: 'QEMU here has no D-Bus display',
+        'qemu-vdagent': 'QEMU does not move a guest that has it: use spicevmc',
       },
     },
   );
@@ -105,9 +126,17 @@ export const console = withBackends({
 /** A channel between guest and host by a name, such as the guest agent's. */
 export const channel = withBackends({
   target: child(
-    element(
-      { type: attribute(oneOf('virtio')), name: optionalAttribute(channelName) },
-      { ignored: { '@state': 'libvirt reports it of running guests' } },
+    choice(
+      'type',
+      {
+        virtio: element(
+          { name: optionalAttribute(channelName) },
+          { ignored: { '@state': 'libvirt reports it of running guests' } },
+        ),
+        /** What the guest connects to on this address of its network. */
+        guestfwd: element({ address: attribute(ipv4), port: attribute(integer(1, 65535)) }),
+      },
+      { refused: { xen: 'It is a choice of Xen' } },
     ),
   ),
   alias,
@@ -115,25 +144,55 @@ export const channel = withBackends({
 });
 
 /** A USB device that a SPICE client or a socket provides. */
-export const redirdev = element({
-  bus: attributeOr(oneOf('usb'), 'usb'),
-  type: attribute(oneOf('spicevmc')),
-  boot,
-  alias,
-  address: optionalChild(usbAddress),
+export const redirdev = choice(
+  'bus',
+  { usb: withBackends({ boot, alias, address: optionalChild(usbAddress) }) },
+  { fallback: 'usb' },
+);
+
+const usbPattern = pattern(/^\d{1,2}\.\d{1,2}$/, 'a version like 1.09', ['1.09', '9.4']);
+/** `9.4` is 9.40 (virDomainRedirFilterUSBVersionHelper). */
+const usbVersion: typeof usbPattern = {
+  ...usbPattern,
+  decode: (raw, policy) => {
+    const decoded = usbPattern.decode(raw, policy);
+    return 'value' in decoded ? { value: /\.\d$/.test(decoded.value) ? `${decoded.value}0` : decoded.value } : decoded;
+  },
+};
+
+/** Which USB devices may be handed in: the first rule that fits decides. */
+export const redirfilter = element({
+  usbdev: children(
+    element({
+      class: optionalAttribute(hex(0xff, 2)),
+      vendor: optionalAttribute(hex(0xffff, 4)),
+      product: optionalAttribute(hex(0xffff, 4)),
+      version: optionalAttribute(usbVersion),
+      allow: attribute(yesNo),
+    }),
+  ),
 });
 
-/** A smart card reader whose cards a SPICE client has. */
-export const smartcard = element({
-  mode: attribute(oneOf('passthrough')),
-  type: attribute(oneOf('spicevmc')),
-  alias,
-  address: optionalChild(ccidAddress),
-});
+/** A smart card reader whose cards somebody else has, such as a SPICE client. */
+export const smartcard = choice(
+  'mode',
+  { passthrough: withBackends({ alias, address: optionalChild(ccidAddress) }) },
+  {
+    refused: {
+      host: 'Cards of the host are not on the other: use passthrough',
+      'host-certificates': 'Certificates of the host are not on the other: use passthrough',
+    },
+  },
+);
 
 export type Serial = Of<typeof serial>;
 export type Parallel = Of<typeof parallel>;
 export type Console = Of<typeof console>;
 export type Channel = Of<typeof channel>;
+export type Redirdev = Of<typeof redirdev>;
+export type Smartcard = Of<typeof smartcard>;
+
+/** Where the bytes of something go that is no character device by itself. */
+export const backendOnly = withBackends({});
 /** Where the bytes go, whatever the device is. */
-export type Backend = Serial | Console | Channel | Parallel;
+export type Backend = Of<typeof backendOnly>;

@@ -132,10 +132,13 @@ export const cpu = choice(
         match: attributeOr(oneOf('exact', 'minimum', 'strict'), 'exact'),
         ...common,
         model: optionalChild(
-          element(
-            { fallback: hostSide(attributeOr(oneOf('forbid', 'allow'), 'allow')), name: text(token) },
-            { refused: { '@vendor_id': 'It would show another vendor than the model has' } },
-          ),
+          element({
+            fallback: hostSide(attributeOr(oneOf('forbid', 'allow'), 'allow')),
+            vendor_id: optionalAttribute(
+              pattern(/^[A-Za-z0-9_.!+-]{12}$/, 'a name of 12 characters', ['KVM-KVM-KVM_']),
+            ),
+            name: text(token),
+          }),
         ),
       },
       { refused: { vendor: 'It checks the host at start, which is not where the guest will run' } },
@@ -143,6 +146,8 @@ export const cpu = choice(
     'host-passthrough': element(common, {
       ignored: { '@match': 'it is about custom CPUs', '@fallback': 'it is about custom CPUs' },
     }),
+    /** All that the accelerator can do. */
+    maximum: element(common, { ignored: { '@match': 'it is about custom CPUs' } }),
     'host-model': element(
       {
         ...common,

@@ -2,11 +2,12 @@ import type { Of } from '../codec/element.ts';
 import { element, textElement } from '../codec/element-codec.ts';
 import { children, hostSide, optionalChild } from '../codec/fields.ts';
 import { anyPath } from '../codec/scalar.ts';
-import { channel, console, parallel, redirdev, serial, smartcard } from './chardev.ts';
+import { channel, console, parallel, redirdev, redirfilter, serial, smartcard } from './chardev.ts';
 import { controller } from './controller.ts';
 import { disk } from './disk.ts';
 import { networkInterface } from './interface.ts';
-import { audio, graphics, input, sound, video } from './media.ts';
+import { audio } from './audio.ts';
+import { graphics, input, sound, video } from './media.ts';
 import {
   crypto,
   filesystem,
@@ -20,6 +21,7 @@ import {
   vsock,
   watchdog,
 } from './small-devices.ts';
+import { tpm } from './tpm.ts';
 
 /** All devices, in the order in which libvirt writes them (virDomainDefFormatInternalSetRootName). */
 export const devices = element(
@@ -36,11 +38,13 @@ export const devices = element(
     console: children(console),
     channel: children(channel),
     input: children(input),
+    tpm: optionalChild(tpm),
     graphics: hostSide(children(graphics)),
     sound: children(sound),
     audio: hostSide(children(audio)),
     video: children(video),
     redirdev: children(redirdev),
+    redirfilter: optionalChild(redirfilter),
     hub: children(hub),
     watchdog: children(watchdog),
     memballoon: optionalChild(memballoon),
@@ -55,8 +59,6 @@ export const devices = element(
   {
     refused: {
       hostdev: 'A device of the host cannot be moved',
-      tpm: 'The swtpm behind it is not started by Ferry yet, and its state would stay behind',
-      redirfilter: 'Filter in the SPICE client',
       lease: 'Ferry has no lock manager',
       nvram: 'It belongs to POWER machines',
       pstore: 'What the guest stored would stay behind',

@@ -13,14 +13,19 @@ import { integer, oneOf, path, pattern } from '../codec/scalar.ts';
 import { diskAddress } from './address.ts';
 import { hostName } from './chardev.ts';
 import { acpiIndex, alias, boot, onOff, present, virtioModels, virtioOptions, yesNo } from './common.ts';
+import { sizeInBytes } from './memory.ts';
+import { sourceLabels } from './seclabel.ts';
 
 const target = element({
   dev: attribute(pattern(/^(vd|sd|hd|fd|ub)[a-z]{1,3}$/, 'a disk name like vda or sda', ['vda', 'sda', 'hda'])),
   bus: optionalAttribute(oneOf('virtio', 'sata', 'ide', 'scsi', 'usb', 'fdc')),
-  tray: optionalAttribute(oneOf('closed')),
+  tray: optionalAttribute(oneOf('closed', 'open')),
   removable: optionalAttribute(onOff),
   rotation_rate: optionalAttribute(integer(1, 65534)),
 });
+
+/** How much of a qcow2 image's tables QEMU keeps. */
+const metadataCache = element({ max_size: child(sizeInBytes) });
 
 const driver = element(
   {
@@ -39,11 +44,11 @@ const driver = element(
     queues: optionalAttribute(integer(1, 1024)),
     queue_size: optionalAttribute(integer(2, 1024)),
     ...virtioOptions,
+    metadata_cache: hostSide(optionalChild(metadataCache)),
   },
   {
     refused: {
       '@copy_on_read': 'It fills the image from the one below while the guest reads: copy it first',
-      metadata_cache: 'Ferry leaves the sizes of qcow2 caches to QEMU',
     },
   },
 );
@@ -92,15 +97,15 @@ const iotune = element(
 const sourceRefused = {
   encryption: 'Ferry does not keep secrets: use an image without encryption',
   auth: 'Ferry does not keep secrets: use a source without a password',
-  seclabel: 'Ferry does not relabel files: remove it',
   reservations: 'Persistent reservations are not moved between hosts',
   dataStore: 'Data files beside a qcow2 image are not supported',
-  '@startupPolicy': 'A disk that may be missing makes two different machines: remove it',
   slices: 'Use an image of its own instead of a part of one',
 };
 const sourceOptions = { refused: sourceRefused, ignored: { '@index': 'libvirt numbers the images of running guests' } };
-const fileSource = element({ file: attribute(path) }, sourceOptions);
-const blockSource = element({ dev: attribute(path) }, sourceOptions);
+/** A disk that may be missing would make two different machines. */
+const startupPolicy = optionalAttribute(oneOf('mandatory'));
+const fileSource = element({ file: attribute(path), startupPolicy, seclabel: sourceLabels }, sourceOptions);
+const blockSource = element({ dev: attribute(path), startupPolicy, seclabel: sourceLabels }, sourceOptions);
 
 const host = element({
   name: optionalAttribute(hostName),
@@ -112,12 +117,33 @@ const volumeName = pattern(/^[A-Za-z0-9_.:/+~-]{1,255}$/, 'a name of letters, di
   'pool/image',
 ]);
 const hosts = children(host);
-const volume = { name: attribute(volumeName), host: hosts };
-const secure = { ...volume, ssl: optionalChild(element({ verify: attribute(yesNo) })) };
+/** Ferry has no TLS set-up for disks. */
+const tls = optionalAttribute(oneOf('no'));
+const volume = { name: attribute(volumeName), tls, host: hosts };
+const seconds = integer(1, 2 ** 31 - 1);
+const web = {
+  ...volume,
+  query: optionalAttribute(pattern(/^[A-Za-z0-9_.:/?=&%+~-]{1,1024}$/, 'what may follow the ? of a URL', ['a=b&c'])),
+  readahead: optionalChild(element({ size: attribute(seconds) })),
+  timeout: optionalChild(element({ seconds: attribute(seconds) })),
+};
+const secure = { ...web, ssl: optionalChild(element({ verify: attribute(yesNo) })) };
+const webOptions = {
+  ...sourceOptions,
+  refused: { ...sourceRefused, cookies: 'Cookies are secrets: Ferry does not keep them' },
+};
 const networkSource = choice(
   'protocol',
   {
-    nbd: element({ name: optionalAttribute(volumeName), host: hosts }, sourceOptions),
+    nbd: element(
+      {
+        name: optionalAttribute(volumeName),
+        tls,
+        host: hosts,
+        reconnect: optionalChild(element({ delay: attribute(integer(0, 2 ** 31 - 1)) })),
+      },
+      sourceOptions,
+    ),
     rbd: element(
       {
         ...volume,
@@ -130,14 +156,10 @@ const networkSource = choice(
       { ...volume, initiator: optionalChild(element({ iqn: child(element({ name: attribute(volumeName) })) })) },
       sourceOptions,
     ),
-    http: element(volume, {
-      ...sourceOptions,
-      refused: { ...sourceRefused, cookies: 'Cookies are secrets: Ferry does not keep them' },
-    }),
-    https: element(secure, {
-      ...sourceOptions,
-      refused: { ...sourceRefused, cookies: 'Cookies are secrets: Ferry does not keep them' },
-    }),
+    http: element(web, webOptions),
+    https: element(secure, webOptions),
+    ftp: element(web, webOptions),
+    ftps: element(secure, webOptions),
   },
   { refused: { ssh: 'Keys are secrets: Ferry does not keep them', nfs: 'Mount it and use a file' } },
 );
@@ -147,18 +169,15 @@ export interface BackingStore {
   readonly type?: 'file' | 'block';
   readonly format?: 'raw' | 'qcow2';
   readonly path?: string;
+  /** How much of its tables is kept, in bytes. */
+  readonly metadataCache?: number;
   readonly backingStore?: BackingStore;
 }
 
+const format = child(element({ type: attribute(oneOf('raw', 'qcow2')), metadata_cache: optionalChild(metadataCache) }));
 const backingLayer = choice('type', {
-  file: element({
-    format: child(element({ type: attribute(oneOf('raw', 'qcow2')) })),
-    source: child(fileSource),
-  }),
-  block: element({
-    format: child(element({ type: attribute(oneOf('raw', 'qcow2')) })),
-    source: child(blockSource),
-  }),
+  file: element({ format, source: child(fileSource) }),
+  block: element({ format, source: child(blockSource) }),
 });
 
 /** Recursive, so it is written by hand; the parser's limit bounds its depth. */
@@ -183,17 +202,18 @@ const backingStore: ElementCodec<BackingStore> = {
       type: layer.type,
       format: layer.format.type,
       path: layer.type === 'file' ? layer.source.file : layer.source.dev,
+      ...(layer.format.metadata_cache === undefined ? {} : { metadataCache: layer.format.metadata_cache.max_size }),
       ...(next === undefined ? {} : { backingStore: next }),
     };
   },
-  encode: (name, { type, format, path: image, backingStore: next }, guestOnly) => {
-    if (type === undefined || format === undefined || image === undefined)
-      return { name, attributes: [], children: [] };
+  encode: (name, { type, format: word, path: image, metadataCache: cache, backingStore: next }, guestOnly) => {
+    if (type === undefined || word === undefined || image === undefined) return { name, attributes: [], children: [] };
+    const how = { type: word, ...(cache === undefined ? {} : { metadata_cache: { max_size: cache } }) };
     const out = backingLayer.encode(
       name,
       type === 'file'
-        ? { type, format: { type: format }, source: { file: image } }
-        : { type, format: { type: format }, source: { dev: image } },
+        ? { type, format: how, source: { file: image, seclabel: [] } }
+        : { type, format: how, source: { dev: image, seclabel: [] } },
       guestOnly,
     );
     if (next === undefined) return out;
@@ -211,6 +231,8 @@ const text = (words: string, max: number, sample: string) =>
 
 const common = {
   device: attributeOr(oneOf('disk', 'cdrom', 'floppy'), 'disk'),
+  /** How others make snapshots of it: Ferry makes none. */
+  snapshot: hostSide(optionalAttribute(oneOf('no', 'internal', 'external', 'manual'))),
   model: optionalAttribute(oneOf(...virtioModels)),
   driver: optionalChild(driver),
   backingStore: hostSide(optionalChild(backingStore)),
@@ -218,7 +240,7 @@ const common = {
   iotune: hostSide(optionalChild(iotune)),
   readonly: optionalChild(present),
   shareable: hostSide(optionalChild(present)),
-  serial: text('a serial number', 36, 'WD-1'),
+  serial: text('a serial number', 256, 'WD-1'),
   wwn: optionalChild(textElement(pattern(/^(0x)?[0-9a-fA-F]{16}$/, '16 hexadecimal digits', ['5000c50015ea71ad']))),
   vendor: text('a vendor name', 8, 'SEAGATE'),
   product: text('a product name', 16, 'ST3146707LC'),
@@ -255,7 +277,6 @@ const options = {
     auth: sourceRefused.auth,
     '@rawio': 'Raw access to host devices is not moved',
     '@sgio': 'SCSI commands to host devices are not moved',
-    '@snapshot': 'Ferry makes no snapshots: remove it',
     throttlefilters: 'Use <iotune>',
   },
   check: (

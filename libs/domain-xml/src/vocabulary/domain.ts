@@ -4,20 +4,24 @@ import {
   attribute,
   attributeOr,
   child,
+  childOr,
   children,
   hostSide,
   optionalAttribute,
   optionalChild,
+  optionalText,
   text,
 } from '../codec/fields.ts';
 import { freeText, integer, name, oneOf, path, pattern, safeText, uuid } from '../codec/scalar.ts';
 import { yesNo } from './common.ts';
-import { cpu } from './cpu.ts';
+import { cpu, numberSet } from './cpu.ts';
+import { cputune } from './cputune.ts';
 import { devices } from './devices.ts';
 import { clock, features } from './features.ts';
-import { maxMemory, memoryKib } from './memory.ts';
-import { iothreadids, iothreads, memoryBacking, numatune } from './memory-backing.ts';
+import { mainMemory, maxMemory, memoryKib } from './memory.ts';
+import { defaultIothread, iothreadids, iothreads, memoryBacking, numatune } from './memory-backing.ts';
 import { os } from './os.ts';
+import { seclabel } from './seclabel.ts';
 
 const fwcfgName = pattern(
   /^opt\/[A-Za-z0-9][A-Za-z0-9_./-]{0,50}$/,
@@ -47,6 +51,15 @@ const smbios = element({
   oemStrings: optionalChild(element({ entry: children(textElement(smbiosText)) })),
 });
 
+const mapped = children(
+  element({
+    start: attribute(integer(0, 2 ** 32 - 1)),
+    target: attribute(integer(0, 2 ** 32 - 1)),
+    count: attribute(integer(1, 2 ** 32 - 1)),
+  }),
+);
+const idmap = element({ uid: mapped, gid: mapped });
+
 const sleep = optionalChild(element({ enabled: attribute(yesNo) }));
 
 /** The whole document, in the order in which libvirt writes it; `<metadata>` and foreign elements are kept beside it. */
@@ -55,29 +68,33 @@ export const document = element(
     type: attribute(oneOf('qemu', 'kvm')),
     name: child(textElement(name)),
     uuid: optionalChild(textElement(uuid)),
-    genid: optionalChild(textElement(uuid)),
+    /** Empty: libvirt makes one up. */
+    genid: optionalChild(element({ value: optionalText(uuid) })),
     title: hostSide(optionalChild(textElement(freeText))),
     description: hostSide(optionalChild(textElement(freeText))),
     maxMemory: optionalChild(maxMemory),
-    memory: child(memoryKib),
+    memory: child(mainMemory),
     /** What a balloon leaves the guest changes while it runs. */
     currentMemory: hostSide(optionalChild(memoryKib)),
     memoryBacking: hostSide(optionalChild(memoryBacking)),
-    vcpu: child(
-      element(
-        {
-          placement: hostSide(attributeOr(oneOf('static'), 'static')),
-          current: optionalAttribute(integer(1, 1024)),
-          count: text(integer(1, 1024)),
-        },
-        { refused: { '@cpuset': 'Ferry does not pin vCPUs: pin the process after start' } },
-      ),
+    vcpu: childOr(
+      element({
+        placement: hostSide(attributeOr(oneOf('static'), 'static')),
+        cpuset: hostSide(optionalAttribute(numberSet(4095))),
+        current: optionalAttribute(integer(1, 1024)),
+        count: text(integer(1, 1024)),
+      }),
+      { placement: 'static', count: 1 },
     ),
     iothreads: hostSide(optionalChild(iothreads)),
     iothreadids: hostSide(optionalChild(iothreadids)),
+    defaultiothread: hostSide(optionalChild(defaultIothread)),
+    cputune: hostSide(optionalChild(cputune)),
     numatune: hostSide(optionalChild(numatune)),
     sysinfo: children(choice('type', { smbios, fwcfg: element({ entry: children(fwcfgEntry) }) })),
     os: child(os),
+    /** libvirt's QEMU driver keeps it and does nothing with it. */
+    idmap: hostSide(optionalChild(idmap)),
     features: optionalChild(features),
     cpu: optionalChild(cpu),
     clock: optionalChild(clock),
@@ -86,26 +103,16 @@ export const document = element(
     on_crash: hostSide(optionalChild(textElement(oneOf('destroy', 'restart', 'preserve')))),
     pm: optionalChild(element({ 'suspend-to-mem': sleep, 'suspend-to-disk': sleep })),
     devices: child(devices),
-    seclabel: hostSide(
-      children(
-        element({
-          type: attribute(oneOf('none')),
-          model: optionalAttribute(oneOf('selinux', 'apparmor', 'dac', 'none')),
-        }),
-      ),
-    ),
+    seclabel: hostSide(children(seclabel)),
   },
   {
     ignored: { '@id': 'libvirt numbers running domains anew on each host' },
     refused: {
       blkiotune: 'Ferry sets no cgroup limits',
       memtune: 'Ferry sets no cgroup limits',
-      cputune: 'Ferry does not pin or limit vCPUs',
       resource: 'Ferry sets no cgroup limits',
-      idmap: 'It belongs to containers',
       launchSecurity: 'A guest with encrypted memory cannot be moved',
       keywrap: 'It belongs to s390 machines',
-      defaultiothread: 'Ferry leaves the size of thread pools to QEMU',
       vcpus: 'Hot-plugged vCPUs are not supported: give <vcpu> alone',
       throttlegroups: 'Use <iotune> in the disk',
       perf: 'Ferry counts no events',

@@ -1,6 +1,6 @@
 import type { Of } from '../codec/element.ts';
-import { choice, element } from '../codec/element-codec.ts';
-import { attribute, attributeOr, children, optionalAttribute, optionalChild } from '../codec/fields.ts';
+import { choice, element, type Report } from '../codec/element-codec.ts';
+import { attribute, attributeOr, children, hostSide, optionalAttribute, optionalChild } from '../codec/fields.ts';
 import { integer, oneOf, pattern } from '../codec/scalar.ts';
 import { onOff, present, state, yesNo } from './common.ts';
 import { memoryKib } from './memory.ts';
@@ -30,11 +30,30 @@ const hyperv = element({
   ),
   frequencies: stateRequired,
   reenlightenment: stateRequired,
-  tlbflush: stateRequired,
+  tlbflush: optionalChild(
+    element({
+      state: attribute(onOff),
+      direct: stateRequired,
+      extended: stateRequired,
+    }),
+  ),
   ipi: stateRequired,
   evmcs: stateRequired,
   avic: stateRequired,
+  emsr_bitmap: stateRequired,
+  xmm_input: stateRequired,
 });
+
+function checkDirtyRing(
+  { state: isOn, size }: { readonly state: boolean; readonly size?: number },
+  report: Report,
+): void {
+  if (!isOn) return;
+  if (size === undefined)
+    report('xml-invalid', '', 'attribute size is missing', 'Give a power of two from 1024 to 65536');
+  else if (!Number.isInteger(Math.log2(size)))
+    report('xml-invalid', '/@size', `${size} is not a power of two`, 'Give a power of two from 1024 to 65536');
+}
 
 /** What the machine has beyond its devices. */
 export const features = element(
@@ -44,15 +63,20 @@ export const features = element(
     pae: optionalChild(present),
     hyperv: optionalChild(hyperv),
     kvm: optionalChild(
-      element(
-        {
-          hidden: stateRequired,
-          'hint-dedicated': stateRequired,
-          'poll-control': stateRequired,
-          'pv-ipi': stateRequired,
-        },
-        { refused: { 'dirty-ring': 'Ferry leaves the way in which dirty pages are tracked to QEMU' } },
-      ),
+      element({
+        hidden: stateRequired,
+        'hint-dedicated': stateRequired,
+        'poll-control': stateRequired,
+        'pv-ipi': stateRequired,
+        'dirty-ring': hostSide(
+          optionalChild(
+            element(
+              { state: attribute(onOff), size: optionalAttribute(integer(1024, 65536)) },
+              { check: checkDirtyRing },
+            ),
+          ),
+        ),
+      }),
     ),
     pvspinlock: optionalChild(state),
     pmu: optionalChild(state),
@@ -60,6 +84,8 @@ export const features = element(
     ioapic: optionalChild(element({ driver: attribute(oneOf('kvm', 'qemu')) })),
     smm: optionalChild(element({ state: optionalAttribute(onOff), tseg: optionalChild(memoryKib) })),
     vmcoreinfo: optionalChild(state),
+    ps2: optionalChild(element({ state: attribute(onOff) })),
+    tcg: hostSide(optionalChild(element({ 'tb-cache': optionalChild(memoryKib) }))),
   },
   {
     refused: {
@@ -75,7 +101,7 @@ const timers = choice('name', {
   rtc: element(
     {
       tickpolicy: optionalAttribute(oneOf('delay', 'catchup')),
-      track: optionalAttribute(oneOf('guest', 'wall')),
+      track: optionalAttribute(oneOf('guest', 'wall', 'realtime')),
     },
     { refused: { catchup: 'QEMU cannot tune it' } },
   ),
@@ -95,12 +121,17 @@ export const clock = choice(
   {
     utc: element({ timer: children(timers) }),
     localtime: element({ timer: children(timers) }),
+    /** So many seconds from the host's clock when the guest is started. */
+    variable: element({
+      adjustment: attributeOr(integer(-(2 ** 40), 2 ** 40), 0),
+      basis: attributeOr(oneOf('utc', 'localtime'), 'utc'),
+      timer: children(timers),
+    }),
     absolute: element({ start: attribute(integer(0, 253_402_300_799)), timer: children(timers) }),
   },
   {
     fallback: 'utc',
     refused: {
-      variable: 'The guest would lose its adjustment when it is moved: use utc',
       timezone: 'Use utc, and set the time zone in the guest',
     },
   },

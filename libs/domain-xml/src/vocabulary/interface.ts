@@ -1,13 +1,15 @@
 import type { Fields, Of } from '../codec/element.ts';
-import { choice, element } from '../codec/element-codec.ts';
-import { attribute, child, hostSide, optionalAttribute, optionalChild } from '../codec/fields.ts';
+import { choice, element, type Report } from '../codec/element-codec.ts';
+import { attribute, child, children, hostSide, optionalAttribute, optionalChild } from '../codec/fields.ts';
 import { integer, macAddress, oneOf, path, pattern } from '../codec/scalar.ts';
 import { pciAddress } from './address.ts';
+import { hostName, ipv4, reconnect } from './chardev.ts';
 import { acpiIndex, alias, boot, onOff, virtioModels, virtioOptions, yesNo } from './common.ts';
 
 const deviceName = pattern(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/, 'a network device name of at most 15 characters', [
   'tap0',
 ]);
+const ipv6 = pattern(/^[0-9a-fA-F:]{2,39}$/, 'an IPv6 address', ['fec0::']);
 const tap = element(
   { dev: attribute(deviceName), managed: optionalAttribute(yesNo) },
   {
@@ -15,7 +17,7 @@ const tap = element(
       if (managed === false) return;
       report(
         'xml-unsupported',
-        '/@managed',
+        managed === undefined ? '' : '/@managed',
         'Ferry does not make network devices',
         "Make the tap first and add managed='no'",
       );
@@ -62,7 +64,7 @@ const common = {
     }),
   ),
   driver: optionalChild(driver),
-  link: optionalChild(element({ state: attribute(oneOf('up')) })),
+  link: optionalChild(element({ state: attribute(oneOf('up', 'down')) })),
   mtu: optionalChild(element({ size: attribute(integer(68, 65535)) })),
   boot,
   acpi: acpiIndex,
@@ -88,18 +90,51 @@ const options = {
     tune: 'Set it on the tap itself',
   },
 };
+const { ip: _ip, ...userRefused } = options.refused;
+
+function checkNetworks({ ip }: { readonly ip: readonly { readonly family: string }[] }, report: Report): void {
+  const twice = ip.findIndex((one, i) => ip.findIndex((other) => other.family === one.family) < i);
+  if (twice >= 0) report('xml-invalid', `/ip[${twice + 1}]`, 'there are two networks of one family', 'Remove one');
+}
+
 const card = <F extends Fields>(fields: F) => element({ ...fields, ...common }, options);
+const tapCard = <F extends Fields>(fields: F) =>
+  element(
+    { ...fields, target: hostSide(optionalChild(tap)), ...common },
+    {
+      ...options,
+      check: (value, report) => {
+        // A check sees only what its element has, and this one has a tap.
+        if ((value as { readonly target?: object }).target !== undefined) return;
+        const what = 'it names no network device, and Ferry does not make them';
+        report('xml-unsupported', '', what, "Make the tap first and add <target dev=… managed='no'/>");
+      },
+    },
+  );
+
+const portNumber = attribute(integer(1, 65535));
+const end = { address: optionalAttribute(hostName), port: portNumber };
+/** A network made of one connection, or of datagrams, between QEMUs. */
+const socketCard = card({ source: hostSide(child(element(end))) });
+const network = choice('family', {
+  ipv4: element({ address: attribute(ipv4), prefix: optionalAttribute(integer(4, 27)) }),
+  ipv6: element({ address: attribute(ipv6), prefix: optionalAttribute(integer(64, 64)) }),
+});
 
 /** A network card of the guest. */
 export const networkInterface = choice(
   'type',
   {
-    user: card({}),
-    ethernet: card({ target: hostSide(child(tap)) }),
-    bridge: card({
-      source: hostSide(child(element({ bridge: attribute(deviceName) }))),
-      target: hostSide(child(tap)),
-    }),
+    /** The network that QEMU itself plays; the guest is told its addresses. */
+    user: element({ ip: children(network), ...common }, { ...options, refused: userRefused, check: checkNetworks }),
+    ethernet: tapCard({}),
+    bridge: tapCard({ source: hostSide(child(element({ bridge: attribute(deviceName) }))) }),
+    server: socketCard,
+    client: socketCard,
+    mcast: socketCard,
+    udp: card({ source: hostSide(child(element({ ...end, local: child(element(end)) }))) }),
+    /** Plugged into nothing. */
+    null: card({}),
     vhostuser: card({
       source: hostSide(
         child(
@@ -107,6 +142,7 @@ export const networkInterface = choice(
             type: attribute(oneOf('unix')),
             path: attribute(path),
             mode: attribute(oneOf('client', 'server')),
+            reconnect,
           }),
         ),
       ),

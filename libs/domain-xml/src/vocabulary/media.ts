@@ -3,6 +3,7 @@ import { choice, element } from '../codec/element-codec.ts';
 import { attribute, children, named, optionalAttribute, optionalChild } from '../codec/fields.ts';
 import { integer, oneOf, path, token } from '../codec/scalar.ts';
 import { inputAddress, pciAddress } from './address.ts';
+import { audioReference } from './audio.ts';
 import { hostName } from './chardev.ts';
 import { acpiIndex, alias, onOff, virtioOptions, yesNo } from './common.ts';
 
@@ -25,28 +26,13 @@ export const input = choice(
   { refused: { passthrough: 'A device of the host cannot be moved', evdev: 'A device of the host cannot be moved' } },
 );
 
-const audioFields = { id: attribute(integer(1, 255)) };
-/** Where the sound goes. */
-export const audio = choice(
-  'type',
-  { none: element(audioFields), spice: element(audioFields) },
-  Object.freeze({
-    refused: Object.fromEntries(
-      ['alsa', 'coreaudio', 'jack', 'oss', 'pipewire', 'pulseaudio', 'sdl', 'file', 'dbus'].map((type) => [
-        type,
-        'A guest that may be moved has its sound nowhere or with a SPICE client: none or spice',
-      ]),
-    ),
-  }),
-);
-
 /** A sound card. */
 export const sound = element({
   model: attribute(oneOf('ac97', 'es1370', 'ich6', 'ich9', 'sb16', 'usb', 'virtio', 'pcspk')),
   streams: optionalAttribute(integer(1, 255)),
   multichannel: optionalAttribute(yesNo),
   codec: children(element({ type: attribute(oneOf('duplex', 'micro', 'output')) })),
-  audio: optionalChild(element(audioFields)),
+  audio: audioReference,
   driver: optionalChild(element(virtioOptions)),
   acpi: acpiIndex,
   alias,
@@ -106,6 +92,8 @@ const display = {
 };
 const compression = (words: readonly string[]) => optionalChild(element({ compression: attribute(oneOf(...words)) }));
 
+const spiceChannel = oneOf('main', 'display', 'inputs', 'cursor', 'playback', 'record', 'smartcard', 'usbredir');
+
 /** How people see the guest. */
 export const graphics = choice(
   'type',
@@ -113,19 +101,21 @@ export const graphics = choice(
     vnc: element(
       {
         port: optionalAttribute(port),
+        websocket: optionalAttribute(port),
         socket: optionalAttribute(path),
         sharePolicy: optionalAttribute(oneOf('allow-exclusive', 'force-shared', 'ignore')),
         powerControl: optionalAttribute(yesNo),
         ...display,
-        audio: optionalChild(element(audioFields)),
+        audio: audioReference,
       },
-      { refused: { ...secrets, '@websocket': 'Put a proxy before the VNC port' } },
+      { refused: secrets },
     ),
     spice: element(
       {
         port: optionalAttribute(port),
         ...display,
         defaultMode: optionalAttribute(oneOf('any', 'insecure')),
+        channel: children(element({ name: attribute(spiceChannel), mode: attribute(oneOf('any', 'insecure')) })),
         image: compression(['auto_glz', 'auto_lz', 'quic', 'glz', 'lz', 'off']),
         jpeg: compression(['auto', 'never', 'always']),
         zlib: compression(['auto', 'never', 'always']),
@@ -139,20 +129,7 @@ export const graphics = choice(
         refused: {
           ...secrets,
           '@tlsPort': 'Ferry has no TLS set-up for SPICE',
-          channel: 'Ferry has no TLS set-up for SPICE',
           gl: 'A guest that draws with the host cannot be moved',
-        },
-        check: ({ port: number, autoport, listen: where }, report) => {
-          const asks = autoport === false && (number ?? 0) <= 0 && where.length === 0;
-          if (asks || (where[0] !== undefined && where[0].type !== 'address')) return;
-          if (autoport === true || (number ?? -1) <= 0) {
-            report(
-              'xml-unsupported',
-              number === undefined && autoport === undefined ? '' : '/@autoport',
-              'a port is not chosen automatically',
-              "Give a port, with autoport='no', or listen on a socket",
-            );
-          }
         },
       },
     ),
@@ -169,7 +146,6 @@ export const graphics = choice(
 );
 
 export type Input = Of<typeof input>;
-export type Audio = Of<typeof audio>;
 export type Sound = Of<typeof sound>;
 export type Video = Of<typeof video>;
 export type Graphics = Of<typeof graphics>;

@@ -1,5 +1,5 @@
 import type { Of } from '../codec/element.ts';
-import { element, textElement } from '../codec/element-codec.ts';
+import { element, type Report, textElement } from '../codec/element-codec.ts';
 import { attribute, attributeOr, children, hostSide, optionalAttribute, optionalChild } from '../codec/fields.ts';
 import { integer, oneOf } from '../codec/scalar.ts';
 import { present } from './common.ts';
@@ -31,14 +31,19 @@ export const memoryBacking = element({
 });
 
 const nodeset = numberSet(1023);
-const mode = attributeOr(oneOf('strict', 'preferred', 'interleave', 'restrictive'), 'strict');
+/** `restrictive` is a matter of cgroups alone, which Ferry does not set. */
+const mode = attributeOr(oneOf('strict', 'preferred', 'interleave'), 'strict');
 
 /** Which of the host's NUMA nodes the memory comes from. */
 export const numatune = element({
   memory: optionalChild(
     element(
-      { mode, nodeset: attribute(nodeset) },
-      { refused: { '@placement': 'Ferry asks no numad: name the nodes' } },
+      { mode, placement: optionalAttribute(oneOf('static')), nodeset: optionalAttribute(nodeset) },
+      {
+        check: ({ nodeset: nodes }, report) => {
+          if (nodes === undefined) report('xml-invalid', '', 'attribute nodeset is missing', 'Name the nodes');
+        },
+      },
     ),
   ),
   memnode: children(element({ cellid: attribute(integer(0, 127)), mode, nodeset: attribute(nodeset) })),
@@ -63,14 +68,25 @@ export const iothreadids = element({
         ),
       },
       {
-        check: ({ thread_pool_min: min = 0, thread_pool_max: max = 64 }, report) => {
-          if (min > max || max < 1)
-            report('xml-invalid', '/@thread_pool_max', `it is less than ${Math.max(min, 1)}`, 'Raise it');
-        },
+        check: ({ thread_pool_min: min = 0, thread_pool_max: max = 64 }, report) => threadPool(min, max, report),
       },
     ),
   ),
 });
+
+const threadPool = (min: number, max: number, report: Report) => {
+  if (min > max || max < 1)
+    report('xml-invalid', '/@thread_pool_max', `it is less than ${Math.max(min, 1)}`, 'Raise it');
+};
+
+/** The thread that serves what has no I/O thread. */
+export const defaultIothread = element(
+  {
+    thread_pool_min: optionalAttribute(integer(0, 1024)),
+    thread_pool_max: optionalAttribute(integer(0, 1024)),
+  },
+  { check: ({ thread_pool_min: min = 0, thread_pool_max: max = 64 }, report) => threadPool(min, max, report) },
+);
 
 export const iothreads = textElement(integer(0, 1024));
 

@@ -1,8 +1,8 @@
 import type { XmlNode } from '../xml/read.ts';
 import type { ElementCodec } from '../codec/element.ts';
 import { element } from '../codec/element-codec.ts';
-import { attribute, attributeOr, text } from '../codec/fields.ts';
-import { integer, oneOf } from '../codec/scalar.ts';
+import { attribute, attributeOr, hostSide, optionalAttribute, text } from '../codec/fields.ts';
+import { bool, integer, oneOf } from '../codec/scalar.ts';
 
 const scales: Readonly<Record<string, number>> = {
   b: 1,
@@ -40,6 +40,45 @@ export const memoryKib: ElementCodec<number> = {
   },
   encode: (name, kib, guestOnly) => written.encode(name, { unit: 'KiB', value: kib }, guestOnly),
   shape: written.shape,
+};
+
+const anySize = element({
+  unit: attributeOr(oneOf('bytes', 'b', 'KB', 'k', 'KiB', 'kiB', 'MB', 'M', 'MiB', 'GB', 'G', 'GiB'), 'bytes'),
+  value: text(integer(0, 2 ** 50)),
+});
+
+/** A size in bytes, whatever unit it is given in. */
+export const sizeInBytes: ElementCodec<number> = {
+  decode: (node, path, findings) => {
+    const value = anySize.decode(node, path, findings);
+    return value && value.value * (scales[value.unit === 'kiB' ? 'KiB' : value.unit] ?? 1);
+  },
+  encode: (name, bytes, guestOnly) => anySize.encode(name, { unit: 'bytes', value: bytes }, guestOnly),
+  shape: anySize.shape,
+};
+
+const dumped = element({
+  dumpCore: hostSide(optionalAttribute(bool('on', 'off'))),
+  unit: attributeOr(oneOf('KiB'), 'KiB'),
+  value: text(integer(1, 2 ** 42)),
+});
+
+/** All memory of the guest in KiB, and whether it is part of a core dump of QEMU. */
+export const mainMemory: ElementCodec<{ readonly kib: number; readonly dumpCore?: boolean }> = {
+  decode: (node, path, findings) => {
+    const attributes = new Map(node.attributes);
+    attributes.delete('dumpCore');
+    const kib = memoryKib.decode({ ...node, attributes }, path, findings);
+    const asked = node.attributes.get('dumpCore');
+    if (asked === undefined || kib === undefined) return kib === undefined ? undefined : { kib };
+    const how = bool('on', 'off').decode(asked, findings.policy);
+    if ('value' in how) return { kib, dumpCore: how.value };
+    findings.report(how.kind, `${path}/@dumpCore`, how.wrong, how.hint);
+    return undefined;
+  },
+  encode: (name, { kib, dumpCore }, guestOnly) =>
+    dumped.encode(name, { ...(dumpCore === undefined ? {} : { dumpCore }), unit: 'KiB', value: kib }, guestOnly),
+  shape: dumped.shape,
 };
 
 const slotted = element({

@@ -1,5 +1,5 @@
 import type { Of } from '../codec/element.ts';
-import { element, textElement } from '../codec/element-codec.ts';
+import { element, type Report, textElement } from '../codec/element-codec.ts';
 import {
   attribute,
   attributeOr,
@@ -7,11 +7,14 @@ import {
   children,
   hostSide,
   optionalAttribute,
+  named,
   optionalChild,
+  optionalText,
   text,
 } from '../codec/fields.ts';
 import { integer, oneOf, path, pattern, printable } from '../codec/scalar.ts';
 import { yesNo } from './common.ts';
+import { nvram } from './nvram.ts';
 
 const machine = pattern(
   /^(q35|pc|pc-q35-\d{1,3}\.\d{1,3}|pc-i440fx-\d{1,3}\.\d{1,3})$/,
@@ -29,12 +32,23 @@ const machineScalar: typeof machine = {
 /** What is booted, and on which machine. */
 export const os = element(
   {
+    /** What kind of firmware the loader is; without a loader the host would choose one. */
+    firmwareKind: named('firmware', hostSide(optionalAttribute(oneOf('bios', 'efi')))),
     type: child(
       element({
         arch: attributeOr(oneOf('x86_64'), 'x86_64'),
         machine: optionalAttribute(machineScalar),
         value: text(oneOf('hvm')),
       }),
+    ),
+    firmware: hostSide(
+      optionalChild(
+        element({
+          feature: children(
+            element({ enabled: attribute(yesNo), name: attribute(oneOf('enrolled-keys', 'secure-boot')) }),
+          ),
+        }),
+      ),
     ),
     loader: optionalChild(
       element({
@@ -43,25 +57,16 @@ export const os = element(
         type: attributeOr(oneOf('rom', 'pflash'), 'rom'),
         stateless: optionalAttribute(yesNo),
         format: optionalAttribute(oneOf('raw', 'qcow2')),
-        path: hostSide(text(path)),
+        path: hostSide(optionalText(path)),
       }),
     ),
-    nvram: optionalChild(
-      element(
-        { format: optionalAttribute(oneOf('raw', 'qcow2')), path: hostSide(text(path)) },
-        {
-          refused: {
-            '@template': 'Make the variable store from the template first: it is state of the guest',
-            '@templateFormat': 'Make the variable store from the template first',
-            '@type': 'Use a file',
-            source: 'Use a file: <nvram>/path</nvram>',
-          },
-        },
-      ),
-    ),
+    nvram: optionalChild(nvram),
     kernel: hostSide(optionalChild(textElement(path))),
     initrd: hostSide(optionalChild(textElement(path))),
     cmdline: optionalChild(textElement(printable)),
+    acpi: optionalChild(
+      element({ table: children(element({ type: attribute(oneOf('slic')), path: hostSide(text(path)) })) }),
+    ),
     boot: children(element({ dev: attribute(oneOf('hd', 'cdrom', 'network', 'fd')) })),
     bootmenu: optionalChild(element({ enable: attribute(yesNo), timeout: optionalAttribute(integer(0, 65535)) })),
     smbios: optionalChild(element({ mode: attribute(oneOf('emulate', 'sysinfo')) })),
@@ -71,23 +76,49 @@ export const os = element(
   },
   {
     refused: {
-      '@firmware':
-        'Name the firmware: <loader> and, for UEFI, <nvram>; what a host would choose may differ on the next',
-      firmware: 'Name the firmware: <loader> and, for UEFI, <nvram>',
       dtb: 'It belongs to other machines than x86',
       shim: 'Put the shim into the boot disk',
-      acpi: 'Tables of a host file are not moved',
       init: 'It belongs to containers',
     },
     check: (value, report) => {
       if (value.kernel === undefined && (value.initrd !== undefined || value.cmdline !== undefined)) {
         report('xml-invalid', '', 'initrd and cmdline need a kernel', 'Add <kernel>');
       }
-      if (value.nvram !== undefined && value.loader?.type !== 'pflash') {
-        report('xml-invalid', '/nvram', 'a variable store needs a flash loader', "Add <loader type='pflash'>");
-      }
+      checkFirmware(value, report);
     },
   },
 );
+
+type Firmware = {
+  readonly firmwareKind?: 'bios' | 'efi';
+  readonly loader?: {
+    readonly type: 'rom' | 'pflash';
+    readonly path?: string;
+    readonly readonly?: boolean;
+    readonly stateless?: boolean;
+  };
+  readonly nvram?: { readonly path?: string };
+};
+
+function checkFirmware({ firmwareKind, loader, nvram: store }: Firmware, report: Report): void {
+  // QEMU's own firmware is a BIOS; of UEFI firmware each host has another.
+  if (firmwareKind === 'efi' && loader?.path === undefined) {
+    const what = 'the firmware is left to the host, and another host would choose another';
+    return report('xml-unsupported', '/@firmware', what, 'Name it: <loader> and <nvram template=…>');
+  }
+  if (loader !== undefined && loader.path === undefined) {
+    return report('xml-invalid', '/loader', 'it names no file', 'Give the path of the firmware');
+  }
+  if (store !== undefined && loader?.type !== 'pflash') {
+    return report('xml-invalid', '/nvram', 'a variable store needs a flash loader', "Add <loader type='pflash'>");
+  }
+  if (store !== undefined && store.path === undefined) {
+    return report('xml-unsupported', '/nvram', 'it names no file', 'Give the path: it outlives this run of the guest');
+  }
+  if (loader?.type === 'pflash' && loader.readonly === true && loader.stateless !== true && store === undefined) {
+    const what = 'such firmware keeps its variables in a file of its own, and none is named';
+    report('xml-unsupported', '/loader', what, 'Add <nvram template=…> with the path of the store');
+  }
+}
 
 export type Os = Of<typeof os>;

@@ -1,8 +1,9 @@
 import type { Of } from '../codec/element.ts';
-import { choice, element, textElement } from '../codec/element-codec.ts';
+import { choice, element, type Report, textElement } from '../codec/element-codec.ts';
 import { attribute, attributeOr, child, hostSide, optionalAttribute, optionalChild, text } from '../codec/fields.ts';
 import { integer, oneOf, path, pattern } from '../codec/scalar.ts';
 import { dimmAddress, panicAddress, pciAddress, usbAddress } from './address.ts';
+import { backendOnly } from './chardev.ts';
 import { acpiIndex, alias, onOff, virtioDriver, virtioModels, yesNo } from './common.ts';
 import { numberSet } from './cpu.ts';
 import { memoryKib } from './memory.ts';
@@ -27,14 +28,11 @@ export const rng = element({
   ),
   backend: hostSide(
     child(
-      choice(
-        'model',
-        {
-          random: element({ source: text(oneOf('/dev/urandom', '/dev/random', '/dev/hwrng', '')) }),
-          builtin: element({}),
-        },
-        { refused: { egd: 'Use random or builtin' } },
-      ),
+      choice('model', {
+        random: element({ source: text(oneOf('/dev/urandom', '/dev/random', '/dev/hwrng', '')) }),
+        builtin: element({}),
+        egd: backendOnly,
+      }),
     ),
   ),
   ...common,
@@ -128,6 +126,33 @@ export const memoryModule = choice(
   },
 );
 
+interface Virtiofs {
+  readonly accessmode: string;
+  readonly model: string | undefined;
+  readonly readonly: object | undefined;
+  readonly source: { readonly dir?: string; readonly socket?: string };
+}
+
+function checkVirtiofs({ accessmode, source, model, readonly }: Virtiofs, report: Report): void {
+  if (source.socket === undefined) {
+    const hint = "Start it on the host, and name its socket: <source socket='/path'/>";
+    report(
+      'xml-unsupported',
+      source.dir === undefined ? '/source' : '/source/@dir',
+      'Ferry does not start virtiofsd',
+      hint,
+    );
+  } else if (source.dir !== undefined) {
+    report('xml-invalid', '/source/@dir', 'the virtiofsd behind the socket knows its directory', 'Remove it');
+  }
+  if (accessmode !== 'passthrough')
+    report('xml-invalid', '/@accessmode', `virtiofs is not ${accessmode}`, "Use accessmode='passthrough'");
+  if (model !== undefined && model !== 'virtio')
+    report('xml-unsupported', '/@model', 'virtiofs is a modern device', "Use model='virtio' or leave it out");
+  if (readonly !== undefined)
+    report('xml-unsupported', '/readonly', 'virtiofsd decides who may write', 'Start it so, and remove this');
+}
+
 /** A directory of the host in the guest. */
 export const filesystem = choice(
   'type',
@@ -141,7 +166,8 @@ export const filesystem = choice(
         dmode: optionalAttribute(pattern(/^[0-7]{3,4}$/, 'an octal mode', ['0755'])),
         driver: optionalChild(
           element({
-            type: optionalAttribute(oneOf('path')),
+            type: optionalAttribute(oneOf('path', 'virtiofs')),
+            queue: optionalAttribute(integer(1, 32768)),
             wrpolicy: optionalAttribute(oneOf('immediate')),
             iommu: optionalAttribute(onOff),
             ats: optionalAttribute(onOff),
@@ -149,7 +175,7 @@ export const filesystem = choice(
             page_per_vq: optionalAttribute(onOff),
           }),
         ),
-        source: hostSide(child(element({ dir: attribute(path) }))),
+        source: hostSide(child(element({ dir: optionalAttribute(path), socket: optionalAttribute(path) }))),
         target: child(
           element({
             dir: attribute(
@@ -163,7 +189,9 @@ export const filesystem = choice(
         address: optionalChild(pciAddress),
       },
       {
-        check: ({ accessmode, fmode, dmode }, report) => {
+        check: ({ accessmode, fmode, dmode, driver, source, model, readonly }, report) => {
+          if (driver?.type === 'virtiofs') return checkVirtiofs({ accessmode, source, model, readonly }, report);
+          if (source.dir === undefined) report('xml-invalid', '/source/@dir', 'it names no directory', 'Give its path');
           for (const [name, value] of [
             ['fmode', fmode],
             ['dmode', dmode],

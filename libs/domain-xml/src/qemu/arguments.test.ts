@@ -1,0 +1,293 @@
+import { describe, expect, it } from '@jest/globals';
+import { completeDomain } from '../complete.ts';
+import { parseDomain } from '../parse.ts';
+import { qemuArguments } from './arguments.ts';
+
+interface Parts {
+  readonly top?: string;
+  readonly os?: string;
+  readonly features?: string;
+  readonly devices?: string;
+  readonly machine?: string;
+}
+
+const uuid = '4b1f2a6e-97c5-4a0e-8f4f-0d8a1c2b3e4f';
+const complete = ({ top = '', os = '', features = '', devices = '', machine = 'pc-i440fx-7.2' }: Parts) =>
+  completeDomain(
+    parseDomain(
+      `<domain type='kvm'><name>a</name><uuid>${uuid}</uuid><memory unit='MiB'>64</memory>${top}
+        <os><type machine='${machine}'>hvm</type>${os}</os><features><acpi/>${features}</features>
+        <devices>${devices}</devices></domain>`,
+      { allowedRoots: ['/srv'], maxBytes: 1 << 20 },
+    ),
+    { machineAliases: {} },
+  );
+const argumentsOf = (parts: Parts) => qemuArguments(complete(parts), '/run/a', undefined, 0);
+
+const spice = "<graphics type='spice' autoport='yes'/>";
+
+/** What a document says, and what QEMU is told. */
+const rows: readonly (readonly [what: string, parts: Parts, options: readonly string[]])[] = [
+  [
+    'a variable store',
+    {
+      os: "<loader type='pflash' readonly='yes'>/srv/code.fd</loader><nvram template='/srv/vars.fd'>/srv/a.fd</nvram>",
+    },
+    [
+      '-blockdev',
+      '{"driver":"file","filename":"/srv/a.fd","node-name":"pflash1-storage","auto-read-only":true,"read-only":false}',
+    ],
+  ],
+  [
+    'a variable store on a block device',
+    {
+      os: "<loader type='pflash' readonly='yes'>/srv/code.fd</loader><nvram type='block'><source dev='/srv/a'/></nvram>",
+    },
+    [
+      '-blockdev',
+      '{"driver":"host_device","filename":"/srv/a","node-name":"pflash1-storage","auto-read-only":true,"read-only":false}',
+    ],
+  ],
+  [
+    'an ACPI table',
+    { os: "<acpi><table type='slic'>/srv/slic</table></acpi>" },
+    ['-acpitable', 'sig=SLIC,file=/srv/slic'],
+  ],
+  [
+    'the pool of the main loop',
+    { top: "<defaultiothread thread_pool_min='8' thread_pool_max='16'/>" },
+    ['-object', '{"qom-type":"main-loop","id":"main-loop","thread-pool-min":8,"thread-pool-max":16}'],
+  ],
+  [
+    'an address that leads to the host',
+    { devices: "<channel type='null'><target type='guestfwd' address='10.0.2.1' port='4600'/></channel>" },
+    ['-netdev', '{"type":"user","id":"channel0","guestfwd":[{"str":"tcp:10.0.2.1:4600-chardev:charchannel0"}]}'],
+  ],
+  [
+    'datagrams',
+    {
+      devices:
+        "<serial type='udp'><source mode='bind' host='127.0.0.1' service='99'/><source mode='connect' host='127.0.0.1' service='98'/></serial>",
+    },
+    ['-chardev', 'udp,id=charserial0,host=127.0.0.1,port=98,localaddr=127.0.0.1,localport=99'],
+  ],
+  [
+    'a redirected device from the network, filtered',
+    {
+      devices: `<redirdev bus='usb' type='tcp'><source mode='connect' host='localhost' service='4000'/></redirdev>
+        <redirfilter><usbdev class='0x08' vendor='0x15E1' version='9.4' allow='yes'/><usbdev allow='no'/></redirfilter>`,
+    },
+    [
+      '-chardev',
+      'socket,id=charredir0,host=localhost,port=4000',
+      '-device',
+      '{"driver":"usb-redir","chardev":"charredir0","id":"redir0","filter":"0x08:0x15E1:-1:0x0940:1|-1:-1:-1:-1:0","bus":"usb.0","port":"1"}',
+    ],
+  ],
+  [
+    'a card reader behind a socket',
+    { devices: "<smartcard mode='passthrough' type='unix'><source mode='bind' path='/srv/card'/></smartcard>" },
+    ['-chardev', 'socket,id=charsmartcard0,path=/srv/card,server=on,wait=off'],
+  ],
+  [
+    'random numbers from a daemon',
+    {
+      devices:
+        "<rng model='virtio'><backend model='egd' type='unix'><source mode='connect' path='/srv/egd'/></backend></rng>",
+    },
+    [
+      '-chardev',
+      'socket,id=charrng0,path=/srv/egd',
+      '-object',
+      '{"qom-type":"rng-egd","id":"objrng0","chardev":"charrng0"}',
+    ],
+  ],
+  [
+    'sound on this machine',
+    {
+      devices:
+        "<audio id='1' type='alsa'><input mixingEngine='yes' dev='/dev/dsp0'><settings frequency='44100' channels='2' format='s16'/></input></audio>",
+    },
+    [
+      '-audiodev',
+      '{"id":"audio1","driver":"alsa","in":{"mixing-engine":true,"dev":"/dev/dsp0","frequency":44100,"channels":2,"format":"s16"}}',
+    ],
+  ],
+  [
+    'sound in a file',
+    { devices: "<audio id='1' type='file' path='/srv/a.wav'/>" },
+    ['-audiodev', '{"id":"audio1","driver":"wav","path":"/srv/a.wav"}'],
+  ],
+  [
+    'a SPICE display without a port of its own',
+    { devices: spice },
+    ['-spice', 'port=5900,addr=127.0.0.1,disable-ticketing=on,seamless-migration=on'],
+  ],
+  [
+    'a SPICE display that nobody connects to',
+    { devices: "<graphics type='spice'><listen type='address'/></graphics>" },
+    ['-spice', 'port=0,disable-ticketing=on,seamless-migration=on'],
+  ],
+  [
+    'SPICE channels in the open',
+    {
+      devices:
+        "<graphics type='spice' port='5901' defaultMode='insecure'><channel name='main' mode='insecure'/></graphics>",
+    },
+    [
+      '-spice',
+      'port=5901,addr=127.0.0.1,disable-ticketing=on,plaintext-channel=default,plaintext-channel=main,seamless-migration=on',
+    ],
+  ],
+  [
+    'a VNC display for browsers',
+    { devices: "<graphics type='vnc' port='5901' websocket='5700'/>" },
+    ['-vnc', '127.0.0.1:1,websocket=5700,audiodev=audio1'],
+  ],
+  [
+    'a clock that runs on as the host does',
+    { top: "<clock offset='utc'><timer name='rtc' track='realtime'/></clock>" },
+    ['-rtc', 'base=utc,clock=rt'],
+  ],
+  [
+    'a clock an hour ahead',
+    { top: "<clock offset='variable' adjustment='3600' basis='utc'/>" },
+    ['-rtc', 'base=1970-01-01T01:00:00'],
+  ],
+  [
+    'a clock at no distance',
+    { top: "<clock offset='variable' adjustment='0' basis='localtime'/>" },
+    ['-rtc', 'base=localtime'],
+  ],
+  [
+    'enlightenments with parts',
+    {
+      features:
+        "<hyperv><tlbflush state='on'><direct state='on'/><extended state='on'/></tlbflush><emsr_bitmap state='on'/><xmm_input state='off'/></hyperv>",
+    },
+    ['-cpu', 'qemu64,hv-tlbflush=on,hv-emsr-bitmap=on,hv-tlbflush-direct=on,hv-tlbflush-ext=on'],
+  ],
+  [
+    'a ring of dirty pages',
+    { features: "<kvm><dirty-ring state='on' size='4096'/></kvm>" },
+    ['-accel', 'kvm,dirty-ring-size=4096'],
+  ],
+  ['every feature there is', { top: "<cpu mode='maximum' migratable='off'/>" }, ['-cpu', 'max,migratable=off']],
+  [
+    'another vendor',
+    { top: "<cpu><model vendor_id='KVMKVMKVMKVM'>qemu64</model></cpu>" },
+    ['-cpu', 'qemu64,vendor=KVMKVMKVMKVM'],
+  ],
+  [
+    'memory in a file',
+    { top: "<memoryBacking><source type='file'/><access mode='shared'/></memoryBacking>" },
+    [
+      '-object',
+      '{"qom-type":"memory-backend-memfd","id":"pc.ram","x-use-canonical-path-for-ramblock-id":false,"share":true,"size":67108864}',
+    ],
+  ],
+  [
+    'a drive with an open tray',
+    { devices: "<disk type='file' device='cdrom'><source file='/srv/a.iso'/><target dev='hdc' tray='open'/></disk>" },
+    ['-device', '{"driver":"ide-cd","bus":"ide.1","unit":0,"id":"ide0-1-0"}'],
+  ],
+  [
+    'a cache for the tables of an image',
+    {
+      devices:
+        "<disk><driver type='qcow2'><metadata_cache><max_size unit='KiB'>64</max_size></metadata_cache></driver><source file='/srv/a'/><target dev='vda'/></disk>",
+    },
+    [
+      '-blockdev',
+      '{"driver":"qcow2","node-name":"virtio-disk0-format","read-only":false,"cache-size":65536,"file":"virtio-disk0-storage"}',
+    ],
+  ],
+  [
+    'an image on a web server',
+    {
+      devices:
+        "<disk type='network'><source protocol='http' name='a.img' query='x=1&amp;y=2'><host name='h'/><readahead size='1024'/><timeout seconds='9'/></source><target dev='vda'/><readonly/></disk>",
+    },
+    [
+      '-blockdev',
+      '{"driver":"http","url":"http://h:80/a.img?x=1&y=2","readahead":1024,"timeout":9,"node-name":"virtio-disk0-storage","auto-read-only":true,"read-only":true}',
+    ],
+  ],
+  [
+    'a network of its own',
+    {
+      devices:
+        "<interface type='user'><mac address='52:54:00:00:00:01'/><ip family='ipv4' address='172.17.2.0' prefix='24'/><ip family='ipv6' address='fec0::'/></interface>",
+    },
+    ['-netdev', '{"type":"user","id":"hostnet0","net":"172.17.2.0/24","ipv6-prefix":"fec0::"}'],
+  ],
+  [
+    'a network of one connection',
+    { devices: "<interface type='client'><source address='127.0.0.1' port='5558'/></interface>" },
+    ['-netdev', '{"type":"socket","id":"hostnet0","connect":"127.0.0.1:5558"}'],
+  ],
+  [
+    'a network of datagrams',
+    {
+      devices:
+        "<interface type='udp'><source address='127.0.0.1' port='1'><local address='127.0.0.1' port='2'/></source></interface>",
+    },
+    ['-netdev', '{"type":"socket","id":"hostnet0","udp":"127.0.0.1:1","localaddr":"127.0.0.1:2"}'],
+  ],
+  [
+    'a card that is plugged into nothing',
+    { devices: "<interface type='null'><mac address='52:54:00:00:00:01'/></interface>" },
+    ['-device', '{"driver":"rtl8139","id":"net0","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x2"}'],
+  ],
+  [
+    'a TPM behind a socket',
+    { devices: "<tpm><backend type='external'><source type='unix' mode='connect' path='/srv/tpm'/></backend></tpm>" },
+    [
+      '-chardev',
+      'socket,id=chrtpm0,path=/srv/tpm',
+      '-tpmdev',
+      'emulator,id=tpm-tpm0,chardev=chrtpm0',
+      '-device',
+      '{"driver":"tpm-tis","tpmdev":"tpm-tpm0","id":"tpm0"}',
+    ],
+  ],
+  [
+    'a TPM of its own',
+    { devices: "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>" },
+    [
+      '-chardev',
+      'socket,id=chrtpm0,path=/run/a/tpm.sock',
+      '-tpmdev',
+      'emulator,id=tpm-tpm0,chardev=chrtpm0',
+      '-device',
+      '{"driver":"tpm-crb","tpmdev":"tpm-tpm0","id":"tpm0"}',
+    ],
+  ],
+  [
+    'a directory behind a socket',
+    {
+      top: "<memoryBacking><source type='memfd'/></memoryBacking>",
+      devices:
+        "<filesystem><driver type='virtiofs' queue='1024'/><source socket='/srv/fs'/><target dir='tag'/></filesystem>",
+    },
+    [
+      '-chardev',
+      'socket,id=chr-vu-fs0,path=/srv/fs',
+      '-device',
+      '{"driver":"vhost-user-fs-pci","id":"fs0","chardev":"chr-vu-fs0","queue-size":1024,"tag":"tag","bus":"pci.0","addr":"0x2"}',
+    ],
+  ],
+  [
+    'a directory of its own',
+    { devices: "<filesystem><source dir='/srv/d'/><target dir='tag'/><readonly/></filesystem>" },
+    ['-fsdev', 'local,security_model=passthrough,id=fsdev-fs0,path=/srv/d,readonly=on'],
+  ],
+];
+
+describe('QEMU is told of', () => {
+  it.each(rows)('%s', (_, parts, options) => {
+    const all = argumentsOf(parts);
+    const at = all.findIndex((one, i) => one === options[0] && all[i + 1] === options[1]);
+    expect(at < 0 ? all : all.slice(at, at + options.length)).toEqual(options);
+  });
+});

@@ -1,0 +1,27 @@
+import { pathOf } from '../codec/element-codec.ts';
+import type { Findings } from '../codec/place.ts';
+import type { Backend } from '../vocabulary/chardev.ts';
+import type { Devices } from '../vocabulary/devices.ts';
+
+/** Where bytes go must be said as far as it is not the host's to choose. */
+export function checkChardevs(devices: Devices, findings: Findings): void {
+  for (const key of ['serial', 'parallel', 'console', 'channel', 'redirdev', 'smartcard'] as const) {
+    const list: readonly Backend[] = devices[key];
+    list.forEach((one, i) => checkBackend(one, pathOf('/domain/devices', key, list.length, i), findings));
+  }
+  devices.rng.forEach(({ backend }, i) => {
+    const path = `${pathOf('/domain/devices', 'rng', devices.rng.length, i)}/backend`;
+    if (backend.model === 'egd') checkBackend(backend, path, findings);
+  });
+}
+
+function checkBackend(one: Backend, path: string, findings: Findings): void {
+  const report = (below: string, what: string, hint: string) =>
+    findings.report('xml-invalid', `${path}${below}`, what, hint);
+  if (one.type === 'unix' && one.source?.mode === 'connect' && one.source.path === undefined)
+    report('/source', 'there is no path to connect to', 'Add a path');
+  if (one.type !== 'udp') return;
+  const ends = (mode: 'connect' | 'bind') => one.source.filter((end) => end.mode === mode);
+  if (ends('connect').length !== 1 || ends('bind').length > 1)
+    report('/source', 'there must be one place to send to and at most one to receive at', 'Give each once');
+}
