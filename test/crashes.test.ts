@@ -13,7 +13,7 @@ const cancelled = { protocol: v3, cookieIn: none, cancelled: true };
 let world: World;
 let guest: TestGuest;
 beforeAll(async () => {
-  world = await World.start();
+  world = await World.start({ env: { FERRY_HOLD_MS: '4000' } });
   guest = await world.boot(world.a, { name: 'untouched' });
 });
 afterAll(async () => {
@@ -102,7 +102,7 @@ describe('an agent that crashes', () => {
     await world.b.dest.kill();
     expect(endOf(await events)).toMatchObject({
       outcome: Outcome.OUTCOME_FAILED,
-      failure: { reason: 'destination-unreachable', retryable: true },
+      failure: { reason: 'not-ready', retryable: true },
     });
     await world.ticksOn(guest);
     await world.b.dest.start();

@@ -4,20 +4,31 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Outcome, Protocol, Side } from '@ferry/proto/ferry/v1/migration';
 import { status } from '@grpc/grpc-js';
 import { startMigration } from './under-way.ts';
+import type { Failure, MigrationEvent } from '@ferry/proto/ferry/v1/migration';
 import { callsOf, endOf, eventually, refusal, type TestGuest, World } from './world.ts';
 
 const none = Buffer.alloc(0);
 const v3 = Protocol.PROTOCOL_V3;
 const cancelled = { protocol: v3, cookieIn: none, cancelled: true };
+/** Longer in its first pass than something takes to happen. */
+const slow = { bandwidthBytesPerSecond: 1_500_000n, downtimeLimitMs: 300 };
 /** So slow that something can happen, and yet it ends. */
 const unhurried = { bandwidthBytesPerSecond: 4_000_000n, downtimeLimitMs: 300 };
 
 /** A lab whose leases run out soon. */
 const startWorld = (options: { durable: boolean }) =>
-  World.start({ env: { FERRY_LEASE_MS: '3000' }, redis: options, agents: 'not-started' });
+  World.start({ env: { FERRY_LEASE_MS: '3000', FERRY_HOLD_MS: '8000' }, redis: options, agents: 'not-started' });
 
 async function startAgents(world: World): Promise<void> {
   await Promise.all(world.lab.agents.map((agent) => agent.start()));
+}
+
+const isHold = ({ event }: MigrationEvent): boolean => event?.$case === 'hold';
+const holdOf = ({ event }: MigrationEvent): Failure | undefined =>
+  event?.$case === 'hold' ? event.value.cause : undefined;
+
+async function collect(from: AsyncIterable<MigrationEvent>, into: MigrationEvent[]): Promise<void> {
+  for await (const event of from) into.push(event);
 }
 
 const newNames = (guest: TestGuest) => ({ migrationId: randomUUID(), domain: guest.uuid });
@@ -126,24 +137,36 @@ describe('a Redis that forgets', () => {
     }
   });
 
-  it('dies while memory flows: the migration is given up, the guest runs on meanwhile', async () => {
-    const { events } = await startMigration(world, guest);
+  it('dies while memory flows and stays away: the guest is not stopped, and in the end the migration is given up', async () => {
+    const events: MigrationEvent[] = [];
+    const from = world.a.source.log.size;
+    const migration = collect(world.watchMigrate(guest, { options: slow }), events);
+    await eventually('memory flows', async () => events.some(({ event }) => event?.$case === 'progress'));
     await world.lab.redis.kill();
-    const { outcome, failure } = endOf(await events);
+    const hold = await eventually('it is told what is missing', async () => events.find(isHold));
+    expect(holdOf(hold)?.reason).toMatch(/^(redis|register)-unavailable$/);
+    await migration;
+    const { outcome, failure } = endOf(events);
     expect(outcome).toBe(Outcome.OUTCOME_FAILED);
-    expect(failure).toMatchObject({ retryable: true });
-    expect(failure?.reason).toMatch(/^(lease-lost|redis-unavailable|register-unavailable|migration-failed)$/);
+    expect(failure).toMatchObject({ reason: 'not-ready', retryable: true, message: expect.stringContaining('Redis') });
+    expect(events.some(({ event }) => event?.$case === 'switchover')).toBe(false);
+    expect(world.a.source.log.lines(from).some((line) => line.includes('the switchover waits'))).toBe(true);
     await world.ticksOn(guest);
     await world.lab.redis.start();
     await world.expectSettled(guest, world.a);
   });
 
-  it('forgets everything while memory flows: the guest runs on one host', async () => {
-    const { events } = await startMigration(world, guest, { options: unhurried });
+  it('forgets everything while memory flows, after longer than a lease: the migration goes on and succeeds', async () => {
+    const events: MigrationEvent[] = [];
+    const migration = collect(world.watchMigrate(guest, { options: slow }), events);
+    await eventually('memory flows', async () => events.some(({ event }) => event?.$case === 'progress'));
     await world.lab.redis.kill();
+    await world.a.source.untilLogged((line) => (line['msg'] === 'the lease is lost' ? line : undefined));
     await world.lab.redis.start();
-    await events;
-    await settledSomewhere(world, guest);
+    await migration;
+    expect(endOf(events)).toMatchObject({ outcome: Outcome.OUTCOME_COMPLETED, failure: undefined });
+    expect(events.filter(isHold).length).toBeGreaterThanOrEqual(2);
+    expect(await settledSomewhere(world, guest)).toBe('b');
   });
 
   it('dies between Perform and Finish and forgets: the agents ask each other, and the guest runs on at the source', async () => {

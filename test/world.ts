@@ -94,12 +94,16 @@ export function callsOf(host: LabHost) {
     finish: (request: FinishRequest, signal = wait()) => invoke(dest, DestAgentService.finish, request, signal),
     start: (domainXml: string, paused = false) => invoke(domains, DomainsService.start, { domainXml, paused }, wait()),
     adopt: (request: AdoptRequest) => invoke(domains, DomainsService.adopt, request, wait()),
+    check: (domainXml: string) => invoke(domains, DomainsService.check, { domainXml }, wait()),
     list: async () => (await invoke(domains, DomainsService.list, {}, wait())).domains,
     getDomain: (domain: string) => invoke(domains, DomainsService.get, { domain }, wait()),
     suspend: (domain: string) => invoke(domains, DomainsService.suspend, { domain }, wait()),
     resume: (domain: string) => invoke(domains, DomainsService.resume, { domain }, wait()),
     shutdown: (domain: string) => invoke(domains, DomainsService.shutdown, { domain }, wait()),
     destroy: (domain: string) => invoke(domains, DomainsService.destroy, { domain }, wait()),
+    where: async (domain: string) => (await invoke(domains, DomainsService.where, { domain }, wait())).owners,
+    forget: async (domain: string, gone: string) =>
+      (await invoke(domains, DomainsService.forget, { domain, host: gone }, wait())).ownership,
   };
 }
 

@@ -58,6 +58,16 @@ const commands: Readonly<Record<string, Command>> = {
     what: 'formatting, lint, types, layering, dead code, proto lint, the spin model',
     run: () => check(root),
   },
+  faults: {
+    usage: 'faults [--cases N] [--seed S] [--case ID]…',
+    what: 'the fault matrix: every phase, every act, every accident; a table of what came of it',
+    run: (args) => run([process.execPath, join(root, 'test/faults/main.ts'), ...args], { NODE_NO_WARNINGS: '1' }),
+  },
+  simulate: {
+    usage: 'simulate [--schedules N] [--seed S] …',
+    what: 'both agents in virtual time, faults drawn from seeds; one seed is shown step by step',
+    run: (args) => script('sim/src/main.ts', args),
+  },
   bench: {
     usage: 'bench [--rounds N] [--guests N]',
     what: 'QEMU alone against Ferry, interleaved in one run',

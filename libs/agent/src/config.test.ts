@@ -40,7 +40,9 @@ describe('readConfig', () => {
       qemu: 'qemu-system-x86_64',
       leaseMs: 10_000,
       idleMs: 30_000,
+      holdMs: 300_000,
       domainPaths: ['/var/lib/libvirt/images', '/var/lib/ferry'],
+      sharedPaths: [],
       memoryReserveBytes: 0,
       logLevel: 'info',
       metricsListen: undefined,
@@ -70,6 +72,7 @@ describe('readConfig', () => {
       FERRY_REDIS_URL: 'unix:///run/redis.sock',
       FERRY_MIGRATION_PORTS: '50000-50001',
       FERRY_DOMAIN_PATHS: '/a:/b',
+      FERRY_SHARED_PATHS: '/srv/shared',
       FERRY_MEMORY_RESERVE_MIB: '2',
       FERRY_LEASE_MS: '2000',
       FERRY_METRICS_LISTEN: '0.0.0.0:9464',
@@ -79,6 +82,7 @@ describe('readConfig', () => {
       redisUrl: '/run/redis.sock',
       migration: { address: '::1', ports: { first: 50_000, last: 50_001 } },
       domainPaths: ['/a', '/b'],
+      sharedPaths: ['/srv/shared'],
       memoryReserveBytes: 2 * 2 ** 20,
       leaseMs: 2_000,
       metricsListen: { host: '0.0.0.0', port: 9464 },
@@ -100,13 +104,22 @@ describe('readConfig', () => {
         FERRY_LEASE_MS: '1e4',
         FERRY_IDLE_MS: '1',
         FERRY_DOMAIN_PATHS: '/a::/b',
+        FERRY_SHARED_PATHS: 'srv',
         FERRY_MEMORY_RESERVE_MIB: '-1',
         FERRY_LOG_LEVEL: 'loud',
         FERRY_METRICS_LISTEN: '9464',
       }),
     ).toEqual(
       ['HOST', 'HOST_UUID', 'LISTEN', 'REDIS_URL', 'STATE_DIR', 'TLS_CERT', 'TLS_KEY', 'TLS_CA', 'MIGRATION_PORTS']
-        .concat(['LEASE_MS', 'IDLE_MS', 'DOMAIN_PATHS', 'MEMORY_RESERVE_MIB', 'LOG_LEVEL', 'METRICS_LISTEN'])
+        .concat([
+          'LEASE_MS',
+          'IDLE_MS',
+          'DOMAIN_PATHS',
+          'SHARED_PATHS',
+          'MEMORY_RESERVE_MIB',
+          'LOG_LEVEL',
+          'METRICS_LISTEN',
+        ])
         .map((name) => `FERRY_${name}`)
         .toSorted(),
     );

@@ -29,8 +29,12 @@ export interface Config {
   readonly leaseMs: number;
   /** A migration that no phase of comes for so long is settled by the agents. */
   readonly idleMs: number;
+  /** How long a migration may wait, memory flowing, for what its switchover needs. */
+  readonly holdMs: number;
   /** The directories that a domain's files may be in. */
   readonly domainPaths: readonly string[];
+  /** Directories that all hosts see, whatever their file system says. */
+  readonly sharedPaths: readonly string[];
   readonly memoryReserveBytes: number;
   readonly logLevel: (typeof logLevels)[number];
   readonly metricsListen: HostPort | undefined;
@@ -52,6 +56,10 @@ const integer = (min: number, max: number) =>
     .pipe(z.number().min(min, `must be at least ${min}`).max(max, `must be at most ${max}`));
 const path = z.string().refine((text) => isAbsolute(text), 'must be an absolute path');
 const file = path.refine(isReadable, 'names a file that cannot be read');
+const directories = z
+  .string()
+  .transform((text) => text.split(':'))
+  .refine((roots) => roots.every((root) => isAbsolute(root)), 'must be absolute directories, separated by colons');
 const noControls = /^[^\p{Cc}]+$/u;
 
 const portRange = z
@@ -93,11 +101,9 @@ const variables = z.object({
   FERRY_QEMU: z.string().regex(noControls, 'must be a program').default('qemu-system-x86_64'),
   FERRY_LEASE_MS: integer(1_000, 600_000).default(10_000),
   FERRY_IDLE_MS: integer(1_000, 86_400_000).default(30_000),
-  FERRY_DOMAIN_PATHS: z
-    .string()
-    .transform((text) => text.split(':'))
-    .refine((roots) => roots.every((root) => isAbsolute(root)), 'must be absolute directories, separated by colons')
-    .default(['/var/lib/libvirt/images', '/var/lib/ferry']),
+  FERRY_HOLD_MS: integer(1_000, 86_400_000).default(300_000),
+  FERRY_DOMAIN_PATHS: directories.default(['/var/lib/libvirt/images', '/var/lib/ferry']),
+  FERRY_SHARED_PATHS: directories.default([]),
   FERRY_MEMORY_RESERVE_MIB: integer(0, 2 ** 30).default(0),
   FERRY_LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
   FERRY_METRICS_LISTEN: hostPort.optional(),
@@ -133,7 +139,9 @@ function configOf(v: Variables): Config {
     qemu: v.FERRY_QEMU,
     leaseMs: v.FERRY_LEASE_MS,
     idleMs: v.FERRY_IDLE_MS,
+    holdMs: v.FERRY_HOLD_MS,
     domainPaths: v.FERRY_DOMAIN_PATHS,
+    sharedPaths: v.FERRY_SHARED_PATHS,
     memoryReserveBytes: v.FERRY_MEMORY_RESERVE_MIB * 2 ** 20,
     logLevel: v.FERRY_LOG_LEVEL,
     metricsListen: v.FERRY_METRICS_LISTEN,

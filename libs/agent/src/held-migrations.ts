@@ -18,6 +18,8 @@ import { type Codec, refusalOf, replay, replyOf, type Reply } from './replies.ts
 /** How long one attempt to settle a migration may take. What cannot be settled now is tried again. */
 const settleMs = 20_000;
 const tickMs = 250;
+/** How long one attempt to take a lease back may take. */
+const regainMs = 2_000;
 /** How long an agent that is asked to end may take for what is under way. */
 const drainMs = 3_000;
 
@@ -28,17 +30,28 @@ export interface HeldMigrationsOptions<State> {
   readonly log: Log;
   readonly clock: Clock;
   readonly idleMs: number;
+  /** How long a migration goes on whose lease is lost. */
+  readonly holdMs: number;
   /** Does what the phase's recovery row says and gives how the migration ended; throws if that cannot be known yet. */
   readonly recover: (held: Held<State>, signal: AbortSignal) => Promise<OutcomeWord>;
+  /** Whether this host knows a migration of that id from before, also where Redis has forgotten it. */
+  readonly isOld: (migrationId: string) => Promise<boolean>;
   /** Writes down that nothing is left to do. */
   readonly ended: (held: Held<State>) => Promise<void>;
   /** Whether it is no wonder that nobody calls: memory is flowing. */
   readonly busy: (held: Held<State>) => boolean;
-  /** The state of a migration found in the jobs' record, by an agent that was restarted. */
-  readonly revive: (
-    job: MigrationJob,
-    signal: AbortSignal,
-  ) => Promise<{ start: OngoingStart; state: State } | undefined>;
+  /** What this host knows of a migration found in the jobs' record. Throws when that cannot be known yet. */
+  readonly revive: (job: MigrationJob, signal: AbortSignal) => Promise<Found<State>>;
+}
+
+/** A migration that this agent's life before left. */
+export interface Found<State> {
+  readonly start: OngoingStart;
+  readonly state: State;
+  /** How it ended, if this host knows that it did: then only its job is left to end. */
+  readonly outcome?: OutcomeWord | undefined;
+  /** The phase it was in, if this host knows better than the job's record. */
+  readonly phase?: Phase | undefined;
 }
 
 /** One phase's run. */
@@ -50,6 +63,8 @@ export interface PhaseRun<State, Response> {
   readonly doneAs?: Phase;
   /** The guest is paused while the phase begins. */
   readonly inBlackout?: true;
+  /** Memory flows: nobody else drives this QEMU, so a lost lease does not stop it; it is taken back meanwhile. */
+  readonly outlivesLease?: true;
   /** Given if the phase ends the migration. */
   readonly outcome?: (response: Response) => OutcomeWord;
 }
@@ -63,6 +78,8 @@ export class HeldMigrations<State> {
   readonly #held = new Map<string, Held<State>>();
   readonly #stopping = new AbortController();
   #ticking: Promise<void> = Promise.resolve();
+  /** When to look for jobs that nobody executes, by the monotonic clock, ms. */
+  #sweepAtMs = Infinity;
 
   constructor(options: HeldMigrationsOptions<State>) {
     this.#options = options;
@@ -87,8 +104,17 @@ export class HeldMigrations<State> {
     const { domainUuid: domain, migrationId } = start;
     const recorded = await this.#recorded(domain, migrationId, run, signal);
     if (recorded !== undefined) return replay(recorded, run.codec);
+    if (!this.#held.has(migrationId) && (await this.#options.isOld(migrationId))) {
+      const message = `migration ${migrationId} of domain ${domain} was here before and is over: start anew under a new id`;
+      throw new JobError('phase-out-of-order', message);
+    }
     const { options, state } = await make(signal);
-    const job = await this.#options.jobs.migrationJobStart({ domain, migrationId, options }, signal);
+    const { jobs } = this.#options;
+    const job = await jobs.migrationJobStart({ domain, migrationId, options }, signal).catch((error: unknown) => {
+      // Redis may have run it all the same: then a job is there that nobody holds.
+      this.#sweepLater();
+      throw error;
+    });
     return this.#run(this.#hold(start, state, job, undefined), run, signal);
   }
 
@@ -103,6 +129,8 @@ export class HeldMigrations<State> {
       unrecorded: undefined,
       executing: false,
       driven: false,
+      jobEnded: false,
+      leaseLostMs: undefined,
       touchedMs: this.#options.clock.monotonic(),
       firstFailure: undefined,
       unsettled: undefined,
@@ -120,8 +148,9 @@ export class HeldMigrations<State> {
   ): Promise<Response> {
     const recorded = await this.#recorded(domain, migrationId, run, signal);
     if (recorded !== undefined) return replay(recorded, run.codec);
-    const job = this.#options.jobs.migrationJobIsActive(domain, migrationId);
     const held = this.#held.get(migrationId);
+    if (held?.job.signal.aborted === true) await this.#regain(held);
+    const job = this.#options.jobs.migrationJobIsActive(domain, migrationId);
     if (held === undefined || held.unsettled !== undefined) {
       throw new MigrationError(
         'in-doubt',
@@ -159,7 +188,8 @@ export class HeldMigrations<State> {
     const { phase, codec, body, outcome } = run;
     // Who gives a migration up wants it ended: the phases that end it go on.
     const abandoned = outcome === undefined ? [held.ongoing.abandonSignal] : [];
-    const signal = AbortSignal.any([callSignal, held.job.signal, ...abandoned]);
+    const lease = run.outlivesLease === true ? [] : [held.job.signal];
+    const signal = AbortSignal.any([callSignal, ...lease, ...abandoned]);
     await this.#startPhase(held, run, signal);
     try {
       const response = await tracer.startActiveSpan(`migration.${phase}`, async (span) => {
@@ -279,48 +309,98 @@ export class HeldMigrations<State> {
   async #finish(held: Held<State>, outcome: OutcomeWord, reply: Reply): Promise<void> {
     const { jobs, log } = this.#options;
     held.ongoing.end(outcome, outcome === 'completed' ? undefined : held.firstFailure);
-    const { migrationId, domainUuid } = held.ongoing.start;
+    const { migrationId } = held.ongoing.start;
     const record = recordOfEnd(held.ongoing);
     const end = { outcome, record, reply: { phase: reply.phase, bytes: reply.bytes() } };
     const signal = AbortSignal.timeout(settleMs);
     try {
       await held.bookkeeping.catch(() => undefined);
-      await jobs.migrationJobFinish(held.job, end, signal).catch(async (error: unknown) => {
-        if (!(error instanceof JobError) || error.kind !== 'lease-lost') throw error;
-        const job = await jobs.migrationJobAdopt(domainUuid, signal);
-        if (job?.migrationId === migrationId) await jobs.migrationJobFinish(job, end, signal);
-      });
+      if (!held.jobEnded) {
+        await jobs.migrationJobFinish(held.job, end, signal).catch(async (error: unknown) => {
+          if (!(error instanceof JobError) || error.kind !== 'lease-lost') throw error;
+          // Also where Redis has forgotten the job: how it ended is kept for whoever asks.
+          held.job = await jobs.migrationJobRegain(held.job, true, signal);
+          await jobs.migrationJobFinish(held.job, end, signal);
+        });
+      }
+      held.jobEnded = true;
       await this.#options.ended(held);
       this.#held.delete(migrationId);
     } catch (error) {
       held.unsettled = { outcome, phase: reply.phase, reply };
+      this.#sweepLater();
       log.warn({ err: error, ...labelsOf(held), outcome }, 'the job cannot be ended yet');
     }
   }
 
-  /** Takes over what this agent's predecessor left: a job of this host that nobody executes. */
-  async takeOver(domain: string, signal: AbortSignal): Promise<void> {
-    const { jobs, revive } = this.#options;
-    const job = await jobs.migrationJobAdopt(domain, signal);
-    const revived = job === undefined ? undefined : await revive(job, signal);
-    if (job === undefined || revived === undefined) return;
+  /** Takes a lost lease back, or gives the migration up when that takes too long. Nobody else acts under this agent's name meanwhile. */
+  async #regain(held: Held<State>): Promise<void> {
+    const { jobs, clock, holdMs, log } = this.#options;
+    if (held.leaseLostMs === undefined)
+      log.warn({ err: held.job.signal.reason, ...labelsOf(held) }, 'the lease is lost');
+    const lostAtMs = (held.leaseLostMs ??= clock.monotonic());
+    try {
+      held.job = await jobs.migrationJobRegain(held.job, held.executing, AbortSignal.timeout(regainMs));
+      held.leaseLostMs = undefined;
+      log.info(labelsOf(held), 'the lease has been taken back');
+    } catch (error) {
+      // Redis may carry it out later, when there is nothing to take back any more.
+      this.#sweepLater();
+      if (clock.monotonic() - lostAtMs >= holdMs && error instanceof Error) await this.giveUp(held, error);
+    }
+  }
+
+  /**
+   * Takes over what this agent's predecessor left, or an older copy of Redis brought back: jobs of this host that nobody executes. What cannot be
+   * taken over now is tried again.
+   */
+  async takeOverAll(signal: AbortSignal): Promise<void> {
+    const { jobs, log } = this.#options;
+    for (const domain of await jobs.domains(signal)) {
+      if (this.all().some((held) => held.ongoing.start.domainUuid === domain)) continue;
+      await this.#takeOver(domain, signal).catch((error: unknown) => {
+        log.error({ err: error, domain }, 'cannot take the job over yet');
+        this.#sweepLater();
+      });
+    }
+  }
+
+  /** Jobs that nobody executes are looked for when a lease taken now would have run out. */
+  #sweepLater(): void {
+    const { clock, jobs } = this.#options;
+    this.#sweepAtMs = clock.monotonic() + jobs.leaseMs;
+  }
+
+  async #takeOver(domain: string, signal: AbortSignal): Promise<void> {
+    const job = await this.#options.jobs.migrationJobAdopt(domain, signal);
+    if (job === undefined) return this.#sweepLater(); // its lease has not run out yet
     const phase = isPhase(job.phase) ? job.phase : undefined;
-    const held = this.#hold(revived.start, revived.state, job, phase);
-    const cause = new MigrationError(
-      'abandoned',
-      `the agent was restarted in phase ${job.phase} of migration ${job.migrationId}`,
-    );
-    await this.#settle(held, phase ?? 'begin3', cause);
+    const message = `the agent was restarted in phase ${job.phase} of migration ${job.migrationId}`;
+    try {
+      const found = await this.#options.revive(job, signal);
+      await this.#settleFound(found, job, phase, new MigrationError('abandoned', message));
+    } catch (error) {
+      this.#options.jobs.migrationJobLetGo(job);
+      throw error;
+    }
   }
 
   /** Likewise, of a migration that Redis has forgotten and this host has not: its job is taken anew, to be settled from `phase`. */
-  async takeUp(start: OngoingStart, state: State, phase: Phase, signal: AbortSignal): Promise<void> {
-    const { domainUuid: domain, migrationId } = start;
+  async takeUp(found: Found<State>, phase: Phase, signal: AbortSignal): Promise<void> {
+    const { domainUuid: domain, migrationId, domainName, protocol } = found.start;
     if (this.#held.has(migrationId)) return;
-    const options = { name: start.domainName, protocol: String(start.protocol) };
+    const options = { name: domainName, protocol: String(protocol) };
     const job = await this.#options.jobs.migrationJobStart({ domain, migrationId, options }, signal);
     const cause = new MigrationError('abandoned', `the agent was restarted during migration ${migrationId}`);
-    await this.#settle(this.#hold(start, state, job, phase), phase, cause);
+    await this.#settleFound(found, job, phase, cause);
+  }
+
+  async #settleFound(found: Found<State>, job: MigrationJob, phase: Phase | undefined, cause: Error): Promise<void> {
+    const { start, state, outcome } = found;
+    const held = this.#hold(start, state, job, found.phase ?? phase);
+    const at = held.phase ?? 'begin3';
+    if (outcome !== undefined) held.unsettled = { outcome, phase: at, reply: undefined };
+    await this.#settle(held, at, cause);
   }
 
   /** Looks after migrations that nobody goes on with, until disposed of. */
@@ -330,17 +410,30 @@ export class HeldMigrations<State> {
 
   async #tickUntilStopped(): Promise<void> {
     const { signal } = this.#stopping;
+    const { jobs, clock, log } = this.#options;
+    let { connections } = jobs;
     while (!signal.aborted) {
       await Promise.all(this.all().map((held) => this.#lookAfter(held)));
+      if (connections !== jobs.connections) {
+        connections = jobs.connections;
+        // By then those who hold jobs have taken them back.
+        this.#sweepLater();
+      }
+      if (clock.monotonic() >= this.#sweepAtMs) {
+        this.#sweepAtMs = Infinity;
+        await this.takeOverAll(signal).catch((error: unknown) =>
+          log.warn({ err: error }, 'cannot look for abandoned jobs'),
+        );
+      }
       await delay(tickMs, undefined, { signal, ref: false }).catch(() => undefined);
     }
   }
 
   async #lookAfter(held: Held<State>): Promise<void> {
     const { clock, idleMs, busy } = this.#options;
+    if (held.job.signal.aborted && held.unsettled === undefined) await this.#regain(held);
     if (held.executing) return;
     if (held.unsettled !== undefined) return this.#trySettling(held);
-    if (held.job.signal.aborted) return this.giveUp(held, held.job.signal.reason as Error);
     if (held.driven || busy(held)) held.touchedMs = clock.monotonic();
     const idle = clock.monotonic() - held.touchedMs;
     if (idle < idleMs) return;

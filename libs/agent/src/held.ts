@@ -20,6 +20,10 @@ export interface Held<State> {
   executing: boolean;
   /** A peer-to-peer migration: this agent drives it, so it is never abandoned between phases. */
   driven: boolean;
+  /** Its record says how it ended; this host's journal may not yet. */
+  jobEnded: boolean;
+  /** Since when the job's lease is lost, by the monotonic clock, ms. */
+  leaseLostMs: number | undefined;
   /** When it was last heard of, by the monotonic clock, ms. */
   touchedMs: number;
   firstFailure: Failure | undefined;

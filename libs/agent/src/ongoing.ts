@@ -41,6 +41,8 @@ export class Ongoing {
   readonly start: OngoingStart;
   readonly startedAt = new Date();
   peer = '';
+  /** HOST:PORT of the other agent, where the driver has named it. */
+  peerAddress = '';
   statistics: MigrationStatistics = MigrationStatistics.fromPartial({});
   #phase: Phase | undefined;
   #phaseStartedUs = 0;
@@ -95,6 +97,11 @@ export class Ongoing {
   progress(qemuStatus: string, statistics: MigrationStatistics): void {
     this.statistics = statistics;
     this.#add({ $case: 'progress', value: { qemuStatus, statistics } });
+  }
+
+  /** The switchover waits for something that does not answer; undefined: for nothing any more. */
+  hold(cause: Failure | undefined): void {
+    this.#add({ $case: 'hold', value: { cause } });
   }
 
   /** Called when the guest has stopped on the source: the blackout is on. */

@@ -8,8 +8,8 @@ export type HandoverErrorKind =
   | 'register-reply'
   /** The source has not voted: the destination must not start the guest. */
   | 'vote-missing'
-  /** The handover record does not allow the guest to run here. */
-  | 'handover-refused'
+  /** The ownership record says that another host has the guest. */
+  | 'owned-elsewhere'
   /** The journal cannot be read. */
   | 'journal-damaged';
 

@@ -1,3 +1,10 @@
 export { HandoverError, type HandoverErrorKind } from './errors.ts';
-export { type Decision, type Handover, HandoverRegister, type HandoverUnder, type Owner } from './register.ts';
-export { type HandoverEntry, HandoverJournals } from './journal.ts';
+export {
+  type Addresses,
+  type Decision,
+  type Handover,
+  HandoverRegister,
+  type HandoverUnder,
+} from './register.ts';
+export { type Claim, type Owner, OwnerRecords } from './owner.ts';
+export { type HandoverEntry, HandoverJournals, type Journal, type Journals } from './journal.ts';

@@ -11,6 +11,7 @@ const entry: HandoverEntry = {
   protocol: 3,
   wasRunning: true,
   incarnation: 'one',
+  asking: false,
   peerAddress: 'b:7102',
   promised: [],
   decision: undefined,

@@ -4,6 +4,7 @@
  */
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { SpanStatusCode, trace } from '@opentelemetry/api';
 import { HandoverError } from './errors.ts';
 
 /** One side's word. */
@@ -18,6 +19,8 @@ export interface HandoverEntry {
   readonly incarnation: string;
   /** HOST:PORT of the other agent; empty if not known. */
   readonly peerAddress: string;
+  /** The source is done with the register: it has asked the destination, or is about to, and trusts its word alone. */
+  readonly asking: boolean;
   /** The lives of the register under which this side will never commit. */
   readonly promised: readonly string[];
   readonly decision: 'committed' | 'aborted' | undefined;
@@ -25,8 +28,28 @@ export interface HandoverEntry {
   readonly ended: boolean;
 }
 
+/** One migration's journal. */
+export interface Journal {
+  /**
+   * Returns when the entry is durable; one that ends the migration may still be lost in a crash of the host, since what it says can be found
+   * out again. Entries are written in the order of the calls.
+   */
+  write(entry: HandoverEntry): Promise<void>;
+  /** The last entry; undefined if there is none. Throws HandoverError journal-damaged. */
+  read(): Promise<HandoverEntry | undefined>;
+}
+
+/** All journals of one side on a host, by migration id. */
+export interface Journals {
+  of(migrationId: string): Journal;
+  /** Forgets a journal's writer once the migration has ended; what was written stays. */
+  release(migrationId: string): void;
+  /** The migrations that had not ended in this host's life before. Throws HandoverError journal-damaged. */
+  unfinished(): Promise<HandoverEntry[]>;
+}
+
 /** The journal of one migration and one side, at `path`. */
-export class HandoverJournal {
+export class HandoverJournal implements Journal {
   readonly #path: string;
   #writing: Promise<void> = Promise.resolve();
 
@@ -34,19 +57,14 @@ export class HandoverJournal {
     this.#path = path;
   }
 
-  /**
-   * Returns when the entry is on the disk; one that ends the migration may still be lost in a crash of the host, since what it says can be
-   * found out again. Entries are written in the order of the calls.
-   */
   write(entry: HandoverEntry): Promise<void> {
     const written = this.#writing
       .catch(() => undefined)
-      .then(() => writeWhole(this.#path, JSON.stringify(entry), !entry.ended));
+      .then(() => traced(() => writeWhole(this.#path, JSON.stringify(entry), !entry.ended)));
     this.#writing = written;
     return written;
   }
 
-  /** The last entry; undefined if there is none. Throws HandoverError journal-damaged. */
   async read(): Promise<HandoverEntry | undefined> {
     const text = await readFile(this.#path, 'utf8').catch(() => undefined);
     return text === undefined ? undefined : decodeEntry(text, this.#path);
@@ -61,8 +79,8 @@ export class HandoverJournal {
 /** How long an ended migration's word is kept for the other side. */
 const keptMs = 24 * 60 * 60 * 1000;
 
-/** All journals of one side on this host, by migration id. */
-export class HandoverJournals {
+/** Journals on this host's disk. */
+export class HandoverJournals implements Journals {
   readonly #dir: string;
   readonly #journals = new Map<string, HandoverJournal>();
 
@@ -78,12 +96,11 @@ export class HandoverJournals {
     return journal;
   }
 
-  /** Forgets a journal's writer once the migration has ended; the file stays. */
   release(migrationId: string): void {
     this.#journals.delete(migrationId);
   }
 
-  /** The migrations that had not ended in this host's life before; removes what is kept long enough. Throws HandoverError journal-damaged. */
+  /** Removes what was kept long enough, too. */
   async unfinished(): Promise<HandoverEntry[]> {
     const names = (await readdir(this.#dir).catch(() => [])).filter((name) => name.endsWith('.json'));
     const entries: HandoverEntry[] = [];
@@ -95,6 +112,22 @@ export class HandoverJournals {
     }
     return entries;
   }
+}
+
+const tracer = trace.getTracer('@ferry/handover');
+
+/** A disk that is slow to sync shows in the trace. */
+function traced(write: () => Promise<void>): Promise<void> {
+  return tracer.startActiveSpan('journal write', async (span) => {
+    try {
+      await write();
+    } catch (error) {
+      span.setStatus({ code: SpanStatusCode.ERROR, message: String(error) });
+      throw error;
+    } finally {
+      span.end();
+    }
+  });
 }
 
 /** A new file beside the old one, synced, then renamed over it, then the directory synced: rename(2) alone may be lost in a crash. */
@@ -132,9 +165,10 @@ function decodeEntry(text: string, path: string): HandoverEntry {
     if (typeof field === 'string') return field;
     throw damaged(`${name} is missing`);
   };
-  const { protocol, wasRunning, promised, decision, ended } = entry;
+  const { protocol, wasRunning, asking, promised, decision, ended } = entry;
   if (protocol !== 2 && protocol !== 3) throw damaged('protocol is wrong');
   if (typeof wasRunning !== 'boolean') throw damaged('wasRunning is wrong');
+  if (typeof asking !== 'boolean') throw damaged('asking is wrong');
   if (typeof ended !== 'boolean') throw damaged('ended is wrong');
   if (!Array.isArray(promised) || !promised.every((each) => typeof each === 'string'))
     throw damaged('promised is wrong');
@@ -147,6 +181,7 @@ function decodeEntry(text: string, path: string): HandoverEntry {
     wasRunning,
     incarnation: string('incarnation'),
     peerAddress: string('peerAddress'),
+    asking,
     promised,
     decision,
     ended,

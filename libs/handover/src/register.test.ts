@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { type PrivateRedis, startRedis } from '@ferry/jobs/testing';
-import { HandoverRegister } from './index.ts';
+import { HandoverRegister, OwnerRecords } from './index.ts';
 
 const never = new AbortController().signal;
 const domain = randomUUID();
@@ -10,16 +10,18 @@ const migrationId = randomUUID();
 let server: PrivateRedis;
 let source: HandoverRegister;
 let dest: HandoverRegister;
+let owners: OwnerRecords;
 let incarnation: string;
 
 beforeEach(async () => {
   server = await startRedis();
-  source = new HandoverRegister({ redis: server.client(), host: 'a' });
-  dest = new HandoverRegister({ redis: server.client(), host: 'b' });
+  source = new HandoverRegister({ redis: server.client(), host: 'a', side: 'source', address: 'a:1' });
+  dest = new HandoverRegister({ redis: server.client(), host: 'b', side: 'dest', address: 'b:1' });
+  owners = new OwnerRecords({ redis: server.client(), host: 'a' });
   incarnation = await source.incarnation(never);
-  await source.claim(domain, 'a', 'started', never);
-  await source.begin({ domain, migrationId, source: 'a', incarnation }, never);
-  await dest.begin({ domain, migrationId, destination: 'b', incarnation }, never);
+  await owners.claim({ uuid: domain, name: 'web-1' }, 'start', 'started', never);
+  await source.begin({ domain, migrationId, incarnation }, never);
+  await dest.begin({ domain, migrationId, incarnation }, never);
 });
 afterEach(async () => {
   await server[Symbol.asyncDispose]();
@@ -32,10 +34,10 @@ describe('the register', () => {
     expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
     expect(await source.vote(here(), never)).toBe('undecided');
     expect(await source.look(here(), never)).toEqual({ decision: 'undecided', incarnation });
-    expect(await source.ownerOf(domain, never)).toMatchObject({ host: 'a', epoch: 1, evidence: 'started' });
+    expect(await owners.of(domain, never)).toMatchObject({ host: 'a', epoch: 1, evidence: 'started' });
 
     expect(await dest.commit({ ...here(), voteCarried: false }, never)).toBe('committed');
-    const owner = await source.ownerOf(domain, never);
+    const owner = await owners.of(domain, never);
     expect(owner).toMatchObject({
       host: 'b',
       epoch: 2,
@@ -45,7 +47,25 @@ describe('the register', () => {
     expect(await source.abort(here(), never)).toBe('committed');
     expect(await source.vote(here(), never)).toBe('committed');
     expect(await dest.commit({ ...here(), voteCarried: true }, never)).toBe('committed');
-    expect(await source.ownerOf(domain, never)).toEqual(owner);
+    expect(await owners.of(domain, never)).toEqual(owner);
+  });
+
+  it('tells each side where the other is reached', async () => {
+    const addresses = { source: 'a:1', dest: 'b:1' };
+    expect(await source.begin(here(), never)).toEqual(addresses);
+    expect(await dest.renew(here(), never)).toEqual(addresses);
+    const another = { ...here(), migrationId: randomUUID() };
+    expect(await source.begin(another, never)).toEqual({ source: 'a:1', dest: '' });
+  });
+
+  it('makes no record when one is renewed that is gone', async () => {
+    await server.client().flushall();
+    const forgotten = { kind: 'register-changed', message: expect.stringContaining('has lost the migration’s record') };
+    await expect(source.renew(here(), never)).rejects.toMatchObject(forgotten);
+    await expect(source.renew({ ...here(), incarnation: 'another' }, never)).rejects.toMatchObject({
+      kind: 'register-changed',
+    });
+    expect(await server.client().keys('*')).toEqual([]);
   });
 
   it('refuses to commit without a vote, and takes a carried one', async () => {
@@ -59,7 +79,7 @@ describe('the register', () => {
     expect(await source.abort(here(), never)).toBe('aborted');
     expect(await source.vote(here(), never)).toBe('aborted');
     expect(await dest.commit({ ...here(), voteCarried: true }, never)).toBe('aborted');
-    expect(await source.ownerOf(domain, never)).toMatchObject({ host: 'a', epoch: 1 });
+    expect(await owners.of(domain, never)).toMatchObject({ host: 'a', epoch: 1 });
   });
 
   it('does nothing in another life of Redis', async () => {
@@ -111,7 +131,7 @@ describe('the register', () => {
 
   it('says that it cannot be asked: stopped, gone, or talking nonsense', async () => {
     await server.client().set(`ferry:{${domain}}:owner`, 'not a hash');
-    await expect(source.ownerOf(domain, never)).rejects.toMatchObject({ kind: 'register-reply' });
+    await expect(owners.of(domain, never)).rejects.toMatchObject({ kind: 'register-reply' });
     server.freeze();
     await expect(source.vote(here(), never)).rejects.toMatchObject({ kind: 'register-unavailable' });
     const caller = new AbortController();

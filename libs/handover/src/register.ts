@@ -1,32 +1,30 @@
-import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import type { Redis, Result } from 'ioredis';
 import { HandoverError } from './errors.ts';
+import { ownerKeyOf, tagOf } from './keys.ts';
 import { registerCall, wordsOf } from './register-call.ts';
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
     ferryRegisterIncarnation(): Result<unknown, Context>;
-    ferryRegisterBegin(record: string, ...args: string[]): Result<unknown, Context>;
+    ferryRegisterBegin(record: string, owner: string, ...args: string[]): Result<unknown, Context>;
+    ferryRegisterRenew(record: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterVote(record: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterCommit(record: string, owner: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterAbort(record: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterLook(record: string): Result<unknown, Context>;
-    ferryOwnerClaim(owner: string, ...args: string[]): Result<unknown, Context>;
-    ferryOwnerLook(owner: string): Result<unknown, Context>;
   }
 }
 
 /** Each script's command and how many keys it takes. */
 const scripts = {
   'register-incarnation': ['ferryRegisterIncarnation', 0],
-  'register-begin': ['ferryRegisterBegin', 1],
+  'register-begin': ['ferryRegisterBegin', 2],
+  'register-renew': ['ferryRegisterRenew', 1],
   'register-vote': ['ferryRegisterVote', 1],
   'register-commit': ['ferryRegisterCommit', 2],
   'register-abort': ['ferryRegisterAbort', 1],
   'register-look': ['ferryRegisterLook', 1],
-  'owner-claim': ['ferryOwnerClaim', 1],
-  'owner-look': ['ferryOwnerLook', 1],
 } as const;
 
 const day = 24 * 60 * 60;
@@ -46,19 +44,24 @@ export interface HandoverUnder extends Handover {
   readonly incarnation: string;
 }
 
-export type Decision = 'committed' | 'aborted';
-
-/** Who owns a guest. */
-export interface Owner {
-  readonly host: string;
-  /** Grows by one each time the ownership is given anew. */
-  readonly epoch: number;
-  readonly evidence: string;
-  readonly sinceMs: number;
+/** Where the two agents of a handover are reached, HOST:PORT; "" for one that the record does not know yet. */
+export interface Addresses {
+  readonly source: string;
+  readonly dest: string;
 }
 
+export interface RegisterOptions {
+  readonly redis: Redis;
+  /** This host, which of its agents this is, and where the other one reaches it: HOST:PORT. */
+  readonly host: string;
+  readonly side: 'source' | 'dest';
+  readonly address: string;
+}
+
+export type Decision = 'committed' | 'aborted';
+
 /**
- * The register that holds the handover decision, and who owns each guest: R of spec/handover.pml, one script for each of its steps.
+ * The register that holds the handover decision: R of spec/handover.pml, one script for each of its steps.
  *
  * Every script that votes or decides does nothing in another life of Redis than the one meant, and in one where the record that
  * `begin` made is missing: HandoverError register-changed. All throw register-unavailable when Redis cannot be asked; then
@@ -67,10 +70,12 @@ export interface Owner {
 export class HandoverRegister {
   readonly #redis: Redis;
   readonly #host: string;
+  readonly #me: readonly [side: string, host: string, address: string];
 
-  constructor(options: { redis: Redis; host: string }) {
-    this.#redis = options.redis;
-    this.#host = options.host;
+  constructor({ redis, host, side, address }: RegisterOptions) {
+    this.#redis = redis;
+    this.#host = host;
+    this.#me = [side, host, address];
     for (const [file, [command, numberOfKeys]] of Object.entries(scripts)) {
       const lua = readFileSync(new URL(`./scripts/${file}.lua`, import.meta.url), 'utf8');
       this.#redis.defineCommand(command, { numberOfKeys, lua });
@@ -85,15 +90,19 @@ export class HandoverRegister {
   }
 
   /**
-   * Makes the record, or adds what this side knows to it; repeating it changes nothing. Call it before this side journals a vote or
+   * Makes the record, or adds this side to it; repeating it changes nothing. Call it before this side journals a vote or
    * a commit, never after: it would bring back a record that Redis has forgotten, and hide that it has.
    */
-  async begin(r: HandoverUnder & { source?: string; destination?: string }, signal: AbortSignal): Promise<void> {
-    const args = [r.incarnation, undecidedSeconds];
-    if (r.source !== undefined) args.push('source', r.source);
-    if (r.destination !== undefined) args.push('destination', r.destination);
-    const send = () => this.#redis.ferryRegisterBegin(recordOf(r), ...args);
-    await this.#ask('register-begin', r, send, ['ok'], signal);
+  async begin(r: HandoverUnder, signal: AbortSignal): Promise<Addresses> {
+    const args = [r.incarnation, undecidedSeconds, ...this.#me];
+    const send = () => this.#redis.ferryRegisterBegin(recordOf(r), ownerKeyOf(r.domain), ...args);
+    return addressesOf(await this.#askAll('register-begin', r, send, ['ok'], signal));
+  }
+
+  /** Whether the record is still there, in the life of Redis that is meant; makes none. */
+  async renew(r: HandoverUnder, signal: AbortSignal): Promise<Addresses> {
+    const send = () => this.#redis.ferryRegisterRenew(recordOf(r), r.incarnation, undecidedSeconds);
+    return addressesOf(await this.#askAll('register-renew', r, send, ['ok'], signal));
   }
 
   /** The source's vote. Answers what has been decided under this incarnation already. */
@@ -104,7 +113,7 @@ export class HandoverRegister {
 
   /**
    * The destination's wish to run the guest. With `voteCarried` (the source's cookie says that it voted under this incarnation) the
-   * vote is written in the same step; without, it must be there. A commit makes this host the owner.
+   * vote is written in the same step; without, it must be there. A commit makes this host the owner. A guest that is not the source's any more as it was at its `begin` is not committed: "aborted".
    *
    * Throws HandoverError vote-missing.
    */
@@ -140,19 +149,6 @@ export class HandoverRegister {
     return { decision: words[0], incarnation: words[1] ?? '' };
   }
 
-  /** A domain has been started on that host: it owns the guest from now on. */
-  async claim(domain: string, host: string, evidence: string, signal: AbortSignal): Promise<void> {
-    const send = () => this.#redis.ferryOwnerClaim(ownerKeyOf(domain), host, evidence);
-    wordsOf(await registerCall('owner-claim', send, signal), 'owner-claim', ['ok']);
-  }
-
-  /** Who owns a guest, since when, and on what evidence; undefined for one that nobody ever claimed. */
-  async ownerOf(domain: string, signal: AbortSignal): Promise<Owner | undefined> {
-    const reply = await registerCall('owner-look', () => this.#redis.ferryOwnerLook(ownerKeyOf(domain)), signal);
-    const [word, host = '', epoch = '', evidence = '', sinceMs = ''] = wordsOf(reply, 'owner-look', ['none', 'owner']);
-    return word === 'none' ? undefined : { host, epoch: Number(epoch), evidence, sinceMs: Number(sinceMs) };
-  }
-
   async #ask<W extends string>(
     name: string,
     r: HandoverUnder,
@@ -160,30 +156,32 @@ export class HandoverRegister {
     known: readonly W[],
     signal: AbortSignal,
   ): Promise<W> {
+    return (await this.#askAll(name, r, send, known, signal))[0];
+  }
+
+  async #askAll<W extends string>(
+    name: string,
+    r: HandoverUnder,
+    send: () => Promise<unknown>,
+    known: readonly W[],
+    signal: AbortSignal,
+  ): Promise<[W, ...string[]]> {
     const reply = await registerCall(name, send, signal);
     const words = wordsOf<W | 'changed' | 'forgotten'>(reply, name, [...known, 'changed', 'forgotten']);
-    const word = known.find((each) => each === words[0]);
-    if (word !== undefined) return word;
+    const [first, ...rest] = words;
+    const word = known.find((each) => each === first);
+    if (word !== undefined) return [word, ...rest];
     const why =
       words[0] === 'changed'
         ? `Redis ${words[1]} answers instead of ${r.incarnation}`
-        : `Redis ${words[1]} has lost the migration's record`;
+        : `Redis ${words[1]} has lost the migration’s record`;
     const message = `${name} of migration ${r.migrationId} of domain ${r.domain} did nothing: ${why}`;
     throw new HandoverError('register-changed', `${message}, so it may have forgotten a decision; ask the other agent`);
   }
 }
 
+const addressesOf = ([, source = '', dest = '']: readonly string[]): Addresses => ({ source, dest });
+
 function recordOf(r: Handover): string {
   return `${tagOf(r.domain)}:handover:${r.migrationId}`;
-}
-
-function ownerKeyOf(domain: string): string {
-  return `${tagOf(domain)}:owner`;
-}
-
-/** All keys of a domain carry its UUID as hash tag, so that one script may touch them all. */
-function tagOf(domain: string): string {
-  // The edge refuses other texts; here a brace in one would move the keys to another domain's slot.
-  assert.match(domain, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'a domain is named by its lower-case UUID');
-  return `ferry:{${domain}}`;
 }

@@ -32,6 +32,8 @@ export interface DomainPaths {
   readonly log: string;
   readonly pidFile: string;
   monitor(side: 'source' | 'dest'): string;
+  /** What the guest's TPM keeps; it outlives the rest. */
+  readonly tpmState: string;
 }
 
 const isMissing = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '');
@@ -63,9 +65,11 @@ async function writeWhole(path: string, text: string): Promise<void> {
 
 export class DomainDirectory {
   readonly #root: string;
+  readonly #tpms: string;
 
   constructor(stateDir: string) {
     this.#root = join(stateDir, 'domains');
+    this.#tpms = join(stateDir, 'tpms');
   }
 
   paths(uuid: string): DomainPaths {
@@ -76,6 +80,7 @@ export class DomainDirectory {
       log: join(dir, 'qemu.log'),
       pidFile: join(dir, 'qemu.pid'),
       monitor: (side) => join(dir, `${side}.sock`),
+      tpmState: join(this.#tpms, uuid),
     };
   }
 

@@ -14,6 +14,8 @@ export type HypervisorErrorKind =
   | 'qemu-start-failed'
   /** This QEMU lacks the machine type. */
   | 'machine-unsupported'
+  /** This QEMU cannot give the guest features of its CPU. */
+  | 'cpu-unsupported'
   /** No port of the configured range is free. */
   | 'ports-exhausted'
   /** The migration address cannot be listened on. */

@@ -1,17 +1,18 @@
 /** What must be true of this host before a QEMU is started: the files are there, the memory is there. */
 import { constants } from 'node:fs';
-import { access, readFile, realpath } from 'node:fs/promises';
+import { access, chmod, copyFile, readFile, realpath } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 import { type Domain, type DomainFile, filesOf } from '@ferry/domain-xml';
+import type { QemuBinary } from './binary.ts';
 import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
 
 /** Files that QEMU makes if they are not there: only their directory must be. */
-const madeByQemu: ReadonlySet<DomainFile['use']> = new Set(['chardev-file', 'chardev-socket']);
+const madeByQemu: ReadonlySet<DomainFile['use']> = new Set(['chardev-file', 'chardev-socket', 'sound-file']);
 
 /** Where a path really leads, links followed; throws as realpath does. */
 async function whereIs(file: DomainFile): Promise<string> {
-  if (!madeByQemu.has(file.use)) {
+  if (!madeByQemu.has(file.use) && file.template === undefined) {
     const real = await realpath(file.path);
     await access(real, constants.R_OK | (file.readOnly ? 0 : constants.W_OK));
     return real;
@@ -22,33 +23,60 @@ async function whereIs(file: DomainFile): Promise<string> {
   return realpath(path).catch(() => path);
 }
 
-/** Checks that every file the domain names is here, may be used, and lies, links followed, where domains' files may lie. */
-export async function checkFiles(domain: Domain, allowedRoots: readonly string[]): Promise<void> {
+/** What is wrong with the files that the domain names: one is not here, may not be used, or lies, links followed, where domains' files may not lie. */
+export async function fileProblems(domain: Domain, allowedRoots: readonly string[]): Promise<HypervisorError[]> {
   const roots = await Promise.all(allowedRoots.map((root) => realpath(root).catch(() => root)));
   const inside = (path: string): boolean =>
     roots.some((root) => path === root || path.startsWith(root.endsWith(sep) ? root : root + sep));
-  for (const file of filesOf(domain)) {
+  const problems = filesOf(domain).map(async (file): Promise<HypervisorError | undefined> => {
     const named = `${file.use} ${file.path} of domain ${domain.name}`;
-    const real = await whereIs(file).catch((cause: unknown) => {
+    let real: string;
+    try {
+      real = await whereIs(file);
+    } catch (cause) {
       const code = errnoOf(cause) ?? 'unknown';
       const message = `${named} cannot be used on this host (${code}): make it available here, as on the other host`;
+      return new HypervisorError('disk-missing', message, { cause });
+    }
+    if (inside(real)) return undefined;
+    return new HypervisorError('disk-missing', `${named} is really ${real}, which is outside of FERRY_DOMAIN_PATHS`);
+  });
+  return (await Promise.all(problems)).filter((problem) => problem !== undefined);
+}
+
+/** Makes what is not there yet from its template: a variable store, which is the guest's from then on. Throws HypervisorError. */
+export async function makeFromTemplates(domain: Domain): Promise<void> {
+  for (const { path, template } of filesOf(domain)) {
+    if (template === undefined) continue;
+    try {
+      await copyFile(template, path, constants.COPYFILE_EXCL);
+      await chmod(path, 0o600);
+    } catch (cause) {
+      if (errnoOf(cause) === 'EEXIST') continue;
+      const message = `${path} of domain ${domain.name} cannot be made from ${template} (${errnoOf(cause) ?? 'unknown'}): make it, or let the agent write there`;
       throw new HypervisorError('disk-missing', message, { cause });
-    });
-    if (inside(real)) continue;
-    throw new HypervisorError('disk-missing', `${named} is really ${real}, which is outside of FERRY_DOMAIN_PATHS`);
+    }
   }
 }
 
-/** Checks that the host has the guest's memory to give. `reserveBytes` must stay free besides. */
-export async function checkMemory(domain: Domain, reserveBytes: number): Promise<void> {
+/** What is wrong if the host does not have the guest's memory to give. `reserveBytes` must stay free besides. */
+export async function memoryProblem(domain: Domain, reserveBytes: number): Promise<HypervisorError | undefined> {
   const line = /^MemAvailable:\s+(\d+) kB$/m.exec(await readFile('/proc/meminfo', 'latin1'));
-  if (line === null) return; // Kernels since 3.14 have it; on others there is nothing to compare with.
+  if (line === null) return undefined; // Kernels since 3.14 have it; on others there is nothing to compare with.
   const available = Number(line[1]) * 1024;
-  if (domain.memoryBytes + reserveBytes > available) {
-    const mib = (bytes: number): string => `${Math.round(bytes / 1024 / 1024)} MiB`;
-    throw new HypervisorError(
-      'not-enough-memory',
-      `domain ${domain.name} needs ${mib(domain.memoryBytes)}, this host has ${mib(available)} available, of which ${mib(reserveBytes)} stay reserved: free some, or choose another destination`,
-    );
-  }
+  if (domain.memoryBytes + reserveBytes <= available) return undefined;
+  const mib = (bytes: number): string => `${Math.round(bytes / 1024 / 1024)} MiB`;
+  return new HypervisorError(
+    'not-enough-memory',
+    `domain ${domain.name} needs ${mib(domain.memoryBytes)}, this host has ${mib(available)} available, of which ${mib(reserveBytes)} stay reserved: free some, or choose another destination`,
+  );
+}
+
+/** What is wrong if this host's QEMU lacks the domain's machine. */
+export function machineProblem({ machine, name }: Domain, binary: QemuBinary): HypervisorError | undefined {
+  if (binary.machines.has(machine)) return undefined;
+  return new HypervisorError(
+    'machine-unsupported',
+    `this host's QEMU lacks the machine type ${machine} of domain ${name}: use a QEMU that has it, or an older machine type`,
+  );
 }

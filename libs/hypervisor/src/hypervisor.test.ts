@@ -1,12 +1,12 @@
 /** Real QEMUs: started, found again by another agent, adopted, ended. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, mkdtemp, readdir, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { qemuArguments } from '@ferry/domain-xml';
 import { Hypervisor, type HypervisorOptions } from './hypervisor.ts';
-import { isAlive, send, waitGone } from './qemu-process.ts';
+import { identify, isAlive, send, waitGone } from './qemu-process.ts';
 
 const uuid = '6fa459ea-ee8a-4ca4-894e-db77e160355e';
 const wait = (): AbortSignal => AbortSignal.timeout(30_000);
@@ -115,6 +115,98 @@ describe('a domain', () => {
     expect(await hypervisor.collect()).toEqual([uuid]);
     await started(hypervisor);
     expect(await hypervisor.list()).toHaveLength(1);
+  });
+});
+
+describe('a document asks of the host', () => {
+  const allowedOf = async (pid: number, thread?: string): Promise<string | undefined> => {
+    for (const id of await readdir(`/proc/${pid}/task`)) {
+      const status = await readFile(`/proc/${pid}/task/${id}/status`, 'latin1');
+      const isIt = thread === undefined ? id === String(pid) : status.startsWith(`Name:\t${thread}`);
+      if (isIt) return /^Cpus_allowed_list:\s*(\S+)/m.exec(status)?.[1];
+    }
+    return undefined;
+  };
+  const withPins = (cpus: string, cputune = '') =>
+    document().replace('<vcpu>1</vcpu>', `<vcpu cpuset='${cpus}'>2</vcpu><iothreads>1</iothreads>${cputune}`);
+
+  it('that all of QEMU runs on some CPUs', async () => {
+    const { process } = await started(await open(), withPins('0'));
+    expect(await allowedOf(process.pid)).toBe('0');
+    expect(await allowedOf(process.pid, 'CPU 1/')).toBe('0');
+  });
+
+  it('that one of its threads runs elsewhere', async () => {
+    const own = await allowedOf(globalThis.process.pid);
+    const cpu = /\d+$/.exec(own ?? '0')?.[0] ?? '0';
+    const pins = `<cputune><vcpupin vcpu='1' cpuset='${cpu}'/><iothreadpin iothread='1' cpuset='${cpu}'/></cputune>`;
+    const { process } = await started(await open(), withPins('0', pins));
+    expect(await allowedOf(process.pid)).toBe('0');
+    expect(await allowedOf(process.pid, 'CPU 0/')).toBe('0');
+    expect(await allowedOf(process.pid, 'CPU 1/')).toBe(cpu);
+    expect(await allowedOf(process.pid, 'IO iothread1')).toBe(cpu);
+  });
+
+  it('CPUs that are not there, and is refused', async () => {
+    await expect(started(await open(), withPins('4000'))).rejects.toMatchObject({
+      kind: 'qemu-start-failed',
+      message: expect.stringContaining('affinity'),
+    });
+    const pins = "<cputune><vcpupin vcpu='1' cpuset='4000'/></cputune>";
+    await expect(started(await open(), withPins('0', pins))).rejects.toMatchObject({
+      message: expect.stringContaining('CPU 1/'),
+    });
+  });
+
+  it('that a variable store is made from its template, once', async () => {
+    const [code, template, store] = ['code.fd', 'vars.fd', 'web-1.fd'].map((name) => join(dir, 'disks', name));
+    await writeFile(String(code), Buffer.alloc(1 << 18, 0xf4));
+    await writeFile(String(template), Buffer.alloc(1 << 18, 7));
+    const firmware = `<loader type='pflash' readonly='yes'>${code}</loader><nvram template='${template}'>${store}</nvram></os>`;
+    const hypervisor = await open();
+    await hypervisor.end(await started(hypervisor, document().replace('</os>', firmware)), 'kill');
+    expect((await readFile(String(store)))[0]).toBe(7);
+    await writeFile(String(store), Buffer.alloc(1 << 18, 9));
+    await started(hypervisor, document().replace('</os>', firmware));
+    expect((await readFile(String(store)))[0]).toBe(9);
+  });
+
+  it('a TPM, which ends with its QEMU and keeps what it knows', async () => {
+    const tpm = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>";
+    const hypervisor = await open();
+    const guest = await started(hypervisor, document(tpm));
+    const pid = Number(await readFile(join(options.stateDir, 'domains', uuid, 'swtpm.pid'), 'latin1'));
+    const swtpm = await identify(pid);
+    expect(swtpm).toBeDefined();
+    expect(await guest.monitor.execute('query-status', {}, wait())).toMatchObject({ running: false });
+    await hypervisor.end(guest, 'quit');
+    if (swtpm !== undefined) await waitGone(swtpm, wait());
+    expect(await readdir(join(options.stateDir, 'tpms', uuid))).toContain('tpm2-00.permall');
+  });
+
+  it('a TPM, which ends too when QEMU does not start', async () => {
+    const tpm = "<tpm><backend type='emulator'/></tpm>";
+    const pins = document(tpm).replace(
+      '<vcpu>1</vcpu>',
+      "<vcpu>1</vcpu><cputune><vcpupin vcpu='0' cpuset='4000'/></cputune>",
+    );
+    await expect(started(await open(), pins)).rejects.toMatchObject({ kind: 'qemu-start-failed' });
+    // Its socket's path stands on its command line.
+    const lines = await Promise.all(
+      (await readdir('/proc'))
+        .filter((name) => /^\d+$/.test(name))
+        .map((pid) => readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')),
+    );
+    expect(lines.filter((line) => line.includes(dir) && line.includes('swtpm'))).toEqual([]);
+  });
+
+  it('what QEMU is told before its CPUs run: a balloon, an unplugged cable', async () => {
+    const inside = "<interface type='user'><mac address='52:54:00:00:00:01'/><link state='down'/></interface>";
+    const xml = document(inside)
+      .replace("<memballoon model='none'/>", "<memballoon model='virtio'/>")
+      .replace('<vcpu>', "<currentMemory unit='MiB'>8</currentMemory><vcpu>");
+    const { monitor } = await started(await open(), xml);
+    expect(await monitor.execute('query-status', {}, wait())).toMatchObject({ running: false });
   });
 });
 

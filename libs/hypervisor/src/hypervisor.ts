@@ -1,13 +1,14 @@
 /** This host's QEMUs, as one agent sees them: found by their directories, driven over this agent's own monitors. */
 import { once } from 'node:events';
-import { completeDomain, parseDomain, writeDomain, type Domain, type XmlPolicy } from '@ferry/domain-xml';
+import { writeDomainForOlderLibvirt, type Domain, type XmlPolicy } from '@ferry/domain-xml';
 import { Monitor, QmpError } from '@ferry/qemu-qmp';
+import { Admission } from './admission.ts';
 import { askBinary, type QemuBinary } from './binary.ts';
 import { type Definition, DomainDirectory, isUuid } from './domain-directory.ts';
 import { HypervisorError } from './errors.ts';
-import { checkFiles, checkMemory } from './host-checks.ts';
+import { makeFromTemplates } from './host-checks.ts';
 import { launch } from './launch.ts';
-import { identify, isAlive, send, waitGone, type ProcessIdentity } from './qemu-process.ts';
+import { identify, isAlive, isAliveNow, send, waitGone, type ProcessIdentity } from './qemu-process.ts';
 import { listenerOf } from './socket-owner.ts';
 
 /** How long QEMU may take to write back its disks' caches before it is killed. */
@@ -23,6 +24,8 @@ export interface HypervisorOptions {
   readonly side: 'source' | 'dest';
   readonly policy: XmlPolicy;
   readonly memoryReserveBytes: number;
+  /** Directories that all hosts see, whatever their file system says. */
+  readonly sharedPaths?: readonly string[];
 }
 
 /** A QEMU that runs on this host, with this agent's monitor to it. */
@@ -32,6 +35,8 @@ export interface Guest extends Definition {
 }
 
 export class Hypervisor {
+  /** What this host says to a domain before anything is started. */
+  readonly admission: Pick<Admission, keyof Admission>;
   readonly #options: HypervisorOptions;
   readonly #binary: QemuBinary;
   readonly #directory: DomainDirectory;
@@ -43,21 +48,24 @@ export class Hypervisor {
     this.#options = options;
     this.#binary = binary;
     this.#directory = new DomainDirectory(options.stateDir);
+    this.admission = new Admission(options, binary);
   }
 
   /** Asks the QEMU binary what it can do, so that the answer is there when a guest comes. */
   static async open(options: HypervisorOptions, signal: AbortSignal): Promise<Hypervisor> {
-    return new Hypervisor(options, await askBinary(options.binary, signal));
+    const hypervisor = new Hypervisor(options, await askBinary(options.binary, signal));
+    hypervisor.admission.warmUp();
+    return hypervisor;
   }
 
   /** Reads a document as this host would build it: defaults, addresses and the machine type's version filled in. Throws DomainXmlError. */
   read(xml: string): Domain {
-    return completeDomain(parseDomain(xml, this.#options.policy), { machineAliases: this.#binary.machineAliases });
+    return this.admission.read(xml);
   }
 
   /** The document that a domain of this host was built from. */
   async domainOf(uuid: string): Promise<Domain> {
-    return parseDomain(await this.#directory.xml(uuid), this.#options.policy);
+    return this.read(await this.#directory.xml(uuid));
   }
 
   xmlOf(uuid: string): Promise<string> {
@@ -68,6 +76,11 @@ export class Hypervisor {
   async list(): Promise<Definition[]> {
     const definitions = await Promise.all((await this.#directory.uuids()).map((uuid) => this.#running(uuid)));
     return definitions.filter((d) => d !== undefined).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** The UUIDs of all domains that have a place on this host, also of those whose QEMU is gone. */
+  places(): Promise<string[]> {
+    return this.#directory.uuids();
   }
 
   async #running(uuid: string): Promise<Definition | undefined> {
@@ -142,14 +155,15 @@ export class Hypervisor {
    */
   async create(domain: Domain, incoming: string | undefined, signal: AbortSignal): Promise<Guest> {
     await this.#refuseKnown(domain);
-    await checkFiles(domain, this.#options.policy.allowedRoots);
-    await checkMemory(domain, this.#options.memoryReserveBytes);
+    const problem = (await this.admission.problems(domain)).at(0);
+    if (problem !== undefined) throw problem;
+    await makeFromTemplates(domain);
     const definition: Definition = {
       uuid: domain.uuid,
       name: domain.name,
       ...(incoming === undefined ? {} : { incoming }),
     };
-    await this.#directory.create(definition, writeDomain(domain));
+    await this.#directory.create(definition, writeDomainForOlderLibvirt(domain));
     try {
       const order = {
         binary: this.#binary,
@@ -167,15 +181,20 @@ export class Hypervisor {
     }
   }
 
+  /** domain-exists if the domain's UUID or name runs here. */
+  async known(domain: Domain): Promise<HypervisorError | undefined> {
+    const one = (await this.list()).find(({ uuid, name }) => uuid === domain.uuid || name === domain.name);
+    if (one === undefined) return undefined;
+    return new HypervisorError(
+      'domain-exists',
+      `domain ${one.name} (${one.uuid}) is on this host already: end it first, or give ${domain.name} another name and UUID`,
+    );
+  }
+
   /** Throws domain-exists for a domain whose UUID or name runs here; clears away what a dead QEMU left. */
   async #refuseKnown(domain: Domain): Promise<void> {
-    for (const known of await this.list()) {
-      if (known.uuid !== domain.uuid && known.name !== domain.name) continue;
-      throw new HypervisorError(
-        'domain-exists',
-        `domain ${known.name} (${known.uuid}) is on this host already: end it first, or give ${domain.name} another name and UUID`,
-      );
-    }
+    const known = await this.known(domain);
+    if (known !== undefined) throw known;
     await this.#collect(domain.uuid);
   }
 
@@ -208,7 +227,7 @@ export class Hypervisor {
         throw new HypervisorError('domain-not-running', `no process of this host listens on ${monitorPath}`);
       }
       const definition: Definition = { uuid: domain.uuid, name: domain.name, adoptedMonitor: monitorPath };
-      await this.#directory.create(definition, writeDomain(domain));
+      await this.#directory.create(definition, writeDomainForOlderLibvirt(domain));
       await this.#directory.recordProcess(domain.uuid, process);
       this.#keep(domain.uuid, Promise.resolve(monitor));
       return { ...definition, process, monitor };
@@ -216,6 +235,11 @@ export class Hypervisor {
       await monitor[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** Whether its QEMU runs, asked without waiting: the monitor's end may not be read yet. */
+  isAlive(guest: Pick<Guest, 'process'>): boolean {
+    return isAliveNow(guest.process);
   }
 
   /** A guest that came in belongs here from now on. */

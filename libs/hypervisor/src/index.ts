@@ -1,4 +1,3 @@
 export { HypervisorError, type HypervisorErrorKind } from './errors.ts';
 export { Hypervisor, type Guest, type HypervisorOptions } from './hypervisor.ts';
 export { Ports, type PortRange } from './ports.ts';
-export { isAliveNow } from './qemu-process.ts';

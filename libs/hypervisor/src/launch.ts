@@ -1,11 +1,15 @@
 /** Starts a QEMU, detached from the agent, its CPUs stopped. */
 import { spawn } from 'node:child_process';
 import { open } from 'node:fs/promises';
-import { qemuArguments, type Domain } from '@ferry/domain-xml';
+import { type Domain, pinningOf, qemuArguments, spiceHost, type StartCommand, startCommands } from '@ferry/domain-xml';
 import { Monitor } from '@ferry/qemu-qmp';
 import type { QemuBinary } from './binary.ts';
 import type { DomainDirectory, DomainPaths } from './domain-directory.ts';
 import { HypervisorError } from './errors.ts';
+import { machineProblem } from './host-checks.ts';
+import { onCpus, pinThreads } from './pinning.ts';
+import { freePort } from './ports.ts';
+import { startTpm } from './tpm.ts';
 import { identify, send, type ProcessIdentity } from './qemu-process.ts';
 
 export interface Launch {
@@ -24,13 +28,16 @@ export interface Launched {
 /** How long QEMU may take until its monitor answers: it has allocated the guest's memory by then, which takes seconds with huge pages. */
 const startMs = 60_000;
 
+/** Where libvirt looks for a display's port (qemu.conf: remote_display_port_min). */
+const spicePorts = { first: 5900, last: 65535 };
+
 const sandbox = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny';
 
 /**
  * The whole command line. `-S` always: QEMU must never start CPUs by itself, neither at start nor when an incoming guest has been
  * loaded (qmp_cont, process_incoming_migration_bh). A monitor for each agent, so that one's restart does not disturb the other.
  */
-function commandLine(order: Launch, paths: DomainPaths): string[] {
+function commandLine(order: Launch, paths: DomainPaths, spicePort: number | undefined): string[] {
   const monitor = (side: 'source' | 'dest'): string[] => [
     '-chardev',
     `socket,id=ferry-${side},path=${paths.monitor(side)},server=on,wait=off`,
@@ -49,7 +56,7 @@ function commandLine(order: Launch, paths: DomainPaths): string[] {
     ...monitor('source'),
     ...monitor('dest'),
     ...(order.incoming ? ['-incoming', 'defer'] : []),
-    ...qemuArguments(order.domain, paths.dir),
+    ...qemuArguments(order.domain, paths.dir, spicePort),
   ];
 }
 
@@ -70,19 +77,27 @@ async function startFailure(order: Launch, how: string, cause?: unknown): Promis
   );
 }
 
+function tell(monitor: Monitor, command: StartCommand, signal: AbortSignal): Promise<unknown> {
+  return command.execute === 'balloon'
+    ? monitor.execute(command.execute, command.arguments, signal)
+    : monitor.execute(command.execute, command.arguments, signal);
+}
+
 /** Starts QEMU and waits until its monitor answers. On any failure the process is gone. Throws HypervisorError. */
 export async function launch(order: Launch, signal: AbortSignal): Promise<Launched> {
   const { binary, directory, domain, side } = order;
-  if (!binary.machines.has(domain.machine)) {
-    throw new HypervisorError(
-      'machine-unsupported',
-      `this host's QEMU lacks the machine type ${domain.machine} of domain ${domain.name}: use a QEMU that has it, or an older machine type`,
-    );
-  }
+  const lacking = machineProblem(domain, binary);
+  if (lacking !== undefined) throw lacking;
   const paths = directory.paths(domain.uuid);
   await using log = await open(paths.log, 'a', 0o600);
   signal.throwIfAborted();
-  const child = spawn(binary.path, commandLine(order, paths), {
+  const host = spiceHost(domain);
+  const spicePort = host === undefined ? undefined : await freePort(host, spicePorts, signal);
+  const pinning = pinningOf(domain);
+  await using otherwise = new AsyncDisposableStack();
+  otherwise.defer(await startTpm(domain, paths, signal));
+  const [program, args] = onCpus(binary.path, commandLine(order, paths, spicePort), pinning.emulator);
+  const child = spawn(program, args, {
     detached: true,
     cwd: '/',
     stdio: ['ignore', log.fd, log.fd],
@@ -97,7 +112,15 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
     if (process !== undefined) await directory.recordProcess(domain.uuid, process);
     const patience = AbortSignal.timeout(startMs);
     const monitor = await Monitor.connect(paths.monitor(side), AbortSignal.any([signal, gone.signal, patience]));
-    if (process !== undefined) return { process, monitor };
+    if (process !== undefined) {
+      await using starting = new AsyncDisposableStack();
+      starting.use(monitor);
+      await pinThreads(process.pid, pinning, domain.name);
+      for (const command of startCommands(domain, order.incoming)) await tell(monitor, command, signal);
+      starting.move();
+      otherwise.move();
+      return { process, monitor };
+    }
     await monitor[Symbol.asyncDispose]();
     throw new Error('ended while starting');
   } catch (error) {
@@ -106,6 +129,7 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
     if (gone.signal.aborted)
       throw await startFailure(order, String(gone.signal.reason?.message ?? gone.signal.reason), error);
     signal.throwIfAborted();
+    if (error instanceof HypervisorError) throw error;
     throw await startFailure(
       order,
       `did not answer on its monitor (${error instanceof Error ? error.message : String(error)})`,

@@ -1,7 +1,27 @@
 import { describe, expect, it } from '@jest/globals';
-import { Ports } from './ports.ts';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import { freePort, Ports } from './ports.ts';
 
+const signal = AbortSignal.timeout(30_000);
 const free = async (): Promise<boolean> => true;
+
+describe('a free port', () => {
+  it('is the first on which nobody listens', async () => {
+    const server = createServer();
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    try {
+      const { port } = server.address() as AddressInfo;
+      const found = await freePort('127.0.0.1', { first: port, last: Math.min(port + 50, 65535) }, signal);
+      expect(found).toBeGreaterThan(port);
+      await expect(freePort('127.0.0.1', { first: port, last: port }, signal)).rejects.toMatchObject({
+        kind: 'ports-exhausted',
+      });
+    } finally {
+      server.close();
+    }
+  });
+});
 
 describe('ports', () => {
   it('are handed out in turn, and one given back rests until the others have had theirs', async () => {

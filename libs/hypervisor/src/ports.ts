@@ -1,5 +1,36 @@
 /** The ports on which this host's QEMUs wait for guests. */
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
+
+/**
+ * The first port of a range on which nobody listens. QEMU takes it a moment later, and says so if somebody was faster. Throws
+ * HypervisorError ports-exhausted, and the signal's reason.
+ */
+export async function freePort(host: string, { first, last }: PortRange, signal: AbortSignal): Promise<number> {
+  for (let port = first; port <= last; port += 1) {
+    signal.throwIfAborted();
+    if (await isFree(host, port)) return port;
+  }
+  throw new HypervisorError(
+    'ports-exhausted',
+    `no port from ${first} to ${last} of ${host} is free: give the display one`,
+  );
+}
+
+async function isFree(host: string, port: number): Promise<boolean> {
+  const server = createServer();
+  try {
+    await once(server.listen({ host, port, exclusive: true }), 'listening');
+    return true;
+  } catch (error) {
+    // Any other reason will be QEMU's to tell.
+    return errnoOf(error) !== 'EADDRINUSE' && errnoOf(error) !== 'EACCES';
+  } finally {
+    server.close();
+  }
+}
 
 export interface PortRange {
   readonly first: number;

@@ -169,6 +169,24 @@ export class JobScripts {
     return { phase, startedAtMs: Number(startedAt), options: Object.fromEntries(unpaired(options)) };
   }
 
+  /** Takes back a job that this process held, as it knows it; or says which short job must end first. Throws already-migrating. */
+  async regain(
+    job: JobRef,
+    known: { phase: string; executing: boolean; startedAtMs: number; options: Readonly<Record<string, string>> },
+    signal: AbortSignal,
+  ): Promise<'ok' | InTheWay> {
+    const { slot, lease, short, record } = this.#keys(job);
+    const me = this.#me;
+    const args = [job.token, ms(me.leaseMs), job.migrationId, me.kind, me.owner, me.instance];
+    args.push(ms(known.startedAtMs), job.domain, maskOf(me.kind, true), known.phase, known.executing ? 'yes' : 'no');
+    args.push(...pairsOf(known.options));
+    const send = () => this.#redis.ferryJobRegain(slot, lease, record(job.migrationId), short, ...args);
+    const reply = await this.#call('job-regain', send, signal);
+    const words = wordsOf(reply, 'job-regain', ['ok', 'already-migrating', 'short-job']);
+    if (words[0] === 'already-migrating') throw alreadyMigrating(job.domain, me.host, holderOf(words));
+    return words[0] === 'ok' ? 'ok' : shortInTheWay(words);
+  }
+
   /** Renews a job's lease: false if it is no longer ours. */
   async renewLease(job: JobRef, signal: AbortSignal): Promise<boolean> {
     const send = () => this.#redis.ferryLeaseRenew(this.#keys(job).lease, job.token, ms(this.#me.leaseMs));

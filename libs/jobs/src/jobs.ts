@@ -34,6 +34,7 @@ export class MigrationJobs implements Disposable {
   readonly #held = new Map<string, HeldJob>();
   readonly #starting = new Map<string, string>();
   readonly #views = new WeakMap<MigrationJob, HeldJob>();
+  #connections = 0;
 
   constructor(options: MigrationJobsOptions) {
     const { redis, host, owner, kind, leaseMs, clock } = options;
@@ -42,6 +43,9 @@ export class MigrationJobs implements Disposable {
     this.#phases = options.phases;
     this.#waitMs = options.waitMs ?? 30_000;
     this.#scripts = new JobScripts(redis, clock, this.#me);
+    redis.on('ready', () => {
+      this.#connections += 1;
+    });
   }
 
   /**
@@ -166,6 +170,15 @@ export class MigrationJobs implements Disposable {
     return this.#scripts.look(domain, signal);
   }
 
+  /** How often Redis has been connected to: a new one may have come back with jobs that had ended. */
+  get connections(): number {
+    return this.#connections;
+  }
+
+  get leaseMs(): number {
+    return this.#me.leaseMs;
+  }
+
   /** The domains that an async job holds on this host: what an agent that was restarted has to look after, also where no QEMU is left. */
   async domains(signal: AbortSignal): Promise<string[]> {
     return this.#scripts.domains(signal);
@@ -183,6 +196,43 @@ export class MigrationJobs implements Disposable {
     const sentAt = this.#clock.monotonic();
     const adopted = await this.#scripts.adopt(ref, signal);
     return adopted && this.#hold(ref, { ...adopted, sentAt });
+  }
+
+  /**
+   * Takes a job back whose lease was lost: Redis was away for longer than a lease, or has forgotten the job. One process at a time acts under an
+   * agent's name, so nobody else can have executed it. It is owned if `executing`. Gives the job as later calls see it.
+   *
+   * Throws JobError already-migrating (another agent's job holds the domain) | job-held | redis-unavailable.
+   */
+  async migrationJobRegain(job: MigrationJob, executing: boolean, signal: AbortSignal): Promise<MigrationJob> {
+    const held = this.#views.get(job);
+    assert(held, 'a job comes from the MigrationJobs it is given to');
+    const { phase, startedAtMs, options } = held;
+    const another = this.#held.get(job.domain);
+    if (another !== undefined && another.ref.migrationId !== job.migrationId && !another.signal.aborted) {
+      const { ref: theirs, kind } = another;
+      const holder = { migrationId: theirs.migrationId, kind, owner: this.#me.owner, phase: another.phase };
+      throw alreadyMigrating(job.domain, this.#me.host, holder);
+    }
+    const ref = { ...held.ref, token: randomUUID() };
+    const sentAt = this.#clock.monotonic();
+    const known = { phase, executing, startedAtMs, options };
+    const inTheWay = await this.#scripts.regain(ref, known, signal);
+    if (inTheWay !== 'ok') {
+      const what = `${job.kind} job of migration ${job.migrationId} of domain ${job.domain}`;
+      throw new JobError('job-held', `the ${what} cannot be taken back before ${inTheWay.by} has ended`);
+    }
+    const regained = this.#hold(ref, { phase, startedAtMs, options, sentAt });
+    if (!executing) this.#heldBy(regained, 'regain').owner = undefined;
+    return regained;
+  }
+
+  /** Stops renewing a job that cannot be gone on with now: its lease runs out, and it can be adopted again. */
+  migrationJobLetGo(job: MigrationJob): void {
+    const held = this.#views.get(job);
+    if (held === undefined || this.#held.get(job.domain) !== held) return;
+    held.keeper[Symbol.dispose]();
+    this.#held.delete(job.domain);
   }
 
   /**

@@ -99,6 +99,58 @@ describe('while Redis is away', () => {
   });
 });
 
+describe('a lease that was lost', () => {
+  it('is regained after an absence: as it was, under a new token, and the phases go on', async () => {
+    using jobs = agent();
+    const job = await begun(jobs);
+    await server.client().del(`ferry:{${domain}}:lease:a`);
+    await expect(jobs.migrationJobStartPhase(job, 'perform3', never)).rejects.toMatchObject({ kind: 'lease-lost' });
+    expect(job.signal.aborted).toBe(true);
+    const regained = await jobs.migrationJobRegain(job, true, never);
+    expect(regained).toMatchObject({ migrationId: 'm', phase: 'begin3', executing: true });
+    expect(regained.token).not.toBe(job.token);
+    await jobs.migrationJobStartPhase(regained, 'perform3', never);
+    await jobs.migrationJobContinue(regained, undefined, never);
+    await expect(jobs.migrationJobContinue(job, undefined, never)).rejects.toMatchObject({ kind: 'lease-lost' });
+    expect(await jobs.activeOf(domain, never)).toMatchObject({ migrationId: 'm', phase: 'perform3', leased: true });
+  });
+
+  it('is regained when Redis has forgotten everything, record and all, owned by nobody if it was so', async () => {
+    using jobs = agent();
+    const job = await jobs.migrationJobStart({ domain, migrationId: 'm', options: { wasRunning: 'true' } }, never);
+    await jobs.migrationJobStartPhase(job, 'begin3', never);
+    await jobs.migrationJobContinue(job, undefined, never);
+    await server.client().flushall();
+    const regained = await jobs.migrationJobRegain(job, false, never);
+    expect(regained.executing).toBe(false);
+    expect(await jobs.recordOf(domain, 'm', never)).toMatchObject({ phase: 'begin3', options: { wasRunning: 'true' } });
+    await jobs.migrationJobFinish(jobs.migrationJobIsActive(domain, 'm'), { outcome: 'failed', record: {} }, never);
+    expect(await jobs.activeOf(domain, never)).toBeUndefined();
+  });
+
+  it('replaces an older job of the same agent that an older copy of Redis remembers, and waits for those of others', async () => {
+    using jobs = agent();
+    using other = new MigrationJobs({
+      ...me,
+      redis: server.client(),
+      phases,
+      clock: systemClock,
+      owner: 'dest-agent@a',
+    });
+    const job = await begun(jobs);
+    const redis = server.client();
+    await redis.hset(`ferry:{${domain}}:job:a`, { migration: 'older', instance: 'older' });
+    const regained = await jobs.migrationJobRegain(job, true, never);
+    expect(await jobs.activeOf(domain, never)).toMatchObject({ migrationId: 'm' });
+    await redis.flushall();
+    await other.migrationJobStart({ domain, migrationId: 'theirs', options: {} }, never);
+    await expect(jobs.migrationJobRegain(regained, true, never)).rejects.toMatchObject({ kind: 'already-migrating' });
+    await redis.flushall();
+    await using _short = await other.beginJob(domain, 'modify', 'Start', never);
+    await expect(jobs.migrationJobRegain(regained, true, never)).rejects.toMatchObject({ kind: 'job-held' });
+  });
+});
+
 describe('a reply that is lost', () => {
   it('leaves no domain held by a job that nobody has', async () => {
     using jobs = agent();

@@ -20,6 +20,13 @@ declare module 'ioredis' {
     ferryJobFinish(slot: string, lease: string, record: string, ...args: (string | Buffer)[]): Result<unknown, Context>;
     ferryJobLook(slot: string, lease: string): Result<unknown, Context>;
     ferryJobAdopt(slot: string, lease: string, record: string, ...args: string[]): Result<unknown, Context>;
+    ferryJobRegain(
+      slot: string,
+      lease: string,
+      record: string,
+      short: string,
+      ...args: string[]
+    ): Result<unknown, Context>;
     ferryLeaseRenew(lease: string, ...args: string[]): Result<unknown, Context>;
     ferryShortBegin(slot: string, short: string, ...args: string[]): Result<unknown, Context>;
     ferryShortRenew(short: string, ...args: string[]): Result<unknown, Context>;
@@ -35,6 +42,7 @@ const scripts = {
   'job-finish': ['ferryJobFinish', 3],
   'job-look': ['ferryJobLook', 2],
   'job-adopt': ['ferryJobAdopt', 3],
+  'job-regain': ['ferryJobRegain', 4],
   'lease-renew': ['ferryLeaseRenew', 1],
   'short-begin': ['ferryShortBegin', 2],
   'short-renew': ['ferryShortRenew', 1],

@@ -26,12 +26,16 @@ export type MigrationErrorKind =
   | 'migration-cancelled'
   /** QEMU says that this guest cannot be migrated. */
   | 'migration-blocked'
+  /** It could be done, but the guest or its data might come to harm; `unsafe` overrides. */
+  | 'migration-unsafe'
   /** A QEMU lacks a migration capability that is needed. */
   | 'capability-missing'
   /** The guest ended by itself during the migration. */
   | 'guest-gone'
   /** The destination's QEMU could not load the guest. */
   | 'incoming-failed'
+  /** What the switchover needs did not answer, so the guest was not stopped. */
+  | 'not-ready'
   /** The migration is over already. */
   | 'not-migrating'
   /** The decision is not known yet. */

@@ -14,6 +14,7 @@ import type {
   PerformRequest,
   PerformResponse,
 } from '@ferry/proto/ferry/v1/source_agent';
+import { MigrationError } from './errors.ts';
 
 type Call<Request, Response> = (request: Request, signal: AbortSignal) => Promise<Response>;
 
@@ -38,6 +39,8 @@ export interface Drive {
   /** Empty: the destination chooses. */
   readonly migrationUri: string;
   readonly options: MigrationOptions | undefined;
+  /** A document for the destination instead of the guest's own; empty: none. */
+  readonly domainXml?: string | undefined;
 }
 
 /** What has begun must be ended, also when the driver's own signal has aborted; the agents end it by themselves after that. */
@@ -53,17 +56,22 @@ export function driveMigration(
   drive: Drive,
   signal: AbortSignal,
 ): Promise<FinishResponse | undefined> {
+  if (drive.protocol === 2 && (drive.domainXml ?? '') !== '') {
+    return Promise.reject(
+      new MigrationError('invalid-request', 'domain_xml is given, which protocol v2 has no place for: use v3'),
+    );
+  }
   return drive.protocol === 3 ? driveV3(source, dest, drive, signal) : driveV2(source, dest, drive, signal);
 }
 
 const noCookie = Buffer.alloc(0);
 
 async function driveV3(source: SourceCalls, dest: DestCalls, drive: Drive, signal: AbortSignal) {
-  const { migrationId, domain, migrationUri, options } = drive;
+  const { migrationId, domain, migrationUri, options, domainXml: altered } = drive;
   const protocol = Protocol.PROTOCOL_V3;
   const end = { migrationId, domain, protocol, cookieIn: noCookie, cancelled: true };
 
-  const begun = await source.begin({ migrationId, domain, options }, signal);
+  const begun = await source.begin({ migrationId, domain, options, domainXml: altered }, signal);
   const decide: Decide = async (patience) => (await source.confirm(end, patience)).outcome;
   return orGiveUp(decide, dest, end, async () => {
     const place = { domainXml: begun.domainXml, cookieIn: begun.cookieOut, migrationUri, paused: false };
@@ -83,7 +91,7 @@ async function driveV2(source: SourceCalls, dest: DestCalls, drive: Drive, signa
   const protocol = Protocol.PROTOCOL_V2;
   const end = { migrationId, domain, protocol, cookieIn: noCookie, cancelled: true };
 
-  const { domainXml, paused } = await source.dumpXml({ migrationId, domain }, signal);
+  const { domainXml, paused } = await source.dumpXml({ migrationId, domain, options }, signal);
   const decide: Decide = (patience) => source.outcome({ migrationId, domain }, patience);
   return orGiveUp(decide, dest, end, async () => {
     const place = { domainXml, cookieIn: noCookie, migrationUri, paused };

@@ -23,6 +23,8 @@ export interface DirectMigration {
   readonly to: Host;
   readonly protocol: 2 | 3;
   readonly options: MigrationOptions;
+  /** For the destination, instead of the guest's own. */
+  readonly domainXml: string | undefined;
 }
 
 /** v2's source settles within this after Finish; see driveMigration. */
@@ -37,7 +39,7 @@ export async function driveDirect(
   emit: (event: MigrationEvent) => void,
   signal: AbortSignal,
 ): Promise<MigrationStatistics | undefined> {
-  const { migrationId, domain, from, to, protocol, options } = migration;
+  const { migrationId, domain, from, to, protocol, options, domainXml } = migration;
   const { SIDE_SOURCE, SIDE_DEST } = Side;
   const over = new AbortController();
   const watching: Promise<void>[] = [];
@@ -86,7 +88,7 @@ export async function driveDirect(
   };
 
   try {
-    const drive = { migrationId, domain, protocol, migrationUri: '', options };
+    const drive = { migrationId, domain, protocol, migrationUri: '', options, domainXml };
     const finished = await driveMigration(sourceCalls, destCalls, drive, signal);
     return joined(figures, finished?.statistics);
   } finally {

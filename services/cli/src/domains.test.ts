@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { DomainState } from '@ferry/proto/ferry/v1/domains';
 import { status } from '@grpc/grpc-js';
-import { domain, failure, FakeHost } from './testing/fake-host.ts';
+import { domain, failure, FakeHost, ownership } from './testing/fake-host.ts';
 import { runFerry, runWith } from './testing/run-ferry.ts';
 
 let a: FakeHost;
@@ -91,6 +91,83 @@ describe('ferry where', () => {
     [a.does.domains, b.does.domains] = [onA, onB];
     const ran = await runFerry([a, b], ['where', 'web-1']);
     expect([ran.status, ran.stdout]).toEqual([expected, stdout]);
+  });
+});
+
+describe('the owner', () => {
+  const line = (who: string, why = `started on host ${who}`) =>
+    `  owner   ${who} since 2026-11-24T04:00:00.000Z (epoch 2: ${why})\n`;
+
+  it('is told with the guest, also as JSON', async () => {
+    a.does.owner = ownership('a');
+    expect(await runFerry([a, b], ['where', 'web-1'])).toEqual({
+      status: 0,
+      stderr: '',
+      stdout: `web-1 is running on a\n${line('a')}`,
+    });
+    expect(a.received).toContainEqual(['where', { domain: uuid }]);
+    const lines = (await runFerry([a, b], ['where', 'web-1', '--json'])).stdout.trimEnd().split('\n');
+    expect(lines.map((each): unknown => JSON.parse(each))).toMatchObject([
+      { host: 'a', state: 'running' },
+      {
+        name: 'web-1',
+        uuid,
+        owner: 'a',
+        epoch: 2,
+        evidence: 'started on host a',
+        since: '2026-11-24T04:00:00.000Z',
+      },
+    ]);
+  });
+
+  it('is told by another host while its own is away, and what to do if that is gone', async () => {
+    a.does.domains = [];
+    a.does.owner = ownership('gone');
+    const away = await runFerry([gone, a], ['where', 'web-1']);
+    expect(away).toMatchObject({ status: 4, stdout: line('gone') });
+    const unheard = await runFerry([a], ['where', 'web-1']);
+    expect(unheard).toMatchObject({ status: 5, stdout: line('gone') });
+    expect(unheard.stderr).toContain('ferry forget web-1 --host gone');
+  });
+
+  it('that nobody is any more is said', async () => {
+    a.does.domains = [];
+    a.does.owner = ownership('', { evidence: 'its QEMU on host a has ended' });
+    const ran = await runFerry([a], ['where', 'web-1']);
+    expect(ran).toMatchObject({ status: 1, stdout: line('nobody', 'its QEMU on host a has ended') });
+  });
+
+  it('that is not the host which has the guest is in doubt, except while it migrates', async () => {
+    a.does.owner = ownership('b');
+    const ran = await runFerry([a, b], ['where', 'web-1']);
+    expect(ran.status).toBe(5);
+    expect(ran.stderr).toContain('host a has web-1, and host b owns it');
+    a.does.domains = [domain({ job: 'MIGRATION_OUT', migrationId: 'x' })];
+    expect((await runFerry([a, b], ['where', 'web-1'])).status).toBe(0);
+  });
+
+  it('is forgotten only if it does not answer, by the word of another host', async () => {
+    a.does.owner = ownership('gone');
+    const forgotten = await runFerry([gone, a], ['forget', 'web-1', '--host', 'gone']);
+    expect(forgotten).toEqual({ status: 0, stderr: '', stdout: 'web-1 is nobody’s now; it was host gone’s\n' });
+    expect(a.received).toContainEqual(['forget', { domain: 'web-1', host: 'gone' }]);
+
+    const refused = await runFerry([a, b], ['forget', 'web-1', '--host', 'a']);
+    expect(refused.status).toBe(2);
+    expect(refused.stderr).toContain('host a answers: it is not gone');
+    expect(b.calls).not.toContain('forget');
+
+    a.does.errors = { forget: failure('invalid-request', 'belongs to host b', status.INVALID_ARGUMENT) };
+    expect((await runFerry([gone, a], ['forget', 'web-1', '--host', 'gone'])).status).toBe(1);
+  });
+
+  it('refuses a start elsewhere', async () => {
+    b.does.errors = { start: failure('owned-elsewhere', 'it belongs to host a', status.FAILED_PRECONDITION) };
+    const file = join(dir, 'owned.xml');
+    writeFileSync(file, '<domain/>');
+    const ran = await runFerry([a, b], ['start', file, '--host', 'b']);
+    expect(ran.status).toBe(1);
+    expect(ran.stderr).toContain('ferry forget NAME --host HOST');
   });
 });
 

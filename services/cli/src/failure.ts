@@ -4,33 +4,9 @@ import { Phase, phaseFromJSON, Side, sideFromJSON } from '@ferry/proto/ferry/v1/
 import { ErrorInfo } from '@ferry/proto/google/rpc/error_details';
 import { Status } from '@ferry/proto/google/rpc/status';
 import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
-import { type Ending, exitStatus } from './exit-status.ts';
+import { CliError } from './cli-error.ts';
+import type { Ending } from './exit-status.ts';
 import { phaseWord, sideWord } from './words.ts';
-
-/** Ends the command with a message. */
-export class CliError extends Error {
-  override readonly name = 'CliError';
-  readonly ending: Ending;
-  /** The first cause, as an agent reported it. */
-  readonly failure: Failure | undefined;
-  /** A command, or a sentence. */
-  readonly next: string | undefined;
-
-  constructor(
-    ending: Ending,
-    message: string,
-    more: { failure?: Failure | undefined; next?: string | undefined; cause?: unknown } = {},
-  ) {
-    super(message, { cause: more.cause });
-    this.ending = ending;
-    this.failure = more.failure;
-    this.next = more.next;
-  }
-
-  get exitStatus(): number {
-    return exitStatus[this.ending];
-  }
-}
 
 /** Whether gRPC or the agent ended the call with an error, as opposed to a mistake of ours. */
 export function isServiceError(error: unknown): error is ServiceError {
@@ -102,9 +78,10 @@ const endingOf = ({ reason }: Failure): Ending =>
 
 /** By reason; docs/operations.md says more of each. */
 const steps: Readonly<Record<string, string>> = {
-  'abi-mismatch': 'give the destination the XML that `ferry dumpxml` prints',
+  'abi-mismatch': 'start from what `ferry dumpxml` prints, and change only what the host sees (paths, ports, bridges)',
   'already-migrating':
     'it may be watched with `ferry watch ID` and given up with `ferry abort ID`; `ferry list` shows its ID',
+  'cpu-unsupported': 'choose a host that has these features, or give the guest a CPU model without them',
   'destination-unreachable': 'check the destination agent; `ferry list` asks all hosts',
   'disk-missing': 'put the file on the destination under the same path, or share it between the hosts',
   'domain-exists': 'a domain of that name or UUID is on that host already: `ferry list` shows it',
@@ -112,7 +89,9 @@ const steps: Readonly<Record<string, string>> = {
   'domain-not-running': '`ferry list` shows its state',
   'in-doubt': 'the agents settle it: `ferry watch ID`, then `ferry where NAME`',
   'job-held': 'wait for the job that holds the domain, or give it up',
+  'migration-unsafe': 'change what is named; --unsafe migrates all the same',
   'not-enough-memory': 'free memory on the destination, or choose another host',
+  'owned-elsewhere': 'end it there; if that host is gone for good, and only then: `ferry forget NAME --host HOST`',
   'ports-exhausted': 'wait for other migrations to end, or widen FERRY_MIGRATION_PORTS on the destination',
   'redis-unavailable': 'check Redis; the agents go on by themselves once it answers',
   'register-unavailable': 'check Redis; the agents go on by themselves once it answers',

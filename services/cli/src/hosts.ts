@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client, type ChannelCredentials, credentials } from '@grpc/grpc-js';
 import { z } from 'zod';
-import { CliError } from './failure.ts';
+import { CliError } from './cli-error.ts';
 
 const address = z.string().regex(/^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[1-9]\d{0,4}$/, 'must be HOST:PORT');
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "must be a host's name");

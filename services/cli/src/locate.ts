@@ -3,7 +3,8 @@ import { call } from '@ferry/lab/call';
 import { type Domain, DomainsService } from '@ferry/proto/ferry/v1/domains';
 import type { Migration } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
-import { callError, CliError, failureFromWire, isServiceError } from './failure.ts';
+import { CliError } from './cli-error.ts';
+import { callError, failureFromWire, isServiceError } from './failure.ts';
 import type { Host, Hosts } from './hosts.ts';
 import { holdsGuest } from './words.ts';
 

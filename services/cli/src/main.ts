@@ -1,32 +1,8 @@
-/** `ferry`: the command line, and the reference controller. Ends with an exit status that scripts can use; see exit-status.ts. */
-import { CommanderError } from 'commander';
-import { exitStatus } from './exit-status.ts';
-import { CliError, errorObject, explain } from './failure.ts';
-import { ferryProgram } from './program.ts';
+/** `ferry`, as a program: see ferry.ts. What Node has compiled is kept for the next time, which starts in a third of the time. */
+import { enableCompileCache } from 'node:module';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 
-// gRPC gives TLS an agent's IP address as server name, of which Node warns on stderr; the certificate's IP address is what is checked.
-process.noDeprecation = true;
-
-// `ferry list | head -1`: whoever reads has seen enough.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(128 + 13);
-});
-
-async function run(argv: readonly string[]): Promise<number> {
-  try {
-    await ferryProgram().parseAsync(argv, { from: 'user' });
-    return exitStatus.ok;
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? exitStatus.ok : exitStatus.usage;
-    if (!(error instanceof CliError)) throw error;
-    if (argv.includes('--json')) process.stdout.write(`${JSON.stringify(errorObject(error))}\n`);
-    else process.stderr.write(explain(error));
-    return error.exitStatus;
-  }
-}
-
-const status = await run(process.argv.slice(2));
-process.exitCode = status;
-// Calls that we have left go on in the agents, and must not keep us: once what we said has been read, we are gone.
-process.stdout.write('', () => process.exit(status));
+// Not in Node's default place, which all users share. Where it cannot be written, nothing is kept; NODE_DISABLE_COMPILE_CACHE=1 keeps nothing.
+enableCompileCache(join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'ferry'));
+await import('./ferry.ts');

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { Migration, MigrationEvent, Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
@@ -63,6 +65,31 @@ web-1 is on host b now
         },
       ],
     ]);
+  });
+
+  it('takes a document for the destination, and the risk', async () => {
+    await using hosts = await twoHosts();
+    const { a, b } = hosts;
+    const altered = join(import.meta.dirname, '../../../libs/domain-xml/src/testing/documents/tiny-rom.out.xml');
+    const more = ['--unsafe', '--xml', altered];
+    expect((await runFerry([a, b], [...migrate, ...more])).status).toBe(0);
+    const domainXml = readFileSync(altered, 'utf8');
+    expect(a.received).toMatchObject([['migrate', { domainXml, options: { unsafe: true } }]]);
+    expect((await runFerry([a, b], [...migrate, '--direct', ...more])).status).toBe(0);
+    expect(a.received).toContainEqual(['begin', expect.objectContaining({ domainXml })]);
+    const [, perform] = a.received.find(([method]) => method === 'perform') ?? [];
+    expect(perform).toMatchObject({ options: { unsafe: true } });
+
+    a.received.length = 0;
+    await runFerry([a, b], [...migrate, '--direct', '--v2', '--unsafe']);
+    expect(a.received[0]).toMatchObject(['dumpXml', { options: { unsafe: true } }]);
+
+    const calls = a.received.length;
+    const inV2 = await runFerry([a, b], [...migrate, '--v2', '--xml', altered]);
+    expect(inV2).toMatchObject({ status: 2, stderr: expect.stringContaining('--xml needs protocol version 3') });
+    const missing = await runFerry([a, b], [...migrate, '--xml', '/nowhere.xml']);
+    expect(missing).toMatchObject({ status: 2, stderr: expect.stringContaining('/nowhere.xml cannot be read') });
+    expect(a.received).toHaveLength(calls);
   });
 
   it('draws on a terminal: one row a phase, with its time', async () => {

@@ -1,10 +1,15 @@
-/** The command line's words: every command, its options, and what runs it. */
+/**
+ * The command line's words: every command, its options, and what runs it. What runs it is loaded when it is asked for: most of it needs
+ * gRPC, `ferry xml` does not.
+ */
 import { Command, Option } from 'commander';
-import { adopt, change, destroy, dumpXml, get, list, start, where } from './commands/domains.ts';
-import { guest } from './commands/guest.ts';
-import { abort, migrate, watch } from './commands/migrate.ts';
+import type { CheckOptions } from './commands/check.ts';
+import type { DomainOptions } from './commands/domains.ts';
+import type { GuestCommandOptions } from './commands/guest.ts';
+import type { MigrateOptions } from './commands/migrate.ts';
+import type { XmlOptions } from './commands/xml.ts';
 import { exitStatusHelp } from './exit-status.ts';
-import { Hosts, labDirectory } from './hosts.ts';
+import type { Hosts } from './hosts.ts';
 import { parseBytes, parseMilliseconds, parseUuid } from './quantities.ts';
 
 interface GlobalOptions {
@@ -25,6 +30,7 @@ export function ferryProgram(): Command {
 
   domainCommands(program);
   migrationCommands(program);
+  documentCommands(program);
   program
     .command('guest <name>')
     .description('print a document of the tiny test guest, for `ferry start`')
@@ -33,8 +39,9 @@ export function ferryProgram(): Command {
     .option('--tick <ms>', 'time between two lines of output', '10')
     .option('--memory <MiB>', 'its memory', '256')
     .option('--console <file>', "where its output goes (else NAME.console in the lab's directory)")
-    .action((name: string, _: unknown, command: Command) => {
-      const options = command.optsWithGlobals<GlobalOptions & Parameters<typeof guest>[1]>();
+    .action(async (name: string, _: unknown, command: Command) => {
+      const options = command.optsWithGlobals<GlobalOptions & GuestCommandOptions>();
+      const [{ guest }, { labDirectory }] = await Promise.all([import('./commands/guest.ts'), import('./hosts.ts')]);
       return guest(name, options, () => labDirectory(options.hostsFile));
     });
   return program;
@@ -42,9 +49,14 @@ export function ferryProgram(): Command {
 
 /** Runs `act` with the hosts, and closes the connections. */
 async function withHosts(options: GlobalOptions, act: (hosts: Hosts) => Promise<void>): Promise<void> {
-  using hosts = Hosts.read(options.hostsFile);
+  const loaded = await import('./hosts.ts');
+  using hosts = loaded.Hosts.read(options.hostsFile);
   await act(hosts);
 }
+
+const domains = () => import('./commands/domains.ts');
+const ownership = () => import('./commands/where.ts');
+const migrations = () => import('./commands/migrate.ts');
 
 const hostOption = (): Option =>
   new Option('--host <host>', 'the host that is meant (else the one that has the guest)');
@@ -57,8 +69,8 @@ function domainCommands(program: Command): void {
     .addOption(onHost())
     .option('--paused', "leave the guest's CPUs stopped")
     .action((file: string, _: unknown, command: Command) => {
-      const options = command.optsWithGlobals<GlobalOptions & Parameters<typeof start>[2]>();
-      return withHosts(options, (hosts) => start(hosts, file, options));
+      const options = command.optsWithGlobals<GlobalOptions & { host: string; paused?: boolean }>();
+      return withHosts(options, async (hosts) => (await domains()).start(hosts, file, options));
     });
   program
     .command('adopt <file>')
@@ -66,43 +78,56 @@ function domainCommands(program: Command): void {
     .addOption(onHost())
     .requiredOption('--monitor <socket>', 'a QMP monitor of it that nobody else uses')
     .action((file: string, _: unknown, command: Command) => {
-      const options = command.optsWithGlobals<GlobalOptions & Parameters<typeof adopt>[2]>();
-      return withHosts(options, (hosts) => adopt(hosts, file, options));
+      const options = command.optsWithGlobals<GlobalOptions & { host: string; monitor: string }>();
+      return withHosts(options, async (hosts) => (await domains()).adopt(hosts, file, options));
     });
   program
     .command('list')
     .description('list the domains of all hosts, or of one')
     .addOption(new Option('--host <host>', 'of this host alone'))
     .action((_: unknown, command: Command) => {
-      const options = command.optsWithGlobals<GlobalOptions & Parameters<typeof list>[1]>();
-      return withHosts(options, (hosts) => list(hosts, options));
+      const options = command.optsWithGlobals<GlobalOptions & DomainOptions>();
+      return withHosts(options, async (hosts) => (await domains()).list(hosts, options));
     });
   program
     .command('where <domain>')
-    .description('say which host has a guest; asks all of them')
+    .description('say which host has a guest, and which owns it; asks all of them')
     .action((domain: string, _: unknown, command: Command) => {
-      const options = command.optsWithGlobals<GlobalOptions & Parameters<typeof where>[2]>();
-      return withHosts(options, (hosts) => where(hosts, domain, options));
+      const options = command.optsWithGlobals<GlobalOptions & DomainOptions>();
+      return withHosts(options, async (hosts) => (await ownership()).where(hosts, domain, options));
+    });
+  program
+    .command('forget <domain>')
+    .description(
+      'say that a host which owns a guest is gone for good, so that another may start it; make sure that it is off',
+    )
+    .addOption(new Option('--host <host>', 'the host that is gone').makeOptionMandatory())
+    .action((domain: string, _: unknown, command: Command) => {
+      const options = command.optsWithGlobals<GlobalOptions & DomainOptions & { host: string }>();
+      return withHosts(options, async (hosts) => (await ownership()).forget(hosts, domain, options));
     });
   const onDomain = (
     name: string,
     description: string,
-    act: (hosts: Hosts, domain: string, options: Parameters<typeof get>[2]) => Promise<void>,
+    act: (hosts: Hosts, domain: string, options: DomainOptions) => Promise<void>,
   ) =>
     program
       .command(`${name} <domain>`)
       .description(description)
       .addOption(hostOption())
       .action((domain: string, _: unknown, command: Command) => {
-        const options = command.optsWithGlobals<GlobalOptions & Parameters<typeof get>[2]>();
+        const options = command.optsWithGlobals<GlobalOptions & DomainOptions>();
         return withHosts(options, (hosts) => act(hosts, domain, options));
       });
-  onDomain('get', 'show a domain', get);
-  onDomain('dumpxml', "print a domain's document, completed", dumpXml);
-  onDomain('suspend', "pause a guest's CPUs", (...args) => change('suspend', ...args));
-  onDomain('resume', "let a guest's CPUs go on", (...args) => change('resume', ...args));
-  onDomain('shutdown', 'ask a guest to shut down (ACPI power button)', (...args) => change('shutdown', ...args));
-  onDomain('destroy', "end a guest's QEMU at once", destroy);
+  const changing =
+    (what: 'suspend' | 'resume' | 'shutdown') => async (hosts: Hosts, domain: string, options: DomainOptions) =>
+      (await domains()).change(what, hosts, domain, options);
+  onDomain('get', 'show a domain', async (...args) => (await domains()).get(...args));
+  onDomain('dumpxml', "print a domain's document, completed", async (...args) => (await domains()).dumpXml(...args));
+  onDomain('suspend', "pause a guest's CPUs", changing('suspend'));
+  onDomain('resume', "let a guest's CPUs go on", changing('resume'));
+  onDomain('shutdown', 'ask a guest to shut down (ACPI power button)', changing('shutdown'));
+  onDomain('destroy', "end a guest's QEMU at once", async (...args) => (await domains()).destroy(...args));
 }
 
 function migrationCommands(program: Command): void {
@@ -118,9 +143,11 @@ function migrationCommands(program: Command): void {
     .addOption(
       new Option('--id <uuid>', 'the migration id; the same one again is the same migration').argParser(parseUuid),
     )
+    .option('--xml <file>', "a document for the destination ('-': stdin): what only the host sees may differ")
+    .option('--unsafe', 'migrate although the guest or its data might come to harm (see `ferry check`)')
     .action((domain: string, _: unknown, command: Command) => {
-      const options = command.optsWithGlobals<GlobalOptions & Parameters<typeof migrate>[2]>();
-      return withHosts(options, (hosts) => migrate(hosts, domain, options));
+      const options = command.optsWithGlobals<GlobalOptions & MigrateOptions>();
+      return withHosts(options, async (hosts) => (await migrations()).migrate(hosts, domain, options));
     });
   program
     .command('watch')
@@ -128,8 +155,8 @@ function migrationCommands(program: Command): void {
     .argument('<id>', 'the migration id', parseUuid)
     .addOption(new Option('--host <host>', 'its source (else all hosts are asked)'))
     .action((id: string, _: unknown, command: Command) => {
-      const options = command.optsWithGlobals<GlobalOptions & Parameters<typeof watch>[2]>();
-      return withHosts(options, (hosts) => watch(hosts, id, options));
+      const options = command.optsWithGlobals<GlobalOptions & DomainOptions>();
+      return withHosts(options, async (hosts) => (await migrations()).watch(hosts, id, options));
     });
   program
     .command('abort')
@@ -137,7 +164,47 @@ function migrationCommands(program: Command): void {
     .argument('<id>', 'the migration id', parseUuid)
     .addOption(new Option('--host <host>', 'its source (else all hosts are asked)'))
     .action((id: string, _: unknown, command: Command) => {
-      const options = command.optsWithGlobals<GlobalOptions & Parameters<typeof abort>[2]>();
-      return withHosts(options, (hosts) => abort(hosts, id, options));
+      const options = command.optsWithGlobals<GlobalOptions & DomainOptions>();
+      return withHosts(options, async (hosts) => (await migrations()).abort(hosts, id, options));
     });
 }
+
+function documentCommands(program: Command): void {
+  program
+    .command('check <file>')
+    .description(
+      "say what is not supported in a libvirt XML document ('-': stdin), and whether it could run and migrate",
+    )
+    .option(
+      '--host <host>',
+      'there: its files, memory, machine and CPU too; nothing is started (else the document alone)',
+    )
+    .addHelpText('after', '\nEnds with 0 if it could run and migrate safely, else with 1.')
+    .action(async (file: string, _: unknown, command: Command) => {
+      const { host, ...options } = command.optsWithGlobals<GlobalOptions & CheckOptions>();
+      const { checkOffline, checkOnHost } = await import('./commands/check.ts');
+      if (host === undefined) return checkOffline(file, options);
+      return withHosts(options, (hosts) => checkOnHost(hosts, file, { ...options, host }));
+    });
+  const xml = program
+    .command('xml')
+    .description('what Ferry makes of libvirt XML documents, without any host')
+    .addHelpText('after', xmlHelp)
+    .showHelpAfterError('(ferry xml --help lists the commands)');
+  const onFiles = (name: 'complete' | 'qemu', description: string) =>
+    xml
+      .command(`${name} <file...>`)
+      .description(description)
+      .addHelpText('after', xmlHelp)
+      .action(async (files: string[], _: unknown, command: Command) => {
+        const options = command.optsWithGlobals<GlobalOptions & XmlOptions>();
+        (await import('./commands/xml.ts'))[name](files, options);
+      });
+  onFiles('complete', 'print the completed document: defaults, implied devices and addresses filled in');
+  onFiles('qemu', 'print the QEMU command line; the agents add monitors, PID file and sandbox');
+}
+
+const xmlHelp = `
+FILE may be - for stdin. Machine types without a version (pc, q35) stay as they are: each host has its own meaning of them.
+With --json one line a file: {"file", "ok", "xml" or "argv", "refused": [{"path", "line", "what", "hint"}]}.
+Ends with 0 if every document was accepted, else with 1.`;

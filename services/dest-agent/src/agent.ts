@@ -1,9 +1,7 @@
 /** The destination agent's parts, and what its phases have in common. */
-import type { Config, Held, HeldMigrations, Log, OngoingMigrations, OngoingStart, Peers } from '@ferry/agent';
-import type { HandoverJournals, HandoverRegister } from '@ferry/handover';
-import type { Guest, Hypervisor, Ports } from '@ferry/hypervisor';
-import type { MigrationJobs } from '@ferry/jobs';
-import { Outcome } from '@ferry/proto/ferry/v1/migration';
+import type { Held, HeldMigrations, OngoingStart, Parts } from '@ferry/agent';
+import type { Guest, Ports } from '@ferry/hypervisor';
+import { type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
 import type { CookieOrigin } from '@ferry/migration';
 import { MigrationError } from '@ferry/migration';
 import type { Incoming } from './incoming.ts';
@@ -53,17 +51,17 @@ export const newState = (
 
 export type HeldIn = Held<DestState>;
 
-export interface DestAgent {
-  readonly config: Config;
-  readonly log: Log;
-  readonly hypervisor: Hypervisor;
-  readonly ports: Ports;
-  readonly jobs: MigrationJobs;
-  readonly register: HandoverRegister;
-  readonly journals: HandoverJournals;
-  readonly ongoing: OngoingMigrations;
+/** What a source agent is asked. */
+export interface Source {
+  /** How the migration was decided there. */
+  ask(request: AskRequest, signal: AbortSignal): Promise<AskResponse>;
+}
+
+export interface DestAgent extends Parts {
+  readonly ports: Pick<Ports, keyof Ports>;
   readonly migrations: HeldMigrations<DestState>;
-  readonly peers: Peers;
+  /** The source agent at HOST:PORT. Throws MigrationError invalid-request. */
+  readonly sourceAt: (address: string) => Source;
 }
 
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -110,6 +108,7 @@ export function journal(agent: DestAgent, { ongoing, state }: HeldIn, ended = fa
     wasRunning: !state.paused,
     incarnation: state.incarnation,
     peerAddress: state.sourceAddress,
+    asking: false,
     promised: [...state.promised],
     decision: state.decision,
     ended,

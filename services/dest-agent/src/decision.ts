@@ -1,9 +1,7 @@
 /** What the destination decides, or learns, when it does not simply commit; and what it answers the source. */
-import { invoke } from '@ferry/agent';
 import { HandoverError } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import { Answer, type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
-import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
 import { type DestAgent, type HeldIn, journal } from './agent.ts';
 
 /**
@@ -25,8 +23,10 @@ async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal):
   try {
     return await agent.register.abort({ domain, migrationId, incarnation: held.state.incarnation }, signal);
   } catch (error) {
-    if (!(error instanceof HandoverError) || error.kind !== 'register-changed') throw error;
-    held.state.doneWithRegister = true;
+    if (!(error instanceof HandoverError)) throw error;
+    if (error.kind === 'register-changed') held.state.doneWithRegister = true;
+    else if (error.kind !== 'register-unavailable' || held.state.sourceAddress === '') throw error;
+    // What the source has decided it has decided for good; asking binds nobody.
     return askSource(agent, held, signal);
   }
 }
@@ -42,7 +42,7 @@ async function askSource(agent: DestAgent, held: HeldIn, signal: AbortSignal): P
     );
   }
   const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
-  const { answer } = await invoke(agent.peers.at(sourceAddress), SourceAgentService.ask, question, signal);
+  const { answer } = await agent.sourceAt(sourceAddress).ask(question, signal);
   if (answer === Answer.ANSWER_COMMITTED) return 'committed';
   if (answer === Answer.ANSWER_ABORTED) return 'aborted';
   throw new MigrationError('in-doubt', `the source of ${domainName} has not decided yet: it will ask us`);

@@ -1,6 +1,5 @@
 /** Destination, v3 phase 4 of 5 and v2 phase 4 of 4: lets the guest run here, or ends the waiting QEMU. */
 import { FailureError, type Held } from '@ferry/agent';
-import { isAliveNow } from '@ferry/hypervisor';
 import { decodeCookie, encodeCookie, MigrationError } from '@ferry/migration';
 import { FinishResponse, type FinishRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { type Domain, DomainState } from '@ferry/proto/ferry/v1/domains';
@@ -55,9 +54,9 @@ async function takeOver(
   const carried = state.protocol === 3 ? voteOf(agent, held, request) : undefined;
   state.incarnation = carried ?? state.incarnation;
 
-  const loadedAtUs = await incoming.loaded;
+  const loadedAtUs = await incoming.loaded(signal);
   // One that has ended since must not be committed: the source would end its copy, the only one. The monitor's end may not be read yet.
-  if (guest.monitor.closed.aborted || !isAliveNow(guest.process)) await incoming.failed;
+  if (guest.monitor.closed.aborted || !agent.hypervisor.isAlive(guest)) await incoming.failed;
   signal.throwIfAborted();
   const register = { domain, migrationId, incarnation: state.incarnation, voteCarried: carried !== undefined };
   state.mayHaveCommitted = true;

@@ -5,8 +5,8 @@ import type { Monitor, PreparedCommand } from '@ferry/qemu-qmp';
 export class Incoming implements Disposable {
   readonly #monitor: Monitor;
   readonly #listening: Disposable;
-  /** QEMU has all of the command but its end from the beginning. */
-  readonly #cont: PreparedCommand<'cont'>;
+  /** QEMU has all of the command but its end from the beginning; undefined once it was sent. */
+  #cont: PreparedCommand<'cont'> | undefined;
   readonly #loaded = Promise.withResolvers<number>();
   readonly #failed = Promise.withResolvers<never>();
   #status = 'none';
@@ -42,10 +42,19 @@ export class Incoming implements Disposable {
 
   /**
    * When the guest was loaded whole, µs since 1970 by QEMU's clock. The event comes after QEMU has left `inmigrate`
-   * (process_incoming_migration_bh), so `cont` starts the guest then, and not by itself later (P4). Rejects with incoming-failed.
+   * (process_incoming_migration_bh), so `cont` starts the guest then, and not by itself later (P4). Throws incoming-failed, or the signal's
+   * reason: a guest that nobody sends is not waited for.
    */
-  get loaded(): Promise<number> {
-    return this.#loaded.promise;
+  async loaded(signal: AbortSignal): Promise<number> {
+    signal.throwIfAborted();
+    const { promise: aborted, reject } = Promise.withResolvers<never>();
+    const leave = (): void => reject(signal.reason);
+    signal.addEventListener('abort', leave, { once: true });
+    try {
+      return await Promise.race([this.#loaded.promise, aborted]);
+    } finally {
+      signal.removeEventListener('abort', leave);
+    }
   }
 
   /** Rejects with incoming-failed when QEMU cannot load the guest or ends, also once it has loaded it. */
@@ -53,19 +62,24 @@ export class Incoming implements Disposable {
     return this.#failed.promise;
   }
 
-  /** Lets the guest run; gives when its CPUs started, µs since 1970. Throws QmpError, for instance when a disk is locked by another QEMU. */
+  /**
+   * Lets the guest run; gives when its CPUs started, µs since 1970. Throws QmpError, for instance when a disk is locked by another QEMU:
+   * then it may be tried again.
+   */
   async start(signal: AbortSignal): Promise<number> {
     let resumedAtUs = 0;
     // RESUME is sent before the reply to `cont`.
     using _resume = this.#monitor.on('RESUME', (event) => {
       resumedAtUs = event.atUs;
     });
-    await this.#cont.send(signal);
+    const prepared = this.#cont;
+    this.#cont = undefined;
+    await (prepared?.send(signal) ?? this.#monitor.execute('cont', {}, signal));
     return resumedAtUs;
   }
 
   [Symbol.dispose](): void {
     this.#listening[Symbol.dispose]();
-    this.#cont[Symbol.dispose]();
+    this.#cont?.[Symbol.dispose]();
   }
 }

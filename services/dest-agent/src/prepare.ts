@@ -2,6 +2,7 @@
 import { capabilitiesToSet, decodeCookie, encodeCookie } from '@ferry/migration';
 import { PrepareResponse, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
+import { admit } from './admit.ts';
 import { journal, originOf, type DestAgent, type HeldIn, newState } from './agent.ts';
 import { Incoming } from './incoming.ts';
 import { listen } from './listen.ts';
@@ -21,6 +22,7 @@ export async function prepare(
   const start = { migrationId, domainUuid: domain.uuid, domainName: domain.name, side: 'dest', protocol } as const;
 
   const make = async (callSignal: AbortSignal) => {
+    await admit(agent, domain, request.domainXml, cookie, callSignal);
     const incarnation = await agent.register.incarnation(callSignal);
     const paused = request.paused || cookie?.paused === true;
     const state = newState(protocol, incarnation, paused, false);
@@ -39,10 +41,7 @@ export async function prepare(
     await guest.monitor.execute('migrate-set-capabilities', { capabilities }, phaseSignal);
     const [{ uri, release }] = await Promise.all([
       listen(agent, guest.monitor, request.migrationUri, phaseSignal),
-      agent.register.begin(
-        { domain: domain.uuid, migrationId, destination: agent.config.host.name, incarnation: state.incarnation },
-        phaseSignal,
-      ),
+      agent.register.begin({ domain: domain.uuid, migrationId, incarnation: state.incarnation }, phaseSignal),
     ]);
     state.releasePort = release;
     state.incoming = new Incoming(guest.monitor, () => agent.hypervisor.logTail(domain.uuid));

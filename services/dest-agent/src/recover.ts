@@ -2,8 +2,9 @@
 import type { OutcomeWord } from '@ferry/agent';
 import { MigrationError, phases } from '@ferry/migration';
 import type { HandoverEntry } from '@ferry/handover';
+import { HypervisorError } from '@ferry/hypervisor';
 import type { MigrationJob } from '@ferry/jobs';
-import { type DestAgent, type DestState, type HeldIn, newState } from './agent.ts';
+import { type DestAgent, type DestState, type HeldIn, journal, newState } from './agent.ts';
 import { decide } from './decision.ts';
 import { Incoming } from './incoming.ts';
 
@@ -29,6 +30,7 @@ const given = (held: HeldIn): OutcomeWord =>
 
 /** This side has not tried to commit, so it may drop its copy freely; the register is told so that the source need not wait. */
 async function destroyIncoming(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<OutcomeWord> {
+  held.state.decision = 'aborted';
   await endIncoming(agent, held);
   const { migrationId, domainUuid: domain } = held.ongoing.start;
   const courtesy = AbortSignal.any([signal, AbortSignal.timeout(1_000)]);
@@ -61,8 +63,10 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
   return 'completed';
 }
 
+/** Written down first: a later life that finds no QEMU must know that this side dropped it. */
 async function endIncoming(agent: DestAgent, held: HeldIn): Promise<void> {
   const { state } = held;
+  if (state.decision === 'aborted' && state.incoming !== undefined) await journal(agent, held);
   state.incoming?.[Symbol.dispose]();
   if (state.guest !== undefined) await agent.hypervisor.end(state.guest, 'kill');
   // It may have ended while no agent was there to see it.
@@ -81,29 +85,44 @@ export function watchDeath(agent: DestAgent, held: HeldIn): void {
   });
 }
 
-/** The state of a migration that this agent's predecessor left, from the job's options, the journal and the QEMU that waits. */
-export async function reviveState(agent: DestAgent, job: MigrationJob, signal: AbortSignal): Promise<DestState> {
+/** What this agent's predecessor left of a migration, from the job's options, the journal and the QEMU that waits; and how it ended, if that is known. */
+export async function revive(
+  agent: DestAgent,
+  job: MigrationJob,
+  signal: AbortSignal,
+): Promise<{ state: DestState; outcome: OutcomeWord | undefined }> {
   const { protocol, incarnation = '', paused } = job.options;
   const noted = await agent.journals.of(job.migrationId).read();
-  const state = newState(protocol === '2' ? 2 : 3, noted?.incarnation ?? incarnation, paused === 'true', true);
-  await addNoted(agent, state, job.domain, noted, signal);
-  return state;
+  // Prepare is answered, and Finish can come, only once the journal is there.
+  const mayHaveCommitted = noted !== undefined;
+  const version = protocol === '2' ? 2 : 3;
+  const state = newState(version, noted?.incarnation ?? incarnation, paused === 'true', mayHaveCommitted);
+  return { state, outcome: await addNoted(agent, state, job, noted, signal) };
 }
 
+/** Adds what the journal and the host know; gives how the migration ended, if they know that it did. Throws if the QEMU does not answer. */
 async function addNoted(
   agent: DestAgent,
   state: DestState,
-  domain: string,
+  { domain, migrationId }: { readonly domain: string; readonly migrationId: string },
   noted: HandoverEntry | undefined,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<OutcomeWord | undefined> {
   state.decision = noted?.decision;
   state.sourceAddress = noted?.peerAddress ?? '';
   for (const life of noted?.promised ?? []) state.promised.add(life);
-  state.guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);
-  if (state.guest !== undefined) {
-    state.incoming = new Incoming(state.guest.monitor, () => agent.hypervisor.logTail(domain));
+  if (noted?.ended === true) return noted.decision === 'committed' ? 'completed' : 'failed';
+  const guest = await agent.hypervisor.guest(domain, signal).catch((error: unknown) => {
+    if (error instanceof HypervisorError && error.kind === 'domain-not-found') return undefined;
+    throw error;
+  });
+  if (guest?.incoming === migrationId) {
+    state.guest = guest;
+    state.incoming = new Incoming(guest.monitor, () => agent.hypervisor.logTail(domain));
   }
+  // A guest that has settled here is not this migration's to touch any more: its user may have paused it since.
+  if (guest === undefined || guest.incoming !== undefined) return undefined;
+  return noted?.decision === 'aborted' ? 'failed' : 'completed';
 }
 
 /** Settles the migrations that only the journal knows: Redis has forgotten their jobs. */
@@ -117,12 +136,14 @@ export async function takeUpJournaled(agent: DestAgent, signal: AbortSignal): Pr
     }
     const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation } = noted;
     const start = { migrationId, domainUuid, domainName, side: 'dest', protocol } as const;
-    const state = newState(protocol, incarnation, !wasRunning, true);
-    await addNoted(agent, state, domainUuid, noted, signal);
     const phase = protocol === 2 ? 'finish2' : 'finish3';
-    await agent.migrations.takeUp(start, state, phase, signal).catch((error: unknown) => {
+    try {
+      const state = newState(protocol, incarnation, !wasRunning, true);
+      const outcome = await addNoted(agent, state, noted, noted, signal);
+      await agent.migrations.takeUp({ start, state, outcome }, phase, signal);
+    } catch (error) {
       agent.log.error({ err: error, migrationId, domain: domainUuid }, 'a journaled migration cannot be taken up');
-    });
+    }
   }
 }
 

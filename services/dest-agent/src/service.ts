@@ -13,6 +13,7 @@ import { type DestAgent } from './agent.ts';
 import { answerSource } from './decision.ts';
 import { finish } from './finish.ts';
 import { prepare } from './prepare.ts';
+import { checkReady } from './ready.ts';
 
 interface Names {
   readonly migrationId: string;
@@ -69,6 +70,10 @@ export function destAgentService(
         },
         phaseOfFinish,
       ),
+      checkReady: unary('migration.check-ready', async (request, signal) => {
+        await checkReady(agent, request, signal);
+        return {};
+      }),
       ask: unary('handover.ask', (request, signal) => answerSource(agent, request, signal)),
       getMigration: unary('migration.get', async (request, signal) => ({
         migration: (await known(agent, request, signal)).describe(),

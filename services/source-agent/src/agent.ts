@@ -1,49 +1,37 @@
 /** The source agent's parts, and what its phases have in common. */
-import type {
-  Config,
-  Held,
-  HeldMigrations,
-  Log,
-  OngoingMigrations,
-  OngoingStart,
-  OutcomeWord,
-  Peers,
-} from '@ferry/agent';
-import type { HandoverJournals, HandoverRegister } from '@ferry/handover';
-import { HypervisorError, type Guest, type Hypervisor } from '@ferry/hypervisor';
-import type { MigrationJobs } from '@ferry/jobs';
+import type { Held, HeldMigrations, OngoingStart, OutcomeWord, Parts } from '@ferry/agent';
+import { HypervisorError, type Guest } from '@ferry/hypervisor';
 import { Outcome } from '@ferry/proto/ferry/v1/migration';
 import { MigrationError, type CookieOrigin } from '@ferry/migration';
+import type { Destination } from './destination.ts';
+import type { OwnershipKeeper } from './ownership.ts';
 
 /** What the source knows of a migration besides its job. */
 export interface SourceState {
   readonly protocol: 2 | 3;
   /** The guest's CPUs ran before; if not, nobody starts them (P27). */
   readonly wasRunning: boolean;
-  /** The life of the register that this migration votes and decides under. */
-  readonly incarnation: string;
+  /** The life of the register that this migration votes and decides under; it never changes once the guest has stopped. */
+  incarnation: string;
   /** The source has given its vote: its copy may only run again by a decision. */
   voted: boolean;
   /** The destination agent's address, once it is known: the one to ask when the register has forgotten. */
   destinationAddress: string;
-  /** The register is no longer trusted: it has lived anew since. */
+  /** The register is asked no more: it lives anew, or stays away. Journaled before the destination is asked. */
   doneWithRegister: boolean;
+  /** Since when the register cannot be asked for the decision, by the monotonic clock, ms. */
+  registerAwayMs: number | undefined;
   /** What has been decided, once it is known; it never changes. */
   decision: 'committed' | 'aborted' | undefined;
 }
 
 export type HeldOut = Held<SourceState>;
 
-export interface SourceAgent {
-  readonly config: Config;
-  readonly log: Log;
-  readonly hypervisor: Hypervisor;
-  readonly jobs: MigrationJobs;
-  readonly register: HandoverRegister;
-  readonly journals: HandoverJournals;
-  readonly ongoing: OngoingMigrations;
+export interface SourceAgent extends Parts {
   readonly migrations: HeldMigrations<SourceState>;
-  readonly peers: Peers;
+  readonly ownership: OwnershipKeeper;
+  /** One migration's calls to the destination agent at HOST:PORT. Throws MigrationError invalid-request. */
+  readonly destinationAt: (address: string) => Destination;
 }
 
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -87,7 +75,7 @@ export function originOf(agent: SourceAgent, start: OngoingStart): CookieOrigin 
 
 /**
  * Looks whether a guest can leave, before its job is taken, and what must be remembered of it. Throws domain-not-found,
- * domain-not-running.
+ * domain-not-running, owned-elsewhere.
  */
 export async function look(
   agent: SourceAgent,
@@ -107,6 +95,13 @@ export async function look(
     );
   }
   const wasRunning = status === 'running';
+  // What is sent away must be ours, in an epoch that the commit can compare.
+  await agent.owners.claim(
+    guest,
+    wasRunning ? 'seen' : 'keep',
+    `about to leave host ${agent.config.host.name}`,
+    signal,
+  );
   const options = { protocol: String(protocol), wasRunning: String(wasRunning), incarnation, name: guest.name };
   return { options, state: newState(protocol, wasRunning, incarnation) };
 }
@@ -118,6 +113,7 @@ export const newState = (protocol: 2 | 3, wasRunning: boolean, incarnation: stri
   voted: false,
   destinationAddress: '',
   doneWithRegister: false,
+  registerAwayMs: undefined,
   decision: undefined,
 });
 
@@ -150,6 +146,7 @@ export function journal(agent: SourceAgent, { ongoing, state }: HeldOut, ended =
     wasRunning: state.wasRunning,
     incarnation: state.incarnation,
     peerAddress: state.destinationAddress,
+    asking: state.doneWithRegister,
     promised: [],
     decision: state.decision,
     ended,

@@ -1,5 +1,6 @@
 /** v2 callers call Finish and are done: the source learns from the register whether the destination took over, and acts by itself. */
 import { setTimeout as delay } from 'node:timers/promises';
+import { HandoverError } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import type { SourceAgent } from './agent.ts';
 
@@ -21,7 +22,7 @@ async function watch(agent: SourceAgent, migrationId: string): Promise<void> {
     // Somebody else has settled it: peer to peer, an abort, or its time was up.
     if (held === undefined || held.unsettled !== undefined) return;
     const { domainUuid: domain, domainName } = held.ongoing.start;
-    const { decision } = await agent.register.look({ domain, migrationId }, held.job.signal);
+    const decision = await look(agent, { domain, migrationId }, held.job.signal);
     if (decision === 'committed' || decision === 'aborted') {
       const cause = new MigrationError(
         'destination-refused',
@@ -30,5 +31,15 @@ async function watch(agent: SourceAgent, migrationId: string): Promise<void> {
       return agent.migrations.giveUp(held, cause);
     }
     await delay(lookEveryMs, undefined, { signal: held.job.signal });
+  }
+}
+
+/** What the register says; nothing while it is away for a time. */
+async function look(agent: SourceAgent, of: { domain: string; migrationId: string }, signal: AbortSignal) {
+  try {
+    return (await agent.register.look(of, signal)).decision;
+  } catch (error) {
+    if (error instanceof HandoverError && error.kind === 'register-unavailable') return undefined;
+    throw error;
   }
 }

@@ -2,6 +2,7 @@
 import { encodeCookie, limitsOf } from '@ferry/migration';
 import { BeginResponse, type BeginRequest } from '@ferry/proto/ferry/v1/source_agent';
 import { guestOf, locate, look, originOf, type HeldOut, type SourceAgent } from './agent.ts';
+import { departure, type Departure } from './departure.ts';
 
 export async function begin(agent: SourceAgent, request: BeginRequest, signal: AbortSignal): Promise<BeginResponse> {
   limitsOf(request.options);
@@ -9,20 +10,25 @@ export async function begin(agent: SourceAgent, request: BeginRequest, signal: A
   const { domainUuid, domainName } = await locate(agent, request);
   const start = { migrationId, domainUuid, domainName, side: 'source', protocol: 3 } as const;
 
+  const wish = { options: request.options, altered: request.domainXml };
+  let leaving: Departure | undefined;
+
   const body = async (held: HeldOut, phaseSignal: AbortSignal): Promise<BeginResponse> => {
     const { wasRunning, incarnation } = held.state;
     const guest = await guestOf(agent, held, phaseSignal);
-    const [domainXml, offered] = await Promise.all([
-      agent.hypervisor.xmlOf(domainUuid),
+    const { domainXml, cookie } = leaving ?? (await departure(agent, domainUuid, wish, phaseSignal));
+    const [offered] = await Promise.all([
       guest.monitor.execute('query-migrate-capabilities', {}, phaseSignal),
-      agent.register.begin(
-        { domain: domainUuid, migrationId, source: agent.config.host.name, incarnation },
-        phaseSignal,
-      ),
+      agent.register.begin({ domain: domainUuid, migrationId, incarnation }, phaseSignal),
     ]);
-    const parts = { capabilities: offered.map((c) => c.capability), paused: !wasRunning };
+    const capabilities = offered.map((c) => c.capability);
+    const parts = { capabilities, paused: !wasRunning, ...cookie };
     return { domainXml, cookieOut: Buffer.from(encodeCookie('begin3', originOf(agent, start), parts, Date.now())) };
   };
-  const make = (callSignal: AbortSignal) => look(agent, domainUuid, 3, callSignal);
+  const make = async (callSignal: AbortSignal) => {
+    const looked = await look(agent, domainUuid, 3, callSignal);
+    leaving = await departure(agent, domainUuid, wish, callSignal);
+    return looked;
+  };
   return agent.migrations.open(start, make, { phase: 'begin3', codec: BeginResponse, body }, signal);
 }

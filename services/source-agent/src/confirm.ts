@@ -17,7 +17,8 @@ export async function confirm(
   if (ended?.ended === true) return { outcome: ended.outcome, statistics: ended.statistics };
 
   const held = agent.migrations.find(migrationId);
-  const decision = held === undefined || held.executing ? 'committed' : await learn(agent, held, request, signal);
+  const settling = held === undefined || held.executing || held.unsettled !== undefined;
+  const decision = settling ? 'committed' : await learn(agent, held, request, signal);
   const body = async (now: HeldOut, phaseSignal: AbortSignal): Promise<ConfirmResponse> => {
     if (decision === 'committed') await releaseGuest(agent, now, phaseSignal);
     else await resumeGuest(agent, now, phaseSignal);
@@ -36,7 +37,14 @@ async function learn(
   request: ConfirmRequest,
   signal: AbortSignal,
 ): Promise<'committed' | 'aborted'> {
-  if (request.cancelled) return decide(agent, held, signal);
+  if (request.cancelled) {
+    return decide(agent, held, signal).catch((error: unknown) => {
+      // The caller has done its part: the guest must not wait until it calls again.
+      const cause = error instanceof Error ? error : new Error(String(error), { cause: error });
+      void agent.migrations.giveUp(held, cause);
+      throw error;
+    });
+  }
   const { migrationId, domainUuid } = held.ongoing.start;
   const expected = { from: 'finish3', migrationId, domainUuid, hostUuid: agent.config.host.uuid } as const;
   const cookie = decodeCookie(request.cookieIn, expected);

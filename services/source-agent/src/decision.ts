@@ -1,8 +1,6 @@
 /** The two ends of a migration on the source, and the question that comes before them. */
-import { invoke } from '@ferry/agent';
 import { HandoverError } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
-import { DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
 import {
   Answer,
   type AskRequest,
@@ -13,8 +11,11 @@ import {
 import { guestIfAny, guestOf, type HeldOut, journal, type SourceAgent } from './agent.ts';
 import { statisticsOf } from './outgoing.ts';
 
+/** How long the register may be away before the destination is asked: the guest is paused meanwhile, ms. */
+const registerPatienceMs = 1_000;
+
 /**
- * Makes the decision, or learns it: the register says 'aborted' if the destination has not committed, and from then on it cannot. Only
+ * Makes the decision, or learns it: the register says 'aborted' if the destination has not committed, and from then on it cannot; a register that has changed, or stays away, is asked no more. Only
  * a decision lets a guest run again that was sent; a Finish that failed or was lost does not. Throws HandoverError, or why the
  * destination could not be asked: then nothing is known.
  */
@@ -29,16 +30,25 @@ export async function decide(agent: SourceAgent, held: HeldOut, signal: AbortSig
 
 async function askRegister(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<'committed' | 'aborted'> {
   const { migrationId, domainUuid: domain } = held.ongoing.start;
-  const { incarnation } = held.state;
+  const { state } = held;
+  const { incarnation } = state;
   try {
     return await agent.register.abort({ domain, migrationId, incarnation }, signal);
   } catch (error) {
-    if (!(error instanceof HandoverError) || error.kind !== 'register-changed') throw error;
-    // It may have forgotten a commit. From here on only the destination itself can tell (spec/README.md, step 5).
-    held.state.doneWithRegister = true;
-    if (!held.state.voted) return 'aborted';
+    if (!(error instanceof HandoverError) || !mayAskInstead(agent, state, error)) throw error;
+    // It may have forgotten a commit, or keeps the guest waiting. From here on only the destination itself can tell (spec/README.md, step 5).
+    state.doneWithRegister = true;
+    if (!state.voted) return 'aborted';
     return askDestination(agent, held, signal);
   }
+}
+
+/** A register that lives anew is no use any more; one that does not answer is waited for only as long as a guest can bear. */
+function mayAskInstead(agent: SourceAgent, state: HeldOut['state'], { kind }: HandoverError): boolean {
+  if (kind === 'register-changed') return true;
+  if (kind !== 'register-unavailable' || !state.voted) return false;
+  state.registerAwayMs ??= agent.clock.monotonic();
+  return agent.clock.monotonic() - state.registerAwayMs >= registerPatienceMs;
 }
 
 /** The destination says what it did, or binds itself not to do it: after its promise it never commits under our vote. */
@@ -55,8 +65,10 @@ async function askDestination(
       `the register has forgotten the migration of ${domainName}, and its destination is not known`,
     );
   }
+  // A life of this agent that does not know that it has asked would believe the register again.
+  await journal(agent, held);
   const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
-  const { answer } = await invoke(agent.peers.at(destinationAddress), DestAgentService.ask, question, signal);
+  const { answer } = await agent.destinationAt(destinationAddress).ask(question, signal);
   if (answer === Answer.ANSWER_COMMITTED) return 'committed';
   if (answer === Answer.ANSWER_ABORTED || answer === Answer.ANSWER_PROMISED) return 'aborted';
   throw new MigrationError('in-doubt', `the destination of ${domainName} does not know how the migration was decided`);

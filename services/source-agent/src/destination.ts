@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { invoke, type Peers, standBy, type StandingBy } from '@ferry/agent';
 import type { DestCalls } from '@ferry/migration';
+import type { AskRequest, AskResponse } from '@ferry/proto/ferry/v1/migration';
 import {
   DestAgentService,
+  type CheckReadyRequest,
   type GetReady,
   type StandByRequest,
   type StandByResponse,
@@ -16,6 +18,10 @@ const rehearsed = new WeakSet<object>();
 export interface Destination extends DestCalls {
   /** The guest has stopped: Finish will be called in a moment. */
   getReady(names: GetReady): void;
+  /** Throws what keeps the destination from letting the guest run at this moment. */
+  checkReady(request: CheckReadyRequest, signal: AbortSignal): Promise<unknown>;
+  /** How it was decided there. */
+  ask(request: AskRequest, signal: AbortSignal): Promise<AskResponse>;
 }
 
 /** One migration's calls to the agent at HOST:PORT. Throws MigrationError invalid-request. */
@@ -32,6 +38,8 @@ export function destinationAt(peers: Peers, address: string): Destination {
       standing.warmUp({ request: { $case: 'getReady', value: { migrationId, domain: '' } } }, times);
       return prepared;
     },
+    checkReady: (request, signal) => invoke(client, DestAgentService.checkReady, request, signal),
+    ask: (request, signal) => invoke(client, DestAgentService.ask, request, signal),
     getReady: (names) => standing?.warmUp({ request: { $case: 'getReady', value: names } }),
     finish: async (request, signal) => {
       const ahead = standing;

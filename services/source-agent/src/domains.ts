@@ -1,6 +1,6 @@
 /** This host's domains: what is needed so that there is something to migrate. Whatever changes one does so under a short job. */
+import type { Owner } from '@ferry/handover';
 import type { ShortJobKind } from '@ferry/jobs';
-import { HandoverError } from '@ferry/handover';
 import { HypervisorError, type Guest } from '@ferry/hypervisor';
 import { type Domain, DomainState, type AdoptRequest, type StartRequest } from '@ferry/proto/ferry/v1/domains';
 import type { SourceAgent } from './agent.ts';
@@ -46,36 +46,51 @@ export async function list(agent: SourceAgent, signal: AbortSignal): Promise<Dom
   return described.filter((domain) => domain !== undefined);
 }
 
+/** Throws owned-elsewhere, before anything is begun and again in the step that makes this host the owner. */
 export async function startDomain(agent: SourceAgent, request: StartRequest, signal: AbortSignal): Promise<Domain> {
   const domain = agent.hypervisor.read(request.domainXml);
+  const cpu = await agent.hypervisor.admission.cpuProblem(domain, signal);
+  if (cpu !== undefined) throw cpu;
   await using _job = await agent.jobs.beginJob(domain.uuid, 'modify', 'Start', signal);
+  await agent.owners.refuseForeign(domain, signal);
   const guest = await agent.hypervisor.create(domain, undefined, signal);
+  let owner: Owner | undefined;
   try {
-    await agent.register.claim(domain.uuid, agent.config.host.name, 'started', signal);
+    owner = await agent.owners.claim(domain, 'start', `started on host ${agent.config.host.name}`, signal);
     if (!request.paused) await guest.monitor.execute('cont', {}, signal);
   } catch (error) {
     await agent.hypervisor.end(guest, 'kill');
+    await unclaim(agent, owner);
+    throw error;
+  }
+  agent.ownership.watch(guest);
+  return describe(agent, domain.uuid, signal);
+}
+
+/** The claim comes first: a QEMU that runs here is not ours to end if another host owns its guest. */
+export async function adopt(agent: SourceAgent, request: AdoptRequest, signal: AbortSignal): Promise<Domain> {
+  const domain = agent.hypervisor.read(request.domainXml);
+  await using _job = await agent.jobs.beginJob(domain.uuid, 'modify', 'Adopt', signal);
+  using _coming = agent.ownership.expect(domain.uuid);
+  const before = await agent.owners.of(domain.uuid, signal);
+  const owner = await agent.owners.claim(domain, 'keep', `adopted on host ${agent.config.host.name}`, signal);
+  try {
+    agent.ownership.watch(await agent.hypervisor.adopt(request.monitorPath, domain, signal));
+  } catch (error) {
+    if (owner.epoch !== before?.epoch) await unclaim(agent, owner);
     throw error;
   }
   return describe(agent, domain.uuid, signal);
 }
 
-export async function adopt(agent: SourceAgent, request: AdoptRequest, signal: AbortSignal): Promise<Domain> {
-  const domain = agent.hypervisor.read(request.domainXml);
-  await using _job = await agent.jobs.beginJob(domain.uuid, 'modify', 'Adopt', signal);
-  await agent.hypervisor.adopt(request.monitorPath, domain, signal);
-  await agent.register.claim(domain.uuid, agent.config.host.name, 'adopted', signal);
-  return describe(agent, domain.uuid, signal);
-}
-
-/** Throws handover-refused if the record says that another host owns the guest. */
-async function refuseForeign(agent: SourceAgent, uuid: string, signal: AbortSignal): Promise<void> {
-  const owner = await agent.register.ownerOf(uuid, signal);
-  if (owner === undefined || owner.host === agent.config.host.name) return;
-  throw new HandoverError(
-    'handover-refused',
-    `domain ${uuid} belongs to host ${owner.host} since epoch ${owner.epoch} (${owner.evidence}): end it there first`,
-  );
+/** What was claimed has not come about. If Redis is away now, the record is put right when it is back. */
+async function unclaim(agent: SourceAgent, owner: Owner | undefined): Promise<void> {
+  if (owner === undefined) return;
+  await agent.owners
+    .release(owner, `it could not be ${owner.evidence}`, AbortSignal.timeout(answerMs))
+    .catch((error: unknown) =>
+      agent.log.warn({ err: error, domain: owner.domain }, 'the claim could not be taken back'),
+    );
 }
 
 /** Runs `act` on a guest under a short job. */
@@ -108,12 +123,13 @@ export async function resume(agent: SourceAgent, nameOrUuid: string, signal: Abo
     'Resume',
     signal,
     async ({ name, uuid: id, incoming, monitor }) => {
-      await refuseForeign(agent, id, signal);
+      await agent.owners.refuseForeign({ uuid: id, name }, signal);
       const { status } = await monitor.execute('query-status', {}, signal);
       // A guest that came in half, or was sent away, must not run by anybody's wish (P4).
       if (incoming !== undefined || (status !== 'paused' && status !== 'prelaunch' && status !== 'running')) {
         throw new HypervisorError('domain-not-running', `domain ${name} is ${status} and cannot be resumed`);
       }
+      await agent.owners.claim({ uuid: id, name }, 'keep', `resumed on host ${agent.config.host.name}`, signal);
       await monitor.execute('cont', {}, signal);
     },
   );
@@ -127,6 +143,12 @@ export async function shutdown(agent: SourceAgent, nameOrUuid: string, signal: A
   return describe(agent, uuid, signal);
 }
 
+/** A guest that a migration holds stays its host's until that is over: what has been decided may still stand. */
 export async function destroy(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<void> {
-  await underJob(agent, nameOrUuid, 'destroy', 'Destroy', signal, (guest) => agent.hypervisor.end(guest, 'quit'));
+  const uuid = await underJob(agent, nameOrUuid, 'destroy', 'Destroy', signal, (guest) =>
+    agent.hypervisor.end(guest, 'quit'),
+  );
+  await agent.ownership.lookAt(uuid, signal).catch((error: unknown) => {
+    agent.log.warn({ err: error, domain: uuid }, 'the guest has ended; its ownership is given up when Redis answers');
+  });
 }

@@ -7,7 +7,6 @@ import { locate, type SourceAgent } from './agent.ts';
 import { begin } from './begin.ts';
 import { confirm } from './confirm.ts';
 import { addDestStatistics } from './decision.ts';
-import { destinationAt } from './destination.ts';
 import { dumpXml } from './dump-xml.ts';
 import { perform } from './perform.ts';
 
@@ -24,9 +23,10 @@ export async function migrate(
 async function start(agent: SourceAgent, request: MigrateRequest): Promise<Ongoing> {
   const { migrationId } = request;
   const protocol = request.protocol === Protocol.PROTOCOL_V2 ? 2 : 3;
-  const dest = destinationAt(agent.peers, request.destination);
+  const dest = agent.destinationAt(request.destination);
   const names = await locate(agent, request);
   const ongoing = agent.ongoing.open({ migrationId, ...names, side: 'source', protocol });
+  ongoing.peerAddress = request.destination;
   ongoing.onStopped = () => dest.getReady({ migrationId, domain: names.domainUuid });
   const source = ownCalls(agent, ongoing, request.destination);
   const drive = {
@@ -35,6 +35,7 @@ async function start(agent: SourceAgent, request: MigrateRequest): Promise<Ongoi
     protocol,
     migrationUri: request.migrationUri,
     options: request.options,
+    domainXml: request.domainXml ?? '',
   } as const;
   driveMigration(source, observed(agent, ongoing, dest), drive, ongoing.abandonSignal).catch(async (error: unknown) => {
     const held = agent.migrations.find(migrationId);
@@ -72,12 +73,15 @@ function ownCalls(agent: SourceAgent, ongoing: Ongoing, address: string): Source
   };
 }
 
-/** v2: waits until this agent has seen the decision in the register and acted on it. */
+/** v2: makes the decision or learns it, as Confirm does in v3, and waits until this agent has acted on it. */
 async function outcomeOf(agent: SourceAgent, ongoing: Ongoing, signal: AbortSignal) {
-  const { migrationId } = ongoing.start;
-  if (!ongoing.ended && agent.migrations.find(migrationId) === undefined) {
+  const { migrationId, domainName } = ongoing.start;
+  const held = agent.migrations.find(migrationId);
+  if (!ongoing.ended && held === undefined) {
     throw new MigrationError('not-migrating', `migration ${migrationId} had not begun on the source`);
   }
+  const cause = new MigrationError('destination-refused', `the destination has not taken over domain ${domainName}`);
+  if (held !== undefined) await agent.migrations.giveUp(held, cause);
   for await (const { event } of ongoing.watch(signal)) {
     if (event?.$case === 'ended') return event.value.outcome;
   }

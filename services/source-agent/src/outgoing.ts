@@ -64,6 +64,10 @@ export interface SwitchoverTimes {
 
 export interface SendReport {
   progress(status: string, statistics: Partial<MigrationStatistics>): void;
+  /** Runs while memory flows, until its signal aborts; what it throws ends the sending. */
+  watch(memoryFlows: AbortSignal): Promise<void>;
+  /** Why the guest must not be stopped now. */
+  notReady(): Error | undefined;
   stopped(atUs: number): void;
   /** QEMU sends the rest: the next word is `completed`. */
   almostThere(times: SwitchoverTimes): void;
@@ -72,12 +76,15 @@ export interface SendReport {
 /**
  * Sends the guest to `uri` and returns when QEMU says `completed`: with return-path that means the destination has loaded everything.
  * The guest is stopped then. Inside the blackout there is one thing to do, and it is done as the event is read: `migrate-continue`.
- * Throws MigrationError migration-failed with QEMU's reason, guest-gone; or the signal's reason, and then QEMU still migrates.
+ * Throws MigrationError migration-failed with QEMU's reason, guest-gone; or, and then QEMU still migrates, the signal's reason, what `watch`
+ * throws, or what `notReady` gives when the guest has been stopped.
  */
 export async function sendGuest(monitor: Monitor, uri: string, report: SendReport, signal: AbortSignal): Promise<void> {
   const times: SwitchoverTimes = { stoppedAtUs: undefined, continuedAtUs: undefined };
   const ended = Promise.withResolvers<'completed' | 'failed' | 'cancelled'>();
-  const over = new AbortController();
+  // QEMU may end while it is still being told to migrate.
+  ended.promise.catch(() => undefined);
+  const flowing = new AbortController();
   let status = 'none';
   let lastStopUs: number | undefined;
 
@@ -90,6 +97,9 @@ export async function sendGuest(monitor: Monitor, uri: string, report: SendRepor
   const heard = AsyncLocalStorage.bind((event: TimedEvent<'MIGRATION'>): void => {
     status = event.data.status;
     if (status === 'pre-switchover') {
+      flowing.abort();
+      const why = report.notReady();
+      if (why !== undefined) return ended.reject(why);
       goOn.send(signal).catch(ended.reject);
       times.stoppedAtUs = lastStopUs;
       if (lastStopUs !== undefined) report.stopped(lastStopUs);
@@ -112,8 +122,9 @@ export async function sendGuest(monitor: Monitor, uri: string, report: SendRepor
     if (monitor.closed.aborted) guestGone();
     await monitor.execute('migrate', { uri }, signal);
     // Ends by itself when the guest has stopped: nothing is asked of QEMU inside the blackout.
-    const progress = reportProgress(monitor, () => status, report, AbortSignal.any([signal, over.signal]));
-    progress.catch(fail);
+    const memoryFlows = AbortSignal.any([signal, flowing.signal]);
+    reportProgress(monitor, () => status, report, memoryFlows).catch(fail);
+    report.watch(memoryFlows).catch(fail);
     const end = await ended.promise;
     if (end === 'completed') return;
     const why = await monitor.execute('query-migrate', {}, signal);
@@ -122,13 +133,13 @@ export async function sendGuest(monitor: Monitor, uri: string, report: SendRepor
       `QEMU gave up the migration to ${uri} (${end}): ${why['error-desc'] ?? 'it names no reason; the destination’s QEMU may'}`,
     );
   } finally {
-    over.abort();
+    flowing.abort();
     signal.removeEventListener('abort', stopWaiting);
     monitor.closed.removeEventListener('abort', guestGone);
   }
 }
 
-const memoryFlows = (status: string): boolean => status === 'none' || status === 'setup' || status === 'active';
+const isFlowing = (status: string): boolean => status === 'none' || status === 'setup' || status === 'active';
 
 async function reportProgress(
   monitor: Monitor,
@@ -138,9 +149,9 @@ async function reportProgress(
 ): Promise<void> {
   try {
     // Until the guest is stopped, or the migration is given up by somebody else's limit.
-    while (memoryFlows(status())) {
+    while (isFlowing(status())) {
       await delay(progressMs, undefined, { signal });
-      if (!memoryFlows(status())) return;
+      if (!isFlowing(status())) return;
       const info = await monitor.execute('query-migrate', {}, signal);
       report.progress(info.status ?? status(), statisticsOf(info));
     }

@@ -1,4 +1,5 @@
 /** Source, v3 phase 3 of 5 and v2 phase 3 of 4: sends the guest. It is paused when the answer comes, and stays so until a decision. */
+import { HandoverError } from '@ferry/handover';
 import {
   decodeCookie,
   encodeCookie,
@@ -11,7 +12,9 @@ import { type MigrationStatistics, Protocol } from '@ferry/proto/ferry/v1/migrat
 import { PerformResponse, type PerformRequest } from '@ferry/proto/ferry/v1/source_agent';
 import { guestOf, journal, locate, look, originOf, type HeldOut, type SourceAgent } from './agent.ts';
 import { awaitDecision } from './await-decision.ts';
+import { refuseUnsafe } from './safety.ts';
 import { configureOutgoing, sendGuest, type SwitchoverTimes } from './outgoing.ts';
+import { notReady, Readiness } from './readiness.ts';
 
 export function perform(agent: SourceAgent, request: PerformRequest, signal: AbortSignal): Promise<PerformResponse> {
   return request.protocol === Protocol.PROTOCOL_V2
@@ -39,7 +42,7 @@ async function perform3(agent: SourceAgent, request: PerformRequest, signal: Abo
   return agent.migrations.step(
     domainUuid,
     migrationId,
-    { phase: 'perform3', doneAs: 'perform3-done', codec: PerformResponse, body },
+    { phase: 'perform3', doneAs: 'perform3-done', outlivesLease: true, codec: PerformResponse, body },
     signal,
   );
 }
@@ -60,19 +63,33 @@ async function perform2(agent: SourceAgent, request: PerformRequest, signal: Abo
   const start = { migrationId, domainUuid, domainName, side: 'source', protocol: 2 } as const;
 
   const body = async (held: HeldOut, phaseSignal: AbortSignal): Promise<PerformResponse> => {
-    const { incarnation } = held.state;
-    await agent.register.begin(
-      { domain: domainUuid, migrationId, source: agent.config.host.name, incarnation },
-      phaseSignal,
-    );
+    const { state } = held;
+    const r = { domain: domainUuid, migrationId };
+    const { dest } = await agent.register.begin({ ...r, incarnation: state.incarnation }, phaseSignal);
+    state.destinationAddress = held.ongoing.peerAddress || dest;
     await send(agent, held, request, phaseSignal, () => undefined);
     // v2 has no cookies, so the vote must be in the register before the caller may call Finish.
-    held.state.voted = true;
-    await agent.register.vote({ domain: domainUuid, migrationId, incarnation }, phaseSignal);
+    state.voted = true;
+    await agent.register.vote({ ...r, incarnation: state.incarnation }, phaseSignal).catch((error: unknown) => {
+      // The one vote, and it was refused: nobody can commit by it.
+      if (error instanceof HandoverError && error.kind === 'register-changed') state.voted = false;
+      throw error;
+    });
     return { cookieOut: Buffer.alloc(0), statistics: held.ongoing.statistics };
   };
-  const make = (callSignal: AbortSignal) => look(agent, domainUuid, 2, callSignal);
-  const run = { phase: 'perform2', doneAs: 'perform2-done', codec: PerformResponse, body } as const;
+  const make = async (callSignal: AbortSignal) => {
+    const looked = await look(agent, domainUuid, 2, callSignal);
+    // v2 begins here: who has not asked DumpXml is told now.
+    await refuseUnsafe(agent, await agent.hypervisor.domainOf(domainUuid), request.options, callSignal);
+    return looked;
+  };
+  const run = {
+    phase: 'perform2',
+    doneAs: 'perform2-done',
+    outlivesLease: true,
+    codec: PerformResponse,
+    body,
+  } as const;
   const response = await agent.migrations.open(start, make, run, signal);
   awaitDecision(agent, migrationId);
   return response;
@@ -91,14 +108,19 @@ async function send(
     const message = `migration URI ${request.migrationUri} has no port: pass on what Prepare returned`;
     throw new MigrationError('invalid-uri', message);
   }
+  refuseDecided(held);
   const limits = limitsOf(request.options);
   const { ongoing } = held;
   const { monitor } = await guestOf(agent, held, signal);
   // The vote is given when QEMU says `completed`; that it may be given is durable before the guest is stopped.
-  await Promise.all([configureOutgoing(monitor, limits, signal), journal(agent, held)]);
+  const readiness = new Readiness(agent, held, monitor, limits);
+  await configureOutgoing(monitor, limits, signal);
+  await Promise.all([journal(agent, held), readiness.check(signal)]);
   const report = {
     progress: (status: string, figures: Partial<MigrationStatistics>) =>
       ongoing.progress(status, { ...ongoing.statistics, ...figures }),
+    watch: (memoryFlows: AbortSignal) => readiness.watch(memoryFlows),
+    notReady: () => readiness.missing && notReady(held, 'as it was to be stopped', readiness.missing),
     stopped: (atUs: number) => ongoing.switchover('source', atUs),
     almostThere: ({ stoppedAtUs, continuedAtUs }: SwitchoverTimes) => {
       if (stoppedAtUs !== undefined && continuedAtUs !== undefined) {
@@ -109,4 +131,15 @@ async function send(
     },
   };
   await sendGuest(monitor, formatMigrationUri(uri), report, signal);
+  refuseDecided(held);
+}
+
+/** A Confirm(cancelled) that came out of turn has given the migration up: no vote may follow, or the destination could commit as well. */
+function refuseDecided({ ongoing, state }: HeldOut): void {
+  if (state.decision === undefined) return;
+  const { migrationId, domainName } = ongoing.start;
+  throw new MigrationError(
+    'not-migrating',
+    `migration ${migrationId} of domain ${domainName} was given up: start anew`,
+  );
 }

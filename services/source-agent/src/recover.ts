@@ -88,21 +88,33 @@ async function tellRegister(agent: SourceAgent, held: HeldOut, signal: AbortSign
   });
 }
 
-/** The state of a migration that this agent's predecessor left, from the job's options and the journal. */
-export async function reviveState(agent: SourceAgent, job: MigrationJob): Promise<HeldOut['state']> {
+/** What this agent's predecessor left of a migration, from the job's options and the journal; and how it ended, if the journal says that it did. */
+export async function revive(
+  agent: SourceAgent,
+  job: MigrationJob,
+): Promise<{ state: HeldOut['state']; outcome: OutcomeWord | undefined; phase: Phase | undefined }> {
   const { protocol, wasRunning, incarnation } = job.options;
   if ((protocol !== '2' && protocol !== '3') || incarnation === undefined) {
     throw new MigrationError('in-doubt', 'the job’s record lacks what is needed to go on');
   }
   const noted = await agent.journals.of(job.migrationId).read();
-  return stateFrom(protocol === '2' ? 2 : 3, wasRunning === 'true', noted?.incarnation ?? incarnation, noted);
+  const state = stateFrom(protocol === '2' ? 2 : 3, wasRunning === 'true', noted?.incarnation ?? incarnation, noted);
+  // The journal is written before memory flows; Redis may have come back from before that.
+  const behind = noted !== undefined && (job.phase === 'none' || job.phase === 'begin3');
+  return { state, outcome: endOf(noted), phase: behind ? performOf(state.protocol) : undefined };
 }
+
+const performOf = (protocol: 2 | 3): Phase => (protocol === 2 ? 'perform2' : 'perform3');
+
+const endOf = (noted: HandoverEntry | undefined): OutcomeWord | undefined =>
+  noted?.ended === true ? (noted.decision === 'committed' ? 'completed' : 'failed') : undefined;
 
 function stateFrom(protocol: 2 | 3, wasRunning: boolean, incarnation: string, noted: HandoverEntry | undefined) {
   const state = newState(protocol, wasRunning, incarnation);
   // Whether it has voted is not known, so it counts as if it had.
   state.voted = true;
   state.decision = noted?.decision;
+  state.doneWithRegister = noted?.asking ?? false;
   state.destinationAddress = noted?.peerAddress ?? '';
   return state;
 }
@@ -119,8 +131,7 @@ export async function takeUpJournaled(agent: SourceAgent, signal: AbortSignal): 
     const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation } = noted;
     const start = { migrationId, domainUuid, domainName, side: 'source', protocol } as const;
     const state = stateFrom(protocol, wasRunning, incarnation, noted);
-    const phase = protocol === 2 ? 'perform2' : 'perform3';
-    await agent.migrations.takeUp(start, state, phase, signal).catch((error: unknown) => {
+    await agent.migrations.takeUp({ start, state }, performOf(protocol), signal).catch((error: unknown) => {
       agent.log.error({ err: error, migrationId, domain: domainUuid }, 'a journaled migration cannot be taken up');
     });
   }

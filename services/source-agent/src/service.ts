@@ -6,12 +6,14 @@ import { type Migration, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService, type SourceAgentServer } from '@ferry/proto/ferry/v1/source_agent';
 import { type SourceAgent } from './agent.ts';
 import { begin } from './begin.ts';
+import { check } from './check.ts';
 import { confirm } from './confirm.ts';
 import * as domains from './domains.ts';
 import { answerDestination } from './decision.ts';
 import { dumpXml } from './dump-xml.ts';
 import { migrate } from './migrate.ts';
 import { perform } from './perform.ts';
+import { forget, where } from './where.ts';
 
 interface Names {
   readonly migrationId: string;
@@ -106,10 +108,15 @@ export function domainsService(
       shutdown: unary('domain.shutdown', async (request, signal) => ({
         domain: await domains.shutdown(agent, request.domain, signal),
       })),
+      check: unary('domain.check', async (request, signal) => ({
+        findings: await check(agent, request.domainXml, signal),
+      })),
       destroy: unary('domain.destroy', async (request, signal) => {
         await domains.destroy(agent, request.domain, signal);
         return {};
       }),
+      where: unary('domain.where', async (request, signal) => ({ owners: await where(agent, request, signal) })),
+      forget: unary('domain.forget', async (request, signal) => ({ ownership: await forget(agent, request, signal) })),
     },
   };
 }

@@ -1,7 +1,7 @@
--- owner-look.lua: who owns a guest, since when, and on what evidence.
+-- owner-look.lua: who owns a guest, since when, and on what evidence; or since when and why nobody does.
 -- KEYS  1 owner
 -- ARGV  none
--- Replies {"none"} | {"owner", host, epoch, evidence, since in ms}
-local owner = redis.call('HMGET', KEYS[1], 'host', 'epoch', 'evidence', 'sinceMs')
-if not owner[1] then return { 'none' } end
-return { 'owner', owner[1], owner[2], owner[3], owner[4] }
+-- Replies {"none"} | {"owner", host or "", epoch, evidence, since in ms, name or ""}
+local known = redis.call('HMGET', KEYS[1], 'host', 'epoch', 'evidence', 'sinceMs', 'name')
+if not known[2] then return { 'none' } end
+return { 'owner', known[1] or '', known[2], known[3], known[4], known[5] or '' }

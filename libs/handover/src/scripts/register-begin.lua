@@ -1,11 +1,15 @@
--- register-begin.lua: makes a migration's record, or fills in what one side knows. Votes and decisions are left as they are.
--- KEYS  1 record (hash)
--- ARGV  1 incarnation meant   2 time to live, s   3… field, value
--- Replies {"ok"} | {"changed", run id}
+-- register-begin.lua: makes a migration's record, or adds one side to it. Votes and decisions are left as they are.
+-- The source's begin notes the epoch of its ownership, so that a commit finds out whether that has ended since.
+-- KEYS  1 record (hash)   2 owner of the domain (hash)
+-- ARGV  1 incarnation meant   2 time to live, s   3 side, "source" | "dest"   4 its host   5 its agent's address
+-- Replies {"ok", source's address, destination's address} | {"changed", run id}
 -- (INFO costs 20 µs here, measured on Redis 7.0.)
 local incarnation = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
-redis.call('HSET', KEYS[1], 'begunUnder', incarnation)
-for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', KEYS[1], 'begunUnder', incarnation, ARGV[3] .. 'Host', ARGV[4], ARGV[3] .. 'Address', ARGV[5])
+if ARGV[3] == 'source' then
+  redis.call('HSETNX', KEYS[1], 'ownerEpoch', redis.call('HGET', KEYS[2], 'epoch') or '0')
+end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
-return { 'ok' }
+local addresses = redis.call('HMGET', KEYS[1], 'sourceAddress', 'destAddress')
+return { 'ok', addresses[1] or '', addresses[2] or '' }

@@ -9,6 +9,7 @@ export type NoMembers = Record<never, never>;
 
 export interface Commands {
   'announce-self': { arguments: AnnounceSelfArguments; returns: NoMembers };
+  balloon: { arguments: BalloonArguments; returns: NoMembers };
   'block-export-add': { arguments: BlockExportAddArguments; returns: NoMembers };
   'block-export-del': { arguments: BlockExportDelArguments; returns: NoMembers };
   'block-job-cancel': { arguments: BlockJobCancelArguments; returns: NoMembers };
@@ -55,6 +56,7 @@ export interface Commands {
   'query-uuid': { arguments: NoArguments; returns: QueryUuidReturns };
   'query-version': { arguments: NoArguments; returns: QueryVersionReturns };
   quit: { arguments: NoArguments; returns: NoMembers };
+  set_link: { arguments: SetLinkArguments; returns: NoMembers };
   stop: { arguments: NoArguments; returns: NoMembers };
   system_powerdown: { arguments: NoArguments; returns: NoMembers };
   system_reset: { arguments: NoArguments; returns: NoMembers };
@@ -95,6 +97,10 @@ export interface AnnounceSelfArguments {
   readonly step: number;
   readonly interfaces?: ReadonlyArray<string> | undefined;
   readonly id?: string | undefined;
+}
+
+export interface BalloonArguments {
+  readonly value: number;
 }
 
 export type BlockExportAddArguments = {
@@ -561,6 +567,11 @@ export interface QueryCpuModelExpansionArgumentsModel {
 
 export interface QueryNamedBlockNodesArguments {
   readonly flat?: boolean | undefined;
+}
+
+export interface SetLinkArguments {
+  readonly name: string;
+  readonly up: boolean;
 }
 
 export interface YankArguments {

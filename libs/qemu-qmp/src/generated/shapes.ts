@@ -5,6 +5,7 @@ import type { Commands, Events } from './qmp.ts';
 
 export const replyShapes: Readonly<Record<keyof Commands, Shape>> = {
   'announce-self': { object: 'NoMembers' },
+  balloon: { object: 'NoMembers' },
   'block-export-add': { object: 'NoMembers' },
   'block-export-del': { object: 'NoMembers' },
   'block-job-cancel': { object: 'NoMembers' },
@@ -51,6 +52,7 @@ export const replyShapes: Readonly<Record<keyof Commands, Shape>> = {
   'query-uuid': { object: 'QueryUuidReturns' },
   'query-version': { object: 'QueryVersionReturns' },
   quit: { object: 'NoMembers' },
+  set_link: { object: 'NoMembers' },
   stop: { object: 'NoMembers' },
   system_powerdown: { object: 'NoMembers' },
   system_reset: { object: 'NoMembers' },

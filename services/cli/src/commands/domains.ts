@@ -1,11 +1,13 @@
-/** `ferry start`, `list`, `where`, `get`, `dumpxml`, `suspend`, `resume`, `shutdown`, `destroy`, `adopt`. */
-import { readFileSync } from 'node:fs';
+/** `ferry start`, `list`, `get`, `dumpxml`, `suspend`, `resume`, `shutdown`, `destroy`, `adopt`. */
 import { call } from '@ferry/lab/call';
 import { type Domain, DomainsService } from '@ferry/proto/ferry/v1/domains';
-import { callError, CliError, errorObject, explain } from '../failure.ts';
+import { CliError } from '../cli-error.ts';
+import { readDocument } from '../document-file.ts';
+import { callError } from '../failure.ts';
 import type { Host, Hosts } from '../hosts.ts';
-import { census, type Found, having, hostOf } from '../locate.ts';
-import { bytes, columns, holdsGuest, stateWord } from '../words.ts';
+import { census, type Found, hostOf } from '../locate.ts';
+import { domainObject, migrating, printObject, throwFirst } from '../view/domains.ts';
+import { bytes, columns, stateWord } from '../words.ts';
 
 /** Options that most of these commands share. */
 export interface DomainOptions {
@@ -15,7 +17,6 @@ export interface DomainOptions {
 
 /** Starting a QEMU, or waiting for a job that holds the domain, takes its time. */
 const changeMs = 90_000;
-const xmlBytesMax = 4 * 1024 * 1024;
 
 /** Starts a domain from a document; `-` is stdin. */
 export async function start(
@@ -47,28 +48,6 @@ export async function list(hosts: Hosts, chosen: DomainOptions): Promise<void> {
   if (chosen.json === true) for (const each of found) printObject(domainObject(each));
   else process.stdout.write(table(found));
   throwFirst(unreachable, chosen.json);
-}
-
-/** Which host has the guest. */
-export async function where(hosts: Hosts, nameOrUuid: string, chosen: DomainOptions): Promise<void> {
-  const asked_ = await census(hosts.all);
-  const all = having(asked_, nameOrUuid);
-  for (const { host, domain } of all) {
-    if (chosen.json === true) printObject(domainObject({ host, domain }));
-    else process.stdout.write(`${domain.name} is ${stateWord(domain.state)} on ${host.name}${migrating(domain)}\n`);
-  }
-  const holders = all.filter(({ domain }) => holdsGuest(domain));
-  if (holders.length === 1) return;
-  if (holders.length > 1)
-    throw new CliError('inDoubt', `several hosts say that they have ${nameOrUuid}`, {
-      next: 'while it migrates, look again',
-    });
-  throwFirst(asked_.unreachable, chosen.json);
-  if (all.length > 0)
-    throw new CliError('inDoubt', `no host has ${nameOrUuid} running or paused`, {
-      next: 'look again when its migration is over',
-    });
-  throw new CliError('failed', `no host has a domain ${nameOrUuid}`, { next: 'ferry list' });
 }
 
 /** One domain, in words. */
@@ -146,42 +125,11 @@ async function asked<Response>({ source }: Host, act: (signal: AbortSignal) => P
   }
 }
 
-function readDocument(file: string): string {
-  try {
-    const content = readFileSync(file === '-' ? 0 : file);
-    if (content.length > xmlBytesMax) throw new Error(`it has ${content.length} bytes`);
-    return content.toString('utf8');
-  } catch (cause) {
-    throw new CliError(
-      'usage',
-      `the document ${file} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`,
-      { cause },
-    );
-  }
-}
-
 function tell(host: Host, domain: Domain | undefined, json: boolean | undefined, done: string): void {
   if (domain === undefined) return;
   if (json === true) printObject(domainObject({ host, domain }));
   else process.stdout.write(`${domain.name} ${done} on ${host.name}: ${stateWord(domain.state)}, ${domain.uuid}\n`);
 }
-
-function domainObject({ host, domain }: Found): Record<string, unknown> {
-  const { name, uuid, state, memoryBytes, vcpus, qemuPid, job, migrationId } = domain;
-  const held = job === '' ? {} : { job, migrationId };
-  return {
-    host: host.name,
-    name,
-    uuid,
-    state: stateWord(state),
-    memoryBytes: Number(memoryBytes),
-    vcpus,
-    qemuPid,
-    ...held,
-  };
-}
-
-const migrating = ({ job, migrationId }: Domain): string => (job === '' ? '' : `, ${job} ${migrationId}`);
 
 function table(found: readonly Found[]): string {
   if (found.length === 0) return 'no domains\n';
@@ -199,15 +147,3 @@ function table(found: readonly Found[]): string {
   });
   return columns([['HOST', 'NAME', 'STATE', 'MEMORY', 'VCPUS', 'PID', 'JOB'], ...rows]);
 }
-
-/** All but the last are told now, the last one ends the command. */
-function throwFirst(errors: readonly CliError[], json: boolean | undefined): void {
-  const last = errors.at(-1);
-  for (const error of errors.slice(0, -1)) {
-    if (json === true) printObject(errorObject(error));
-    else process.stderr.write(explain(error));
-  }
-  if (last !== undefined) throw last;
-}
-
-const printObject = (object: Record<string, unknown>): void => void process.stdout.write(`${JSON.stringify(object)}\n`);

@@ -1,5 +1,5 @@
 /** `ferry guest`: a document of the tiny test guest, so that there is something to move. */
-import { CliError } from '../failure.ts';
+import { CliError } from '../cli-error.ts';
 
 /** What the guest shall do. */
 export interface GuestCommandOptions {

@@ -2,8 +2,10 @@
 import { call, stream } from '@ferry/lab/call';
 import { type MigrationEvent, type MigrationOptions, Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
+import { readDocument } from '../document-file.ts';
 import { driveDirect } from '../direct.ts';
-import { callError, CliError, failureError, isServiceError } from '../failure.ts';
+import { CliError } from '../cli-error.ts';
+import { callError, failureError, isServiceError } from '../failure.ts';
 import { follow } from '../follow.ts';
 import type { Host, Hosts } from '../hosts.ts';
 import { Interrupts } from '../interrupts.ts';
@@ -21,6 +23,9 @@ export interface MigrateOptions {
   readonly bandwidth?: bigint;
   readonly downtime?: number;
   readonly id?: string;
+  readonly unsafe?: boolean;
+  /** A file with the document for the destination; `-`: stdin. */
+  readonly xml?: string;
   readonly json?: boolean;
 }
 
@@ -35,10 +40,14 @@ export async function migrate(hosts: Hosts, domain: string, chosen: MigrateOptio
   const direct = chosen.direct === true;
   const mode = direct ? 'direct' : 'peer to peer';
   const plan: MigrationPlan = { migrationId, domain, from: from.name, to: to.name, protocol, mode };
-  const options = { bandwidthBytesPerSecond: chosen.bandwidth ?? 0n, downtimeLimitMs: chosen.downtime ?? 0 };
+  const limits = { bandwidthBytesPerSecond: chosen.bandwidth ?? 0n, downtimeLimitMs: chosen.downtime ?? 0 };
+  const options = { ...limits, ...(chosen.unsafe === true ? { unsafe: true } : {}) };
+  if (chosen.xml !== undefined && protocol === 2)
+    throw new CliError('usage', '--xml needs protocol version 3: --v2 has no place for another document');
+  const domainXml = chosen.xml === undefined ? undefined : readDocument(chosen.xml);
   using interrupts = new Interrupts();
   const view = viewOf(plan, chosen.json === true);
-  const run = { plan, from, to, options, view, interrupts };
+  const run = { plan, from, to, options, domainXml, view, interrupts };
   await conclude(run, await (direct ? runDirect(run) : runPeerToPeer(run)));
 }
 
@@ -85,16 +94,17 @@ interface Run {
   readonly from: Host;
   readonly to: Host;
   readonly options: MigrationOptions;
+  readonly domainXml: string | undefined;
   readonly view: MigrationView;
   readonly interrupts: Interrupts;
 }
 
 /** The source agent drives; we watch. */
-async function runPeerToPeer({ plan, from, to, options, view, interrupts }: Run): Promise<MigrationEnd> {
+async function runPeerToPeer({ plan, from, to, options, domainXml, view, interrupts }: Run): Promise<MigrationEnd> {
   const { migrationId, domain } = plan;
   const names = { migrationId, domain };
   const protocol = plan.protocol === 2 ? Protocol.PROTOCOL_V2 : Protocol.PROTOCOL_V3;
-  const request = { ...names, destination: to.dest.address, protocol, migrationUri: '', options };
+  const request = { ...names, destination: to.dest.address, protocol, migrationUri: '', options, domainXml };
   const left = interrupts.second;
   interrupts.first.addEventListener('abort', () => void askToAbort(from, names, view), { once: true });
   const events = stream(from.source.client, SourceAgentService.migrate, request, left);
@@ -102,7 +112,7 @@ async function runPeerToPeer({ plan, from, to, options, view, interrupts }: Run)
 }
 
 /** We drive. The first Ctrl-C gives up what has not been sent; the second leaves, and the agents settle it. */
-async function runDirect({ plan, from, to, options, view, interrupts }: Run): Promise<MigrationEnd> {
+async function runDirect({ plan, from, to, options, domainXml, view, interrupts }: Run): Promise<MigrationEnd> {
   const { migrationId, domain } = plan;
   const names = { migrationId, domain };
   const given = new AbortController();
@@ -115,7 +125,7 @@ async function runDirect({ plan, from, to, options, view, interrupts }: Run): Pr
   const left = Promise.withResolvers<MigrationEnd>();
   interrupts.second.addEventListener('abort', () => left.resolve({ kind: 'left' }), { once: true });
   const protocol = plan.protocol === 2 ? 2 : 3;
-  const migration = { ...names, from, to, protocol, options } as const;
+  const migration = { ...names, from, to, protocol, options, domainXml } as const;
   const driven = driveDirect(migration, (event) => view.event(event), given.signal).then(
     (statistics): MigrationEnd => ({ kind: 'completed', statistics }),
     (error: unknown): Promise<MigrationEnd> => settled(error, from, names),

@@ -6,7 +6,14 @@ import {
   FinishResponse,
   PrepareResponse,
 } from '@ferry/proto/ferry/v1/dest_agent';
-import { Domain, DomainsService, type DomainsServer, DomainState } from '@ferry/proto/ferry/v1/domains';
+import {
+  Domain,
+  type Finding,
+  DomainsService,
+  type DomainsServer,
+  DomainState,
+  type Ownership,
+} from '@ferry/proto/ferry/v1/domains';
 import {
   type Migration,
   MigrationEvent,
@@ -28,6 +35,7 @@ import {
   Metadata,
   Server,
   ServerCredentials,
+  type ServiceError,
   type ServerWritableStream,
   status,
 } from '@grpc/grpc-js';
@@ -43,12 +51,16 @@ type Stream = Pick<
 /** What a test may change. */
 export interface Behaviour {
   domains: Domain[];
+  /** The ownership record, as Where and Forget tell it; undefined: domain-not-found. */
+  owner: Ownership | undefined;
   /** Plays the events of a migration; by default all of a good one. */
   migrate: (stream: Stream) => void;
   watch: (stream: Stream) => void;
   /** What GetMigration answers; undefined: unknown-migration. */
   migration: Migration | undefined;
   abort: () => void;
+  /** What Check answers. */
+  findings: Finding[];
   /** Thrown by the method of that name. */
   errors: Partial<Record<string, Error>>;
 }
@@ -66,10 +78,12 @@ export class FakeHost implements AsyncDisposable {
     this.name = name;
     this.does = {
       domains: [domain()],
+      owner: undefined,
       migrate: (stream) => play(stream, goodMigration()),
       watch: (stream) => play(stream, goodMigration()),
       migration: undefined,
       abort: () => undefined,
+      findings: [],
       errors: {},
     };
   }
@@ -108,8 +122,12 @@ export class FakeHost implements AsyncDisposable {
     return (incoming, reply) => {
       this.received.push([method, incoming.request]);
       const error = this.does.errors[method];
-      if (error === undefined) reply(null, answer(incoming.request));
-      else reply(error);
+      if (error !== undefined) return reply(error);
+      try {
+        reply(null, answer(incoming.request));
+      } catch (thrown) {
+        reply(thrown as ServiceError);
+      }
     };
   }
 
@@ -175,7 +193,15 @@ export class FakeHost implements AsyncDisposable {
       resume: this.#unary('resume', one),
       shutdown: this.#unary('shutdown', one),
       destroy: this.#unary('destroy', () => ({})),
+      check: this.#unary('check', () => ({ findings: this.does.findings })),
+      where: this.#unary('where', () => ({ owners: [this.#owner()] })),
+      forget: this.#unary('forget', () => ({ ownership: { ...this.#owner(), host: '' } })),
     };
+  }
+
+  #owner(): Ownership {
+    if (this.does.owner === undefined) throw failure('domain-not-found', 'no record', status.NOT_FOUND);
+    return this.does.owner;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -194,6 +220,13 @@ export function domain(more: Partial<Domain> = {}): Domain {
     vcpus: 1,
     ...more,
   });
+}
+
+/** What the record says of that domain. */
+export function ownership(host: string, more: Partial<Ownership> = {}): Ownership {
+  const { uuid, name } = domain();
+  const since = new Date('2026-11-24T04:00:00Z');
+  return { uuid, name, host, epoch: 2n, evidence: `started on host ${host}`, since, ...more };
 }
 
 /** An error as an agent sends it. */

@@ -43,6 +43,10 @@ function eventObject({ at, event }: MigrationEvent): Record<string, unknown> | u
       const why = failure === undefined ? {} : { failure: failureObject(failure) };
       return { event: 'ended', ...head, outcome: outcomeWord(outcome), ...why, ...figures(statistics) };
     }
+    case 'hold': {
+      const { cause } = event.value;
+      return { event: 'hold', ...head, ...(cause === undefined ? {} : { cause: failureObject(cause) }) };
+    }
     case undefined:
       break;
   }

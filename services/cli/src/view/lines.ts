@@ -2,7 +2,7 @@
 import type { MigrationEvent } from '@ferry/proto/ferry/v1/migration';
 import type { MigrationPlan, MigrationView } from '../migration.ts';
 import { duration, phaseWord, sideWord } from '../words.ts';
-import { endText, headline, progressText, summary } from './text.ts';
+import { endText, headline, holdText, progressText, summary } from './text.ts';
 
 /** Progress comes up to several times a second; a log is read later. */
 const progressEveryMs = 500;
@@ -42,6 +42,9 @@ export function linesView(
           sideWord(event.value.side),
           sideWord(event.value.side) === 'source' ? 'guest stopped' : 'guest runs',
         );
+        return;
+      case 'hold':
+        line(atMs, 'source', holdText(event.value.cause));
         return;
       case 'ended':
       case undefined:

@@ -1,5 +1,5 @@
 /** The sentences of a migration that the plain and the live view share. */
-import type { MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
+import type { Failure, MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
 import type { MigrationEnd, MigrationPlan } from '../migration.ts';
 import { bytes, columns, duration } from '../words.ts';
 
@@ -21,6 +21,13 @@ export function progressText(s: MigrationStatistics | undefined): string {
   if (s.bytesPerSecond > 0n) parts.push(`${bytes(s.bytesPerSecond)}/s`);
   if (s.dirtyBytesPerSecond > 0n) parts.push(`guest dirties ${bytes(s.dirtyBytesPerSecond)}/s`);
   return parts.join(', ');
+}
+
+/** Why the switchover waits, or that it does no longer. */
+export function holdText(cause: Failure | undefined): string {
+  return cause === undefined
+    ? 'what the switchover needs answers again'
+    : `the switchover waits, the guest runs on: ${cause.message} (${cause.reason})`;
 }
 
 /** The sentence that a migration ends with. */

@@ -1,0 +1,77 @@
+/** What both agents are made of, and the one place that opens it. */
+import { join } from 'node:path';
+import { HandoverJournals, HandoverRegister, type Journals, OwnerRecords } from '@ferry/handover';
+import { Hypervisor } from '@ferry/hypervisor';
+import { type Clock, MigrationJobs, systemClock } from '@ferry/jobs';
+import { phases, type Side } from '@ferry/migration';
+import { type Config, readConfig } from './config.ts';
+import { openLog, type Log } from './log.ts';
+import { OngoingMigrations } from './ongoing.ts';
+import { openRedis, waitForRedis } from './redis.ts';
+import { type Credentials, openCredentials } from './tls.ts';
+
+/** By what they do, not by their classes: a simulation plays the host and the disk. */
+export interface Parts {
+  readonly config: Config;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly hypervisor: Pick<Hypervisor, keyof Hypervisor>;
+  readonly jobs: MigrationJobs;
+  readonly register: HandoverRegister;
+  readonly owners: OwnerRecords;
+  readonly journals: Journals;
+  readonly ongoing: OngoingMigrations;
+}
+
+const jobKind = { source: 'MIGRATION_OUT', dest: 'MIGRATION_IN' } as const;
+
+/** Opens them for this process, from its environment; waits until Redis answers. Throws AgentError config-invalid. */
+export async function openParts(
+  side: Side,
+  shutdown: AbortSignal,
+): Promise<Parts & { readonly credentials: Credentials } & AsyncDisposable> {
+  const config = readConfig(process.env);
+  const log = openLog(config.logLevel);
+  const credentials = await openCredentials(config.tls);
+  await using opened = new AsyncDisposableStack();
+  const redis = openRedis(config.redisUrl, log);
+  opened.defer(() => redis.disconnect());
+  await waitForRedis(redis, log, shutdown);
+  const hypervisor = opened.use(
+    await Hypervisor.open(
+      {
+        stateDir: config.stateDir,
+        binary: config.qemu,
+        side,
+        policy: { allowedRoots: config.domainPaths, maxBytes: 1024 * 1024 },
+        sharedPaths: config.sharedPaths,
+        memoryReserveBytes: config.memoryReserveBytes,
+      },
+      shutdown,
+    ),
+  );
+  const clock = systemClock;
+  const { name: host } = config.host;
+  const owner = `${side}-agent@${host}`;
+  const jobs = opened.use(
+    new MigrationJobs({ redis, host, owner, kind: jobKind[side], leaseMs: config.leaseMs, phases, clock }),
+  );
+  const register = new HandoverRegister({ redis, host, side, address: config.address });
+  const owners = new OwnerRecords({ redis, host });
+  const journals = new HandoverJournals(join(config.stateDir, 'handover', side));
+  const ongoing = new OngoingMigrations();
+  const ours = opened.move();
+  return {
+    config,
+    log,
+    clock,
+    hypervisor,
+    jobs,
+    register,
+    owners,
+    journals,
+    ongoing,
+    credentials,
+    [Symbol.asyncDispose]: () => ours.disposeAsync(),
+  };
+}

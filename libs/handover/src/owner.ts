@@ -1,0 +1,140 @@
+/** Who owns each guest: which host may run it, since which epoch, and on what evidence. One record a domain, in Redis. */
+import { readFileSync } from 'node:fs';
+import type { Redis, Result } from 'ioredis';
+import { HandoverError } from './errors.ts';
+import { domainOfOwnerKey, ownerKeyOf, ownerKeys } from './keys.ts';
+import { registerCall, wordsOf } from './register-call.ts';
+
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    ferryOwnerClaim(owner: string, ...args: string[]): Result<unknown, Context>;
+    ferryOwnerRelease(owner: string, ...args: string[]): Result<unknown, Context>;
+    ferryOwnerLook(owner: string): Result<unknown, Context>;
+  }
+}
+
+/** Each script's command; all take one key. */
+const scripts = {
+  'owner-claim': 'ferryOwnerClaim',
+  'owner-release': 'ferryOwnerRelease',
+  'owner-look': 'ferryOwnerLook',
+} as const;
+
+/** What is known of a guest that nobody owns any more is kept so long. Seconds. */
+const releasedSeconds = String(7 * 24 * 60 * 60);
+const scanCount = 1_000;
+
+export interface Owner {
+  /** UUID. */
+  readonly domain: string;
+  /** Empty if it is not known. */
+  readonly name: string;
+  /** Empty: nobody owns the guest since `sinceMs`. */
+  readonly host: string;
+  /** Grows by one each time the ownership is given anew. */
+  readonly epoch: number;
+  readonly evidence: string;
+  readonly sinceMs: number;
+}
+
+/**
+ * Why a host says that a guest is its own. `start`: it begins anew here. `keep`: it is here already and is to go on. `seen`: its QEMU
+ * executes it here, which counts for more than a record that an older life of Redis wrote.
+ */
+export type Claim = 'start' | 'keep' | 'seen';
+
+/** The ownership records as one host uses them. Every method throws HandoverError register-unavailable when Redis cannot be asked. */
+export class OwnerRecords {
+  readonly #redis: Redis;
+  readonly #host: string;
+
+  constructor(options: { redis: Redis; host: string }) {
+    this.#redis = options.redis;
+    this.#host = options.host;
+    for (const [file, command] of Object.entries(scripts)) {
+      const lua = readFileSync(new URL(`./scripts/${file}.lua`, import.meta.url), 'utf8');
+      this.#redis.defineCommand(command, { numberOfKeys: 1, lua });
+    }
+  }
+
+  /** Calls `listener` whenever Redis answers again: it may have forgotten. */
+  onBack(listener: () => void): void {
+    this.#redis.on('ready', listener);
+  }
+
+  /**
+   * Makes this host the owner, or finds that it is; checked and written in one step. A claim of what is this host's already is a new
+   * epoch only for `start`. Throws HandoverError owned-elsewhere.
+   */
+  async claim(
+    domain: { readonly uuid: string; readonly name: string },
+    claim: Claim,
+    evidence: string,
+    signal: AbortSignal,
+  ): Promise<Owner> {
+    const send = () => this.#redis.ferryOwnerClaim(ownerKeyOf(domain.uuid), this.#host, domain.name, evidence, claim);
+    const words = wordsOf(await registerCall('owner-claim', send, signal), 'owner-claim', ['ok', 'owned']);
+    const owner = ownerFrom(domain.uuid, words);
+    if (words[0] === 'owned') throw ownedElsewhere(owner);
+    return owner;
+  }
+
+  /** Throws HandoverError owned-elsewhere if another host owns the guest; before something is begun that `claim` would refuse at its end. */
+  async refuseForeign(domain: { readonly uuid: string; readonly name: string }, signal: AbortSignal): Promise<void> {
+    const owner = await this.of(domain.uuid, signal);
+    if (owner !== undefined && owner.host !== '' && owner.host !== this.#host)
+      throw ownedElsewhere({ ...owner, name: domain.name });
+  }
+
+  /**
+   * Nobody owns the guest any more: it has ended, or a person says that its host is gone. Does nothing if the record has changed since it was
+   * seen. Gives what the record says now.
+   */
+  async release(seen: Owner, why: string, signal: AbortSignal): Promise<Owner | undefined> {
+    const send = () =>
+      this.#redis.ferryOwnerRelease(ownerKeyOf(seen.domain), seen.host, String(seen.epoch), why, releasedSeconds);
+    const reply = await registerCall('owner-release', send, signal);
+    const words = wordsOf(reply, 'owner-release', ['released', 'changed', 'none']);
+    return words[0] === 'none' ? undefined : ownerFrom(seen.domain, words);
+  }
+
+  /** Who owns a guest, since when, and on what evidence; undefined for one that nobody ever claimed. */
+  async of(domain: string, signal: AbortSignal): Promise<Owner | undefined> {
+    const reply = await registerCall('owner-look', () => this.#redis.ferryOwnerLook(ownerKeyOf(domain)), signal);
+    const words = wordsOf(reply, 'owner-look', ['none', 'owner']);
+    return words[0] === 'none' ? undefined : ownerFrom(domain, words);
+  }
+
+  /** All records, page by page: a look at the whole keyspace, for an agent's start and for a name that no host knows. */
+  async *all(signal: AbortSignal): AsyncIterable<Owner> {
+    let cursor = '0';
+    do {
+      const scan = () => this.#redis.scan(cursor, 'MATCH', ownerKeys, 'COUNT', scanCount);
+      const [next, keys] = pageOf(await registerCall('scan owners', scan, signal));
+      const found = await Promise.all(keys.map((key) => this.of(domainOfOwnerKey(key), signal)));
+      yield* found.filter((owner) => owner !== undefined);
+      cursor = next;
+    } while (cursor !== '0');
+  }
+}
+
+function pageOf(reply: unknown): [cursor: string, keys: string[]] {
+  const [cursor, keys]: unknown[] = Array.isArray(reply) ? reply : [];
+  if (typeof cursor === 'string' && Array.isArray(keys))
+    return [cursor, keys.filter((key): key is string => typeof key === 'string')];
+  throw new HandoverError('register-reply', 'Redis answered SCAN with something else');
+}
+
+function ownerFrom(domain: string, words: readonly string[]): Owner {
+  const [, host = '', epoch = '', evidence = '', sinceMs = '', name = ''] = words;
+  return { domain, name, host, epoch: Number(epoch), evidence, sinceMs: Number(sinceMs) };
+}
+
+function ownedElsewhere({ domain, name, host, epoch, evidence, sinceMs }: Owner): HandoverError {
+  const since = new Date(sinceMs).toISOString();
+  const message = `domain ${name} (${domain}) belongs to host ${host} since ${since} (epoch ${epoch}: ${evidence})`;
+  return new HandoverError(
+    'owned-elsewhere',
+    `${message}: end it there, or migrate it; if ${host} is gone for good, say so with Forget`,
+  );
+}

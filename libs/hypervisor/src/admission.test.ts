@@ -1,0 +1,157 @@
+/** What a host says before it starts anything, by what its real QEMU and its real file systems say. */
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { Admission } from './admission.ts';
+import { askBinary, type QemuBinary } from './binary.ts';
+import { mountsOf } from './storage.ts';
+
+const wait = (): AbortSignal => AbortSignal.timeout(30_000);
+
+let dir: string;
+let binary: QemuBinary;
+beforeEach(async () => {
+  dir = await mkdtemp('/tmp/ferry-admission-');
+  binary = await askBinary('qemu-system-x86_64', wait());
+});
+afterEach(() => rm(dir, { recursive: true, force: true }));
+
+const admission = (more: { sharedPaths?: string[]; binary?: QemuBinary } = {}): Admission => {
+  const policy = { allowedRoots: [dir], maxBytes: 1024 * 1024 };
+  return new Admission({ policy, memoryReserveBytes: 0, sharedPaths: more.sharedPaths ?? [] }, more.binary ?? binary);
+};
+const document = (inside: string, devices = ''): string =>
+  `<domain type='qemu'><name>web-1</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>
+   <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>${inside}<devices>${devices}</devices></domain>`;
+const cpu = (model: string, features = '', check = ''): string =>
+  document(`<cpu mode='custom' match='exact'${check}><model>${model}</model>${features}</cpu>`);
+
+describe('a CPU', () => {
+  const missingOf = (xml: string) => {
+    const host = admission();
+    return host.missingFeatures(host.read(xml), wait());
+  };
+
+  it("that QEMU can give lacks nothing: its own model, and what it is asked for in libvirt's spelling", async () => {
+    expect(await missingOf(document(''))).toEqual({ required: [], ofModel: [] });
+    const features = ['lahf_lm', 'sse4.1', 'sse4_2'].map((name) => `<feature policy='require' name='${name}'/>`);
+    expect(await missingOf(cpu('qemu64', features.join('')))).toEqual({ required: [], ofModel: [] });
+  });
+
+  it('of a model that QEMU can give only in part: the features are named, but for those that are switched off', async () => {
+    const { required, ofModel } = await missingOf(cpu('Skylake-Server'));
+    expect(required).toEqual([]);
+    expect(ofModel).toEqual(expect.arrayContaining(['avx512f', 'tsc-deadline']));
+    const off = "<feature policy='disable' name='avx512f'/><feature policy='forbid' name='tsc_deadline'/>";
+    const rest = await missingOf(cpu('Skylake-Server', off));
+    expect(rest.ofModel).toEqual(ofModel.filter((name) => name !== 'avx512f' && name !== 'tsc-deadline'));
+  });
+
+  it('with a feature that QEMU cannot give, or does not know, or of a model that it does not know', async () => {
+    const features = ['avx512f', 'no-such-feature'].map((name) => `<feature policy='require' name='${name}'/>`);
+    expect((await missingOf(cpu('qemu64', features.join('')))).required).toEqual(['avx512f', 'no-such-feature']);
+    expect((await missingOf(cpu('Pentium-99'))).required).toEqual(['the model Pentium-99']);
+  });
+
+  it('is refused by name: always for what is asked for, for the rest of its model if the document has it checked', async () => {
+    const host = admission();
+    const problem = (xml: string) => host.cpuProblem(host.read(xml), wait());
+    expect(await problem(cpu('Skylake-Server'))).toBeUndefined();
+    for (const check of ['partial', 'full'])
+      expect(await problem(cpu('Skylake-Server', '', ` check='${check}'`))).toMatchObject({
+        kind: 'cpu-unsupported',
+        message: expect.stringMatching(/Skylake-Server.*avx512f/),
+      });
+    expect(await problem(cpu('qemu64', "<feature policy='require' name='avx512f'/>"))).toMatchObject({
+      kind: 'cpu-unsupported',
+      message: expect.stringMatching(/missing avx512f;/),
+    });
+  });
+
+  it('of a guest that comes in may lack what it lacked before, and nothing else', async () => {
+    const host = admission();
+    const domain = host.read(cpu('Skylake-Server'));
+    const { ofModel } = await host.missingFeatures(domain, wait());
+    expect(await host.incomingCpuProblem(domain, ofModel, wait())).toBeUndefined();
+    const others = ofModel.filter((name) => name !== 'avx512f');
+    expect(await host.incomingCpuProblem(domain, others, wait())).toMatchObject({
+      kind: 'cpu-unsupported',
+      message: expect.stringMatching(/missing avx512f;/),
+    });
+  });
+
+  it('cannot be told of by a QEMU that does not start: its words are passed on, and it is asked again', async () => {
+    const mute = join(dir, 'qemu');
+    await writeFile(mute, '#!/bin/sh\nread question; echo "no CPUs today" >&2; exit 1\n', { mode: 0o755 });
+    const host = admission({ binary: { ...binary, path: mute } });
+    const domain = host.read(document(''));
+    await expect(host.missingFeatures(domain, wait())).rejects.toMatchObject({
+      kind: 'qemu-start-failed',
+      message: expect.stringMatching(/under tcg: it ended with status 1: no CPUs today/),
+    });
+    await writeFile(mute, '#!/bin/sh\nexec qemu-system-x86_64 "$@"\n');
+    expect(await host.missingFeatures(domain, wait())).toEqual({ required: [], ofModel: [] });
+  });
+
+  it('is asked for once, and a caller without patience does not wait for it', async () => {
+    const asked = join(dir, 'asked');
+    const counting = join(dir, 'qemu');
+    await writeFile(counting, `#!/bin/sh\necho >>${asked}\nexec qemu-system-x86_64 "$@"\n`, { mode: 0o755 });
+    const host = admission({ binary: { ...binary, path: counting } });
+    const domain = host.read(document(''));
+    await expect(host.missingFeatures(domain, AbortSignal.abort(new Error('no patience')))).rejects.toThrow(
+      'no patience',
+    );
+    const away = new AbortController();
+    const first = host.missingFeatures(domain, away.signal);
+    away.abort(new Error('gone'));
+    await expect(first).rejects.toThrow('gone');
+    await Promise.all([host.missingFeatures(domain, wait()), host.missingFeatures(domain, wait())]);
+    const { size } = await import('node:fs/promises').then(({ stat }) => stat(asked));
+    expect(size).toBe(1);
+  });
+});
+
+describe('a disk', () => {
+  const disk = (path: string, more = ''): string =>
+    `<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none'/><source file='${path}'/><target dev='vda' bus='virtio'/>${more}</disk>`;
+  const hazardsOf = (host: Admission, devices: string) => host.hazards(host.read(document('', devices)));
+
+  it('on a file system of this host alone is a hazard, with what helps', async () => {
+    const image = join(dir, 'image');
+    await writeFile(image, '');
+    expect(await hazardsOf(admission(), disk(image))).toEqual([
+      {
+        path: '/domain/devices/disk/source/@file',
+        line: 0,
+        what: expect.stringContaining(`${image} is on `),
+        hint: expect.stringContaining('FERRY_SHARED_PATHS'),
+      },
+    ]);
+  });
+
+  it('that the guest only reads is none, nor is one in a shared directory, links followed', async () => {
+    await mkdir(join(dir, 'real'));
+    await symlink(join(dir, 'real'), join(dir, 'link'));
+    const image = join(dir, 'link', 'image');
+    await writeFile(image, '');
+    expect(await hazardsOf(admission(), disk(image, '<readonly/>'))).toEqual([]);
+    expect(await hazardsOf(admission({ sharedPaths: [join(dir, 'real')] }), disk(image))).toEqual([]);
+    expect(await hazardsOf(admission({ sharedPaths: [`${dir}/re`] }), disk(image))).toHaveLength(1);
+  });
+
+  it('is found below the innermost mount', () => {
+    const mounts = mountsOf(
+      [
+        '22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw',
+        String.raw`40 22 0:40 / /srv/my\040images rw shared:7 master:2 - nfs4 server:/images rw,vers=4.2`,
+        '41 22 0:41 / /srv rw - xfs /dev/sdb rw',
+      ].join('\n'),
+    );
+    expect(mounts).toEqual([
+      { at: '/', fileSystem: 'ext4' },
+      { at: '/srv', fileSystem: 'xfs' },
+      { at: '/srv/my images', fileSystem: 'nfs4' },
+    ]);
+  });
+});

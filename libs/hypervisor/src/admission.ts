@@ -1,0 +1,154 @@
+/** What this host says to a domain before anything is started. */
+import { accessSync, constants } from 'node:fs';
+import {
+  completeDomain,
+  type Domain,
+  migrationHazards,
+  parseDomain,
+  type XmlPolicy,
+  type XmlProblem,
+} from '@ferry/domain-xml';
+import type { QemuBinary } from './binary.ts';
+import { askCpus, type CpuOffer, type MissingFeatures, missingFeatures } from './cpu.ts';
+import { HypervisorError } from './errors.ts';
+import { fileProblems, machineProblem, memoryProblem } from './host-checks.ts';
+import { localDisks } from './storage.ts';
+
+interface AdmissionOptions {
+  readonly policy: XmlPolicy;
+  readonly memoryReserveBytes: number;
+  readonly sharedPaths?: readonly string[];
+}
+
+export class Admission {
+  readonly #options: AdmissionOptions;
+  readonly #binary: QemuBinary;
+  /** By accelerator: asked once, when first needed. */
+  readonly #cpus = new Map<string, Promise<CpuOffer>>();
+
+  constructor(options: AdmissionOptions, binary: QemuBinary) {
+    this.#options = options;
+    this.#binary = binary;
+  }
+
+  /** Reads a document as this host would build it: defaults, addresses and the machine type's version filled in. Throws DomainXmlError. */
+  read(xml: string): Domain {
+    return this.#read(xml, this.#options.policy);
+  }
+
+  /** Likewise, of a document for another host: whether its files may be where they are is for that host to say. Throws DomainXmlError. */
+  readForElsewhere(xml: string): Domain {
+    return this.#read(xml, { ...this.#options.policy, allowedRoots: ['/'] });
+  }
+
+  #read(xml: string, policy: XmlPolicy): Domain {
+    return completeDomain(parseDomain(xml, policy), { machineAliases: this.#binary.machineAliases });
+  }
+
+  /** What keeps this host from running the domain: machine, files, memory. Its CPU is asked for apart, for it depends on where the guest comes from. */
+  async problems(domain: Domain): Promise<HypervisorError[]> {
+    const { policy, memoryReserveBytes } = this.#options;
+    const [files, memory] = await Promise.all([
+      fileProblems(domain, policy.allowedRoots),
+      memoryProblem(domain, memoryReserveBytes),
+    ]);
+    return [...files, memory, machineProblem(domain, this.#binary)].filter((problem) => problem !== undefined);
+  }
+
+  /** Asks QEMU for its CPUs now, so that the answer is there when a guest comes. What it says, also that it fails, is for later. */
+  warmUp(): void {
+    const accelerators = canUse('/dev/kvm') ? (['kvm', 'qemu'] as const) : (['qemu'] as const);
+    for (const accelerator of accelerators) this.#offer(accelerator).catch(() => undefined);
+  }
+
+  /** What the domain's CPU would lack here. Throws HypervisorError qemu-start-failed if QEMU cannot be asked, for instance without KVM. */
+  async missingFeatures(domain: Domain, signal: AbortSignal): Promise<MissingFeatures> {
+    return missingFeatures(domain, await orAborted(this.#offer(domain.document.type), signal));
+  }
+
+  #offer(accelerator: Domain['document']['type']): Promise<CpuOffer> {
+    const known = this.#cpus.get(accelerator);
+    if (known !== undefined) return known;
+    const asked = askCpus(this.#binary, accelerator);
+    this.#cpus.set(accelerator, asked);
+    // What could not be asked now may be asked again: somebody may have given us /dev/kvm meanwhile.
+    asked.catch(() => this.#cpus.delete(accelerator));
+    return asked;
+  }
+
+  /**
+   * For a domain that is to be started: what it asks for by name must be there; the rest of its model too, unless its document leaves that
+   * unchecked (`check='none'`, libvirt's default without KVM).
+   */
+  async cpuProblem(domain: Domain, signal: AbortSignal): Promise<HypervisorError | undefined> {
+    const { required, ofModel } = await this.missingFeatures(domain, signal);
+    const unchecked = (domain.document.cpu?.check ?? 'none') === 'none';
+    return lacking(domain, unchecked ? required : [...required, ...ofModel]);
+  }
+
+  /**
+   * For a guest that comes from another host: it must not lose what it has. `missingThere` is what its model lacks on that host as well;
+   * undefined: nobody has told, so it is taken to have all of it.
+   */
+  async incomingCpuProblem(
+    domain: Domain,
+    missingThere: readonly string[] | undefined,
+    signal: AbortSignal,
+  ): Promise<HypervisorError | undefined> {
+    const { required, ofModel } = await this.missingFeatures(domain, signal);
+    const missing = [...required, ...ofModel].filter((name) => missingThere?.includes(name) !== true);
+    return lacking(domain, missing, missingThere === undefined ? ' (protocol v3 tells what it lacks already)' : '');
+  }
+
+  /** What makes it unsafe to move the domain from this host, although it could be done. */
+  async hazards(domain: Domain): Promise<XmlProblem[]> {
+    const local = await localDisks(domain, this.#options.sharedPaths ?? []);
+    return [
+      ...migrationHazards(domain),
+      ...local.map(({ path, fileSystem }) => ({
+        path: diskPath(domain, path),
+        line: 0,
+        what: `${path} is on ${fileSystem}, a file system of this host's own`,
+        hint: 'Put it on storage that both hosts see; if they do, name its directory in FERRY_SHARED_PATHS',
+      })),
+    ];
+  }
+}
+
+function canUse(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function lacking(domain: Domain, missing: readonly string[], more = ''): HypervisorError | undefined {
+  if (missing.length === 0) return undefined;
+  const { cpu } = domain.document;
+  const name = (cpu?.mode === 'custom' ? cpu.model?.name : cpu?.mode) ?? 'default';
+  return new HypervisorError(
+    'cpu-unsupported',
+    `this host's QEMU cannot give domain ${domain.name} its ${name} CPU: missing ${missing.join(', ')}; choose a host that has them, or a CPU model without${more}`,
+  );
+}
+
+/** As it is counted in a document: `/domain/devices/disk[2]`. */
+function diskPath({ devices }: Domain, file: string): string {
+  const at = devices.disk.findIndex((disk) => disk.type === 'file' && disk.source?.file === file);
+  return `/domain/devices/disk${devices.disk.length === 1 ? '' : `[${at + 1}]`}/source/@file`;
+}
+
+/** The answer is kept for others: a caller that has no more patience leaves it to them. */
+async function orAborted<Answer>(answer: Promise<Answer>, signal: AbortSignal): Promise<Answer> {
+  signal.throwIfAborted();
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const leave = (): void => reject(signal.reason);
+  signal.addEventListener('abort', leave, { once: true });
+  try {
+    return await Promise.race([answer, aborted]);
+  } finally {
+    signal.removeEventListener('abort', leave);
+  }
+}

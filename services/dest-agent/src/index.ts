@@ -1,0 +1,3 @@
+export type { DestAgent } from './agent.ts';
+export { destAgentService } from './service.ts';
+export { destAgent, takeUpWork } from './wire.ts';

@@ -1,0 +1,46 @@
+/** What the source asks while memory flows: could the guest run here, if it came now? It is stopped only if so. */
+import { JobError } from '@ferry/jobs';
+import { MigrationError } from '@ferry/migration';
+import type { CheckReadyRequest } from '@ferry/proto/ferry/v1/dest_agent';
+import { type DestAgent, type HeldIn, journal } from './agent.ts';
+
+/** A QEMU that loads memory answers between two reads of its stream. */
+const answerMs = 1_500;
+
+/** Throws what is missing: the waiting QEMU, the job, the register. */
+export async function checkReady(agent: DestAgent, request: CheckReadyRequest, signal: AbortSignal): Promise<void> {
+  const { migrationId } = request;
+  const held = agent.migrations.find(migrationId);
+  if (held === undefined || held.unsettled !== undefined) {
+    const message = `host ${agent.config.host.name} does not wait for migration ${migrationId}`;
+    throw new MigrationError('not-migrating', `${message}: its waiting QEMU has ended, or it was given up there`);
+  }
+  const { ongoing, state, job } = held;
+  if (job.signal.aborted) {
+    const message = `the job of migration ${migrationId} on ${agent.config.host.name} is being taken back`;
+    throw new JobError('lease-lost', message, { cause: job.signal.reason });
+  }
+  const patience = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
+  await Promise.all([
+    state.guest?.monitor.execute('query-status', {}, patience),
+    followSource(agent, held, request, patience),
+    agent.register.begin({ domain: ongoing.start.domainUuid, migrationId, incarnation: request.incarnation }, patience),
+  ]);
+}
+
+/** This side commits under the life of the register that the source votes under; which one that will be is durable before the guest is stopped. */
+async function followSource(
+  agent: DestAgent,
+  held: HeldIn,
+  request: CheckReadyRequest,
+  signal: AbortSignal,
+): Promise<void> {
+  const { state } = held;
+  const { incarnation, askerAddress } = request;
+  const known = state.incarnation === incarnation && state.sourceAddress !== '';
+  if (known || state.mayHaveCommitted || state.promised.has(incarnation)) return;
+  signal.throwIfAborted();
+  state.incarnation = incarnation;
+  state.sourceAddress ||= askerAddress;
+  await journal(agent, held);
+}

@@ -1,0 +1,147 @@
+/**
+ * Before the guest is stopped: whether all that the blackout needs answers, looked at while memory flows. As long as something does not, QEMU is
+ * told to send so that it does not come to an end. A guest that had all but come to its end, and is stopped nevertheless, is not sent.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { failureOf } from '@ferry/agent';
+import { HandoverError } from '@ferry/handover';
+import { type Limits, MigrationError } from '@ferry/migration';
+import type { Monitor } from '@ferry/qemu-qmp';
+import { type HeldOut, journal, type SourceAgent } from './agent.ts';
+
+/** How often it is looked at, and how long the others may take to answer, ms. */
+const checkMs = 500;
+const answerMs = 2_000;
+
+/**
+ * QEMU stops the guest when what is left can be sent within the downtime limit, by the speed it measures. (A limit of 0 is no help: with it 7.2
+ * does not look for dirty pages again at the end of a pass, and stops the guest with all of them left; ram_save_pending in migration/ram.c.)
+ */
+const holdDowntimeMs = 1;
+/** The last of a pass is kept back: QEMU sends one page in a tenth of a second, which is less than a guest dirties. */
+const trickleBytesPerSecond = 10;
+/** As long as what is left takes longer than this, memory flows at full speed, s. */
+const lastOfPassSeconds = 2;
+
+export class Readiness {
+  readonly #agent: SourceAgent;
+  readonly #held: HeldOut;
+  readonly #monitor: Monitor;
+  readonly #limits: Limits;
+  #missing: Error | undefined;
+  #missingSinceMs = 0;
+
+  constructor(agent: SourceAgent, held: HeldOut, monitor: Monitor, limits: Limits) {
+    this.#agent = agent;
+    this.#held = held;
+    this.#monitor = monitor;
+    this.#limits = limits;
+  }
+
+  /** What does not answer; undefined if the guest may be stopped. */
+  get missing(): Error | undefined {
+    return this.#missing;
+  }
+
+  /** Looks once. Throws only what the signal or QEMU gives as a reason. */
+  async check(signal: AbortSignal): Promise<void> {
+    const patience = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
+    let missing: Error | undefined;
+    try {
+      await Promise.all([
+        keepRegistered(this.#agent, this.#held, patience),
+        askDestination(this.#agent, this.#held, patience),
+      ]);
+      this.#held.job.signal.throwIfAborted();
+    } catch (error) {
+      signal.throwIfAborted();
+      missing = error instanceof Error ? error : new Error(String(error), { cause: error });
+      if (error instanceof HandoverError && error.kind === 'register-changed') {
+        // Not before we hold: a guest that votes must find the record that both sides know.
+        await this.#set(missing, signal);
+        await registerAnew(this.#agent, this.#held, patience).catch(() => signal.throwIfAborted());
+        return;
+      }
+    }
+    await this.#set(missing, signal);
+  }
+
+  /** Goes on looking until `signal` aborts. Throws MigrationError not-ready when something stays missing for longer than FERRY_HOLD_MS. */
+  async watch(signal: AbortSignal): Promise<void> {
+    const { config, clock } = this.#agent;
+    try {
+      for (;;) {
+        await delay(checkMs, undefined, { signal });
+        await this.check(signal);
+        if (this.#missing === undefined) continue;
+        await this.#monitor.execute('migrate-set-parameters', await this.#slow(signal), signal);
+        const heldMs = clock.monotonic() - this.#missingSinceMs;
+        if (heldMs >= config.holdMs) throw notReady(this.#held, `for ${Math.round(heldMs / 1000)} s`, this.#missing);
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  async #set(missing: Error | undefined, signal: AbortSignal): Promise<void> {
+    const before = this.#missing;
+    this.#missing = missing;
+    if ((missing === undefined) === (before === undefined)) return;
+    const { ongoing } = this.#held;
+    const labels = { migrationId: ongoing.start.migrationId, domain: ongoing.start.domainUuid };
+    if (missing === undefined) this.#agent.log.info(labels, 'what the switchover needs answers again');
+    else {
+      this.#missingSinceMs = this.#agent.clock.monotonic();
+      this.#agent.log.warn({ err: missing, ...labels }, 'the switchover waits, memory flows');
+    }
+    ongoing.hold(missing === undefined ? undefined : failureOf(missing, { side: 'source', phase: this.#held.phase }));
+    const { bandwidthBytesPerSecond, downtimeLimitMs } = this.#limits;
+    const limits = { 'downtime-limit': downtimeLimitMs, 'max-bandwidth': bandwidthBytesPerSecond };
+    await this.#monitor.execute(
+      'migrate-set-parameters',
+      missing === undefined ? limits : await this.#slow(signal),
+      signal,
+    );
+  }
+
+  /** Limits with which QEMU does not come to an end. */
+  async #slow(signal: AbortSignal): Promise<{ 'downtime-limit': number; 'max-bandwidth': number }> {
+    const { bandwidthBytesPerSecond, downtimeLimitMs } = this.#limits;
+    const { ram } = await this.#monitor.execute('query-migrate', {}, signal);
+    const flows = ram !== undefined && ram.remaining > bandwidthBytesPerSecond * lastOfPassSeconds;
+    const bandwidth = flows ? bandwidthBytesPerSecond : trickleBytesPerSecond;
+    return { 'downtime-limit': Math.min(downtimeLimitMs, holdDowntimeMs), 'max-bandwidth': bandwidth };
+  }
+}
+
+export function notReady({ ongoing }: HeldOut, when: string, missing: Error): MigrationError {
+  const message = `domain ${ongoing.start.domainName} was not stopped and runs on: what the switchover needs did not answer ${when}`;
+  return new MigrationError('not-ready', `${message}: ${missing.message}`, { cause: missing });
+}
+
+async function keepRegistered(agent: SourceAgent, { ongoing, state }: HeldOut, signal: AbortSignal): Promise<void> {
+  const { domainUuid: domain, migrationId } = ongoing.start;
+  const { dest } = await agent.register.renew({ domain, migrationId, incarnation: state.incarnation }, signal);
+  state.destinationAddress ||= dest;
+}
+
+/** Redis lives anew, or has lost the record: this side has not voted, so it may go on under the new life (spec/README.md, step 2). */
+async function registerAnew(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
+  const { domainUuid: domain, migrationId } = held.ongoing.start;
+  const incarnation = await agent.register.incarnation(signal);
+  await agent.register.begin({ domain, migrationId, incarnation }, signal);
+  signal.throwIfAborted();
+  held.state.incarnation = incarnation;
+  await journal(agent, held);
+}
+
+async function askDestination(agent: SourceAgent, { ongoing, state }: HeldOut, signal: AbortSignal): Promise<void> {
+  const { destinationAddress, incarnation } = state;
+  if (destinationAddress === '') {
+    const message = `the register does not say where the destination of ${ongoing.start.domainName} is reached`;
+    throw new MigrationError('destination-unreachable', message);
+  }
+  const { migrationId, domainUuid: domain } = ongoing.start;
+  const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
+  await agent.destinationAt(destinationAddress).checkReady(question, signal);
+}

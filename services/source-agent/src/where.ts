@@ -1,0 +1,79 @@
+/** What the ownership records say, for people: who has a guest, and that a host which had one is gone. */
+import { type Owner } from '@ferry/handover';
+import { HypervisorError } from '@ferry/hypervisor';
+import type { ForgetRequest, Ownership, WhereRequest } from '@ferry/proto/ferry/v1/domains';
+import { MigrationError } from '@ferry/migration';
+import type { SourceAgent } from './agent.ts';
+
+const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** Throws domain-not-found. */
+export async function where(agent: SourceAgent, request: WhereRequest, signal: AbortSignal): Promise<Ownership[]> {
+  return (await ownersOf(agent, request.domain, signal)).map(wireFrom);
+}
+
+/**
+ * Takes a guest from a host that will never run it again, which only a person can know. If that is not true the host claims the guest
+ * again as soon as its agent looks. Throws domain-not-found, domain-exists, invalid-request.
+ */
+export async function forget(agent: SourceAgent, request: ForgetRequest, signal: AbortSignal): Promise<Ownership> {
+  const [owner, ...more] = await ownersOf(agent, request.domain, signal);
+  if (owner === undefined || more.length > 0) {
+    const uuids = [owner, ...more].map((each) => each?.domain).join(', ');
+    throw new MigrationError(
+      'invalid-request',
+      `several domains are named ${request.domain}: say which UUID (${uuids})`,
+    );
+  }
+  if (owner.host === '') return wireFrom(owner);
+  if (owner.host !== request.host) {
+    const message = `domain ${owner.name} (${owner.domain}) belongs to host ${owner.host}, not to ${request.host}: name the host that is gone`;
+    throw new MigrationError('invalid-request', message);
+  }
+  if (owner.host === agent.config.host.name && (await isHere(agent, owner.domain))) {
+    throw new HypervisorError(
+      'domain-exists',
+      `domain ${owner.name} is on this host, which is not gone: end it with Destroy`,
+    );
+  }
+  const now = await agent.owners.release(owner, `somebody said that host ${owner.host} is gone`, signal);
+  if (now === undefined || now.host === '') return wireFrom(now ?? { ...owner, host: '' });
+  const message = `domain ${owner.name} has just become host ${now.host}’s (epoch ${now.epoch}: ${now.evidence}): look again`;
+  throw new MigrationError('invalid-request', message);
+}
+
+const isHere = (agent: SourceAgent, domain: string): Promise<boolean> =>
+  agent.hypervisor.find(domain).then(
+    () => true,
+    () => false,
+  );
+
+/** By UUID, else by name: those that somebody owns, or else the one that was given up last. Throws domain-not-found. */
+async function ownersOf(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<Owner[]> {
+  const found: Owner[] = [];
+  if (uuidPattern.test(nameOrUuid)) {
+    const owner = await agent.owners.of(nameOrUuid.toLowerCase(), signal);
+    if (owner !== undefined) found.push(owner);
+  } else {
+    for await (const owner of agent.owners.all(signal)) if (owner.name === nameOrUuid) found.push(owner);
+  }
+  const owned = found.filter(({ host }) => host !== '');
+  const last = found.toSorted((a, b) => b.sinceMs - a.sinceMs).slice(0, 1);
+  if (last.length === 0) {
+    const domain = JSON.stringify(nameOrUuid.slice(0, 100));
+    throw new HypervisorError(
+      'domain-not-found',
+      `no ownership record names a domain ${domain}: nobody has started it, or Redis has forgotten`,
+    );
+  }
+  return owned.length > 0 ? owned : last;
+}
+
+const wireFrom = ({ domain, name, host, epoch, evidence, sinceMs }: Owner): Ownership => ({
+  uuid: domain,
+  name,
+  host,
+  epoch: BigInt(epoch),
+  evidence,
+  since: new Date(sinceMs),
+});

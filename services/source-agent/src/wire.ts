@@ -1,0 +1,40 @@
+/** The source agent, made of its parts; and what it does before it serves. */
+import { HeldMigrations, type Parts, startOf } from '@ferry/agent';
+import { endJournal, type SourceAgent, type SourceState } from './agent.ts';
+import { OwnershipKeeper } from './ownership.ts';
+import { recover, revive, takeUpJournaled } from './recover.ts';
+
+export function sourceAgent(parts: Parts, destinationAt: SourceAgent['destinationAt']): SourceAgent {
+  const { jobs, journals, ongoing, log, clock, config } = parts;
+  const migrations: HeldMigrations<SourceState> = new HeldMigrations<SourceState>({
+    side: 'source',
+    jobs,
+    ongoing,
+    log,
+    clock,
+    idleMs: config.idleMs,
+    holdMs: config.holdMs,
+    recover: (held, signal) => recover(agent, held, signal),
+    busy: () => false,
+    revive: async (job) => ({ start: startOf(job, 'source'), ...(await revive(agent, job)) }),
+    isOld: async (migrationId) => (await journals.of(migrationId).read()) !== undefined,
+    ended: (held) => endJournal(agent, held),
+  });
+  const ownership = new OwnershipKeeper({
+    ...parts,
+    host: config.host.name,
+    migrating: async (domain, signal) =>
+      migrations.all().some((held) => held.ongoing.start.domainUuid === domain) ||
+      (await jobs.activeOf(domain, signal)) !== undefined,
+  });
+  const agent: SourceAgent = { ...parts, destinationAt, migrations, ownership };
+  return agent;
+}
+
+/** Settles what this agent's life before left, and looks after migrations from then on. An old job may hold a paused guest. */
+export async function takeUpWork(agent: SourceAgent, signal: AbortSignal): Promise<void> {
+  await agent.migrations.takeOverAll(signal);
+  await takeUpJournaled(agent, signal);
+  agent.migrations.startTicking();
+  agent.ownership.startTicking();
+}
