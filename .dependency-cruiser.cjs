@@ -17,9 +17,10 @@ const below = {
   ],
   'services/source-agent': ['libs', 'proto'],
   'services/dest-agent': ['libs', 'proto'],
-  'services/cli': ['libs/agent', 'libs/migration', 'proto', 'lab', 'guest'],
+  'services/cli': ['libs/agent', 'libs/domain-xml', 'libs/migration', 'proto', 'lab', 'guest'],
   lab: ['libs/agent', 'proto', 'guest'],
   guest: [],
+  sim: ['libs', 'services/source-agent', 'services/dest-agent', 'proto'],
 };
 
 module.exports = {
@@ -35,7 +36,7 @@ module.exports = {
       severity: 'error',
       // Tests may use what they like: real parts of other packages stand in for the world.
       from: { path: `^${from}/`, pathNot: '\\.test\\.ts$' },
-      to: { path: '^(libs|services|lab|guest|test|proto)/', pathNot: `^(${[from, ...to].join('|')})/` },
+      to: { path: '^(libs|services|lab|guest|sim|test|proto)/', pathNot: `^(${[from, ...to].join('|')})/` },
     })),
     { name: 'nothing imports tests', severity: 'error', from: { pathNot: '^test/' }, to: { path: '^test/' } },
     { name: 'unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true, pathNot: '^node:' } },

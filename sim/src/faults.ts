@@ -1,0 +1,192 @@
+/** Everything that may go wrong in this world, each as a thing that strikes once. */
+import type { AgentProcess } from './agents.ts';
+import type { Random } from './random.ts';
+import type { RedisWay } from './redis-client.ts';
+import type { World } from './world.ts';
+
+export interface Fault {
+  readonly name: string;
+  readonly strike: (world: World) => void;
+}
+
+type Draw = (random: Random) => Fault;
+
+const agentIn = (world: World, side: 'source' | 'dest'): AgentProcess =>
+  side === 'source' ? world.source : world.dest;
+const someSide = (random: Random): 'source' | 'dest' => random.pick(['source', 'dest']);
+const hostOf = { source: 'a', dest: 'b' } as const;
+
+const crash: Draw = (random) => {
+  const side = someSide(random);
+  return { name: `crash of the ${side} agent`, strike: (world) => world.timeline.kill(agentIn(world, side).life) };
+};
+
+const crashOfBoth: Draw = (random) => {
+  const apartMs = random.scale(0.1, 500);
+  return {
+    name: 'crash of both agents',
+    strike: (world) => {
+      world.timeline.kill(world.source.life);
+      world.timeline.after(undefined, apartMs, () => world.timeline.kill(world.dest.life));
+    },
+  };
+};
+
+const restart: Draw = (random) => {
+  const side = someSide(random);
+  return {
+    name: `SIGTERM to the ${side} agent`,
+    strike: (world) => {
+      const agent = agentIn(world, side);
+      world.timeline.after(agent.life, 0, () => {
+        agent.endInOrder().catch((error: unknown) => world.rules.internal(agent.life, 'SIGTERM', error));
+      });
+    },
+  };
+};
+
+const stall: Draw = (random) => {
+  const side = someSide(random);
+  const ms = random.scale(10, 30_000);
+  return {
+    name: `SIGSTOP to the ${side} agent for ${ms.toFixed(0)} ms`,
+    strike: (world) => {
+      const { life } = agentIn(world, side);
+      world.timeline.stop(life);
+      world.timeline.after(undefined, ms, () => world.timeline.goOn(life));
+    },
+  };
+};
+
+const qemuKilled: Draw = (random) => {
+  const side = someSide(random);
+  return {
+    name: `the ${side} QEMU is killed`,
+    strike: (world) => {
+      for (const qemu of world.qemus) if (qemu.host === hostOf[side] && qemu.alive) qemu.die('fault');
+    },
+  };
+};
+
+const contRefused: Draw = (random) => {
+  const side = someSide(random);
+  const times = 1 + random.below(2);
+  return {
+    name: `cont is refused by the ${side} QEMU ${times} times`,
+    strike: (world) => {
+      for (const qemu of world.qemus) if (qemu.host === hostOf[side] && qemu.alive) qemu.locked = times;
+    },
+  };
+};
+
+const startFails: Draw = () => ({
+  name: 'QEMU cannot be started on the destination',
+  strike: (world) => {
+    world.hosts.b.startFails = true;
+  },
+});
+
+const redisCrash: Draw = (random) => {
+  const lost = random.chance(0.4) ? 0 : 1 + random.below(12);
+  const ms = random.scale(1, 20_000);
+  return {
+    name: `Redis crashes for ${ms.toFixed(0)} ms and loses ${lost} writes`,
+    strike: (world) => {
+      world.redis.crash();
+      world.timeline.after(undefined, ms, () => world.redis.start(lost));
+    },
+  };
+};
+
+const failOver: Draw = (random) => {
+  const lost = random.below(12);
+  const cutOff = random.pick([[], [], ['a'], ['b'], ['a', 'b']]);
+  return {
+    name: `Redis fails over, ${lost} writes lost, ${cutOff.join(' and ') || 'nobody'} stays with the old master`,
+    strike: (world) => world.redis.failOver(lost, cutOff),
+  };
+};
+
+const redisForgets: Draw = (random) => {
+  const anew = random.chance(0.5);
+  return {
+    name: anew ? 'Redis starts anew, empty' : 'Redis is flushed',
+    strike: (world) => world.redis.forget(anew),
+  };
+};
+
+const redisWay: Draw = (random) => {
+  const way = random.pick<RedisWay>(['refused', 'silent', 'deaf', 'late']);
+  const hosts = random.pick([['a'], ['b'], ['a', 'b']]);
+  const ms = random.scale(1, 60_000);
+  return {
+    name: `Redis is ${way} for ${hosts.join(' and ')} for ${ms.toFixed(0)} ms`,
+    strike: (world) => {
+      for (const host of hosts) {
+        world.redis.setWay(host, way);
+        world.timeline.after(undefined, ms, () => world.redis.setWay(host, 'open'));
+      }
+    },
+  };
+};
+
+const redisReplyLost: Draw = (random) => {
+  const host = random.pick(['a', 'b']);
+  const count = 1 + random.below(3);
+  return {
+    name: `${count} of Redis's replies to ${host} are lost`,
+    strike: (world) => world.redis.loseReplies(host, count),
+  };
+};
+
+const networkCut: Draw = (random) => {
+  const [a, b] = random.pick<readonly [string, string]>([
+    ['a', 'b'],
+    ['a', 'b'],
+    ['a', 'c'],
+    ['b', 'c'],
+  ]);
+  return { name: `no calls between ${a} and ${b}`, strike: (world) => world.network.cut(a, b) };
+};
+
+const callLost: Draw = (random) => {
+  const what = random.pick<'request' | 'reply' | 'repeat'>(['request', 'reply', 'reply', 'repeat']);
+  return { name: `one call: ${what}`, strike: (world) => world.network.lose(what) };
+};
+
+const streamCut: Draw = (random) => {
+  const reset = random.chance(0.6);
+  const ms = random.scale(5, 30_000);
+  return {
+    name: `memory ${reset ? 'breaks off' : 'stalls'} for ${ms.toFixed(0)} ms`,
+    strike: (world) => {
+      Object.assign(world.streams, { open: false, reset });
+      world.timeline.after(undefined, ms, () => Object.assign(world.streams, { open: true, reset: false }));
+    },
+  };
+};
+
+/** Those that are likelier to matter are there more often. */
+export const faults: readonly [Draw, ...Draw[]] = [
+  crash,
+  crash,
+  crash,
+  crashOfBoth,
+  restart,
+  stall,
+  qemuKilled,
+  contRefused,
+  startFails,
+  redisCrash,
+  redisCrash,
+  failOver,
+  failOver,
+  redisForgets,
+  redisWay,
+  redisWay,
+  redisReplyLost,
+  networkCut,
+  callLost,
+  callLost,
+  streamCut,
+];

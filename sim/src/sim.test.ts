@@ -1,0 +1,45 @@
+import { spawn } from 'node:child_process';
+import { text } from 'node:stream/consumers';
+import { join } from 'node:path';
+import { describe, expect, it } from '@jest/globals';
+import { guardNames } from './guards.ts';
+
+/** Time is a process's own, so each run has a process to itself. */
+async function simulate(...argv: readonly string[]): Promise<{ status: number | null; said: string }> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'main.ts'), ...argv], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', resolve);
+  });
+  const said = await text(child.stdout);
+  return { status: await ended, said };
+}
+
+describe('the simulation', () => {
+  it('does the same for the same seed', async () => {
+    const [one, other] = [await simulate('--seed', '3'), await simulate('--seed', '3')];
+    expect(one.said).toBe(other.said);
+    expect(one.said.split('\n').length).toBeGreaterThan(100);
+  });
+
+  it('brings every guest over when nothing is in the way', async () => {
+    const { status, said } = await simulate('--schedules', '100', '--calm');
+    expect(said).toMatch(/^100 schedules with 0 faults: 0 broken; 100 guests migrated/m);
+    expect(status).toBe(0);
+  });
+
+  it('finds no guest that runs twice or is ended with its last copy, whatever goes wrong', async () => {
+    const { said } = await simulate('--schedules', '1500');
+    const sum = said.trimEnd().split('\n').at(-1);
+    expect(sum).toMatch(/^1500 schedules with \d{4} faults: /);
+    expect(sum).not.toMatch(/exclusive|survivor|decision|vote|promise|model/);
+  });
+
+  it.each(guardNames)('finds the accident that %s makes possible', async (name) => {
+    const { status, said } = await simulate('--schedules', '2000', '--guard-removed', name, '--until-broken');
+    expect(said).toMatch(/^ {2}(exclusive|survivor|settled|decision|vote|promise|journal|model): /m);
+    expect(status).toBe(1);
+  });
+});

@@ -1,0 +1,117 @@
+/** The command line of the simulation. */
+/* oxlint-disable unicorn/require-post-message-target-origin -- that is for windows, these are threads */
+import { parseArgs } from 'node:util';
+import { parentPort, Worker } from 'node:worker_threads';
+import { type GuardName, guardNames } from './guards.ts';
+import type { PlanWish } from './plan.ts';
+import { runSchedule, type ScheduleEnd } from './schedule.ts';
+import { addEnd, addTally, brokenIn, lineOf, newTally, type Tally } from './tally.ts';
+
+const usage = `./dev simulate [--schedules N] [--first S] [--workers N] [--faults N] [--calm] [--guard-removed NAME] …
+./dev simulate --seed S …
+
+  --schedules N         so many schedules (1000), with the seeds from --first (1) on
+  --workers N           on so many processors (1)
+  --seed S              one schedule, with all that happens in it
+  --faults N            at most so many faults in a schedule (4)
+  --calm                callers that do as they should, QEMUs that always succeed, no faults
+  --guard-removed NAME  ${guardNames.join(', ')}
+  --outcomes-only       looks only at what becomes of the guest, not whether each step is one of the model's
+  --until-broken        ends at the first schedule that breaks a rule of the handover
+`;
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+interface Wish extends PlanWish {
+  readonly guardRemoved: GuardName | undefined;
+  readonly untilBroken: boolean;
+}
+
+/** Which seeds: from the first one on, each so far from the one before. */
+interface Seeds {
+  readonly first: number;
+  readonly schedules: number;
+  readonly apart: number;
+}
+
+/** How many broken schedules each worker tells of. */
+const toldMax = 20;
+/** Broken rules that say nothing of the handover: something is left behind, or goes on for ever. */
+const untidy: ReadonlySet<string> = new Set(['stuck', 'internal']);
+
+/** Gives the exit status: 0 if no rule was broken. */
+export async function simulate(argv: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      schedules: { type: 'string', default: '1000' },
+      first: { type: 'string', default: '1' },
+      apart: { type: 'string', default: '1' },
+      workers: { type: 'string', default: '1' },
+      seed: { type: 'string' },
+      faults: { type: 'string', default: '4' },
+      calm: { type: 'boolean', default: false },
+      'outcomes-only': { type: 'boolean', default: false },
+      'guard-removed': { type: 'string' },
+      'until-broken': { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  const { calm, 'outcomes-only': outcomesOnly, 'until-broken': untilBroken, 'guard-removed': guard } = values;
+  const guardRemoved = guardNames.find((name) => name === guard);
+  if (values.help || (guard !== undefined && guardRemoved === undefined)) {
+    process.stdout.write(usage);
+    return values.help ? 0 : 2;
+  }
+  const wish: Wish = { faultsMax: calm ? 0 : Number(values.faults), calm, outcomesOnly, guardRemoved, untilBroken };
+  if (values.seed !== undefined) return again(Number(values.seed), wish);
+  const seeds = { first: Number(values.first), schedules: Number(values.schedules), apart: Number(values.apart) };
+  const workers = Number(values.workers);
+  const startedAt = process.hrtime.bigint();
+  const tally = workers > 1 ? await spread(workers, seeds, argv) : await many(seeds, wish);
+  parentPort?.postMessage(tally);
+  if (parentPort === null) say(lineOf(tally, Number(process.hrtime.bigint() - startedAt) / 1e6));
+  return brokenIn(tally) === 0 ? 0 : 1;
+}
+
+async function again(seed: number, wish: Wish): Promise<number> {
+  const end = await runSchedule({ ...wish, seed, trace: say });
+  tell(end);
+  return end.violation === undefined ? 0 : 1;
+}
+
+async function many({ first, schedules, apart }: Seeds, wish: Wish): Promise<Tally> {
+  const tally = newTally();
+  let told = 0;
+  for (let i = 0; i < schedules; i += 1) {
+    const end = await runSchedule({ ...wish, seed: first + i * apart });
+    addEnd(tally, end);
+    if (end.violation === undefined || (wish.untilBroken && untidy.has(end.violation.rule))) continue;
+    told += 1;
+    if (told <= toldMax) tell(end);
+    if (wish.untilBroken) break;
+  }
+  return tally;
+}
+
+/** Each worker is a thread: time and chance are its own. */
+async function spread(workers: number, { first, schedules }: Seeds, argv: readonly string[]): Promise<Tally> {
+  const sum = newTally();
+  const parts = Array.from({ length: workers }, (_, i) => {
+    const share = Math.floor(schedules / workers) + (i < schedules % workers ? 1 : 0);
+    const seeds = ['--first', String(first + i), '--apart', String(workers), '--schedules', String(share)];
+    const worker = new Worker(new URL('main.ts', import.meta.url), { argv: [...argv, '--workers', '1', ...seeds] });
+    worker.on('message', (tally: Tally) => addTally(sum, tally));
+    return new Promise<void>((resolve, reject) => {
+      worker.once('error', reject);
+      worker.once('exit', () => resolve());
+    });
+  });
+  await Promise.all(parts);
+  return sum;
+}
+
+function tell({ seed, plan, violation, events, endedAtMs, owner }: ScheduleEnd): void {
+  const how = violation?.message ?? `at rest, the guest is at the ${owner}`;
+  say(`seed ${seed}: ${plan}\n  ${how} (${events} events, ${(endedAtMs / 1000).toFixed(1)} s)`);
+}

@@ -1,0 +1,53 @@
+/** The guards of the handover decision, and how each is taken away in an agent that runs: for the test of the matrix itself. */
+// oxlint-disable typescript/unbound-method, eslint/no-extend-native -- methods are taken from prototypes to be wrapped, and called with the object they belong to
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import { HandoverJournals, HandoverRegister } from '@ferry/handover';
+import type { Guard } from './accidents.ts';
+
+const isSource = (): boolean => /source-agent/.test(process.argv[1] ?? '');
+
+const removals: Readonly<Record<Guard, () => void>> = {
+  /** The destination commits as if the source's vote had come with Finish. */
+  NO_VOTE: () => {
+    const { commit } = HandoverRegister.prototype;
+    HandoverRegister.prototype.commit = function (handover, signal) {
+      return commit.call(this, { ...handover, voteCarried: true }, signal);
+    };
+  },
+  /** The source takes its guest back without asking. */
+  NO_DECISION: () => {
+    if (isSource()) HandoverRegister.prototype.abort = () => Promise.resolve('aborted');
+  },
+  /** The scripts believe every life of Redis. */
+  NO_INCARNATION: () => {
+    const { readFileSync } = fs;
+    const believing = (path: unknown, text: unknown): unknown => {
+      const script = /handover\/src\/scripts\/register-(\w+)\.lua/.exec(String(path))?.[1];
+      if (script === undefined || script === 'incarnation' || typeof text !== 'string') return text;
+      const asked = "string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')";
+      return text.replace(asked, script === 'look' ? "redis.call('HGET', KEYS[1], 'vote')" : 'ARGV[1]');
+    };
+    const read = readFileSync as (path: unknown, options: unknown) => unknown;
+    fs.readFileSync = ((path: unknown, options: unknown) =>
+      believing(path, read(path, options))) as typeof readFileSync;
+    syncBuiltinESMExports();
+  },
+  /** The destination forgets at once what it has promised: no set knows a run id of Redis. */
+  NO_PROMISE: () => {
+    const { has } = Set.prototype;
+    Set.prototype.has = function (value) {
+      return has.call(this, value) && !(typeof value === 'string' && /^[0-9a-f]{40}$/.test(value));
+    };
+  },
+  /** Nothing is written down. */
+  NO_JOURNAL: () => {
+    const journal = new HandoverJournals('/nowhere').of('none');
+    Object.getPrototypeOf(journal).write = () => Promise.resolve();
+  },
+};
+
+/** Called in the agent's process, before its own code is loaded. */
+export function removeGuard(name: string | undefined): void {
+  if (name !== undefined && Object.hasOwn(removals, name)) removals[name as Guard]();
+}
