@@ -172,9 +172,7 @@ describe('a domain', () => {
     await callsOf(world.b).destroy(twin.uuid);
     // Of one UUID there can be two only where somebody has said that the first one's host is gone.
     const own = world.describe();
-    const sameUuid = own.xml
-      .replace(`<name>${own.name}`, '<name>another')
-      .replaceAll(own.output, `${own.output}.b`);
+    const sameUuid = own.xml.replace(`<name>${own.name}`, '<name>another').replaceAll(own.output, `${own.output}.b`);
     await callsOf(world.b).start(sameUuid, true);
     await callsOf(world.a).forget(own.uuid, 'b');
     await callsOf(world.a).start(own.xml);

@@ -17,6 +17,7 @@ import {
   type GetMigrationRequest,
   type MigrationEvent,
   Protocol,
+  type ResolveMigrationRequest,
 } from '@ferry/proto/ferry/v1/migration';
 import {
   type BeginRequest,
@@ -89,6 +90,9 @@ export function callsOf(host: LabHost) {
     get: (request: GetMigrationRequest) => invoke(source, SourceAgentService.getMigration, request, wait()),
     getIncoming: (request: GetMigrationRequest) => invoke(dest, DestAgentService.getMigration, request, wait()),
     abortIncoming: (request: AbortMigrationRequest) => invoke(dest, DestAgentService.abortMigration, request, wait()),
+    resolve: (request: ResolveMigrationRequest) => invoke(source, SourceAgentService.resolveMigration, request, wait()),
+    resolveIncoming: (request: ResolveMigrationRequest) =>
+      invoke(dest, DestAgentService.resolveMigration, request, wait()),
     prepare: (request: Omit<PrepareRequest, 'paused'> & { paused?: boolean }, signal = wait()) =>
       invoke(dest, DestAgentService.prepare, { paused: false, ...request }, signal),
     finish: (request: FinishRequest, signal = wait()) => invoke(dest, DestAgentService.finish, request, signal),

@@ -80,6 +80,8 @@ export class AgentProcess {
     const { parts, untilRedis } = this.#open(life);
     await untilRedis;
     const agent = this.side === 'source' ? await this.#outgoing(life, parts) : await this.#incoming(life, parts);
+    // It may have been killed in the middle of its last step.
+    if (life.dead) return;
     world.network.serve(addressOf(this.host.name, this.side), {
       life,
       side: this.side,

@@ -107,6 +107,11 @@ export class SimHypervisor implements HypervisorParts {
     return this.#look(() => [...this.#host.places.keys()]);
   }
 
+  leftBehind(): Promise<Definition[]> {
+    const isGone = ({ qemu }: Place): boolean => qemu?.alive !== true;
+    return this.#look(() => [...this.#host.places.values()].filter(isGone).map((place) => place.definition));
+  }
+
   #running(): Definition[] {
     return [...this.#host.places.values()].filter(({ qemu }) => qemu?.alive === true).map((place) => place.definition);
   }

@@ -93,6 +93,9 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'not-ready': true,
   'not-migrating': false,
   'in-doubt': true,
+  'other-undecided': true,
+  'not-in-doubt': false,
+  'resolution-disproved': false,
   abandoned: true,
 
   'qemu-disconnected': true,
@@ -171,6 +174,12 @@ function toldIn(error: unknown): Cause | undefined {
     at = at instanceof SuppressedError ? at.suppressed : at.cause;
   }
   return told;
+}
+
+/** What another agent, or a record, reported; undefined if nobody did. */
+export function reportedFailure(error: unknown): Failure | undefined {
+  const told = toldIn(error);
+  return told?.from === 'told' ? told.failure : undefined;
 }
 
 /** The failure to report and to record for an error that ended something at `where`. */

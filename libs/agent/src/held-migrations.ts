@@ -18,6 +18,8 @@ import { type Codec, refusalOf, replay, replyOf, type Reply } from './replies.ts
 /** How long one attempt to settle a migration may take. What cannot be settled now is tried again. */
 const settleMs = 20_000;
 const tickMs = 250;
+/** How often jobs that nobody executes are looked for without a reason: what a life before has sent to Redis may have come late. */
+const sweepEveryMs = 60_000;
 /** How long one attempt to take a lease back may take. */
 const regainMs = 2_000;
 /** How long an agent that is asked to end may take for what is under way. */
@@ -36,6 +38,8 @@ export interface HeldMigrationsOptions<State> {
   readonly recover: (held: Held<State>, signal: AbortSignal) => Promise<OutcomeWord>;
   /** Whether this host knows a migration of that id from before, also where Redis has forgotten it. */
   readonly isOld: (migrationId: string) => Promise<boolean>;
+  /** What would settle a migration whose guest only others can decide about; undefined if it is not so. */
+  readonly settledBy: (held: Held<State>) => string | undefined;
   /** Writes down that nothing is left to do. */
   readonly ended: (held: Held<State>) => Promise<void>;
   /** Whether it is no wonder that nobody calls: memory is flowing. */
@@ -79,10 +83,11 @@ export class HeldMigrations<State> {
   readonly #stopping = new AbortController();
   #ticking: Promise<void> = Promise.resolve();
   /** When to look for jobs that nobody executes, by the monotonic clock, ms. */
-  #sweepAtMs = Infinity;
+  #sweepAtMs: number;
 
   constructor(options: HeldMigrationsOptions<State>) {
     this.#options = options;
+    this.#sweepAtMs = options.clock.monotonic() + sweepEveryMs;
   }
 
   find(migrationId: string): Held<State> | undefined {
@@ -131,6 +136,7 @@ export class HeldMigrations<State> {
       driven: false,
       jobEnded: false,
       leaseLostMs: undefined,
+      regaining: undefined,
       touchedMs: this.#options.clock.monotonic(),
       firstFailure: undefined,
       unsettled: undefined,
@@ -300,9 +306,32 @@ export class HeldMigrations<State> {
       await this.#finish(held, unsettled.outcome, unsettled.reply ?? refused);
     } catch (error) {
       log.error({ err: error, ...labelsOf(held), phase: held.phase }, 'the migration cannot be settled yet');
+      const settledBy = this.#options.settledBy(held);
+      const cause = failureOf(error, { side: this.#options.side, phase: held.phase });
+      held.ongoing.doubt(settledBy === undefined ? undefined : { cause, settledBy });
     } finally {
       held.executing = false;
     }
+  }
+
+  /**
+   * Settles a migration that is in doubt by somebody's word: `decide` makes the decision, alone, and what follows from it is done. Throws
+   * MigrationError not-in-doubt, or what `decide` throws; the signal's reason if the agent cannot be kept from trying by itself.
+   */
+  async resolve(held: Held<State>, decide: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    while (held.executing) await delay(10, undefined, { signal });
+    if (held.unsettled === undefined || this.#options.settledBy(held) === undefined) {
+      const { migrationId, domainName } = held.ongoing.start;
+      const message = `migration ${migrationId} of domain ${domainName} is not in doubt: the agents go on with it, or have settled it`;
+      throw new MigrationError('not-in-doubt', message);
+    }
+    held.executing = true;
+    try {
+      await decide();
+    } finally {
+      held.executing = false;
+    }
+    await this.#trySettling(held);
   }
 
   /** Ends the job. The outcome is known from here on, so it is told at once; a record that cannot be written now is written later. */
@@ -315,6 +344,7 @@ export class HeldMigrations<State> {
     const signal = AbortSignal.timeout(settleMs);
     try {
       await held.bookkeeping.catch(() => undefined);
+      await held.regaining?.catch(() => undefined);
       if (!held.jobEnded) {
         await jobs.migrationJobFinish(held.job, end, signal).catch(async (error: unknown) => {
           if (!(error instanceof JobError) || error.kind !== 'lease-lost') throw error;
@@ -333,8 +363,21 @@ export class HeldMigrations<State> {
     }
   }
 
-  /** Takes a lost lease back, or gives the migration up when that takes too long. Nobody else acts under this agent's name meanwhile. */
+  /**
+   * Takes a lost lease back, or gives the migration up when that takes too long. Nobody else acts under this agent's name meanwhile. One at a
+   * time; what is being settled takes its lease back when it ends its job.
+   */
   async #regain(held: Held<State>): Promise<void> {
+    if (held.unsettled !== undefined) return;
+    const tried = (held.regaining ??= this.#tryRegaining(held).finally(() => {
+      held.regaining = undefined;
+    }));
+    const inVain = await tried;
+    if (inVain !== undefined) await this.giveUp(held, inVain);
+  }
+
+  /** Gives why it has been in vain for too long. */
+  async #tryRegaining(held: Held<State>): Promise<Error | undefined> {
     const { jobs, clock, holdMs, log } = this.#options;
     if (held.leaseLostMs === undefined)
       log.warn({ err: held.job.signal.reason, ...labelsOf(held) }, 'the lease is lost');
@@ -343,10 +386,11 @@ export class HeldMigrations<State> {
       held.job = await jobs.migrationJobRegain(held.job, held.executing, AbortSignal.timeout(regainMs));
       held.leaseLostMs = undefined;
       log.info(labelsOf(held), 'the lease has been taken back');
+      return undefined;
     } catch (error) {
       // Redis may carry it out later, when there is nothing to take back any more.
       this.#sweepLater();
-      if (clock.monotonic() - lostAtMs >= holdMs && error instanceof Error) await this.giveUp(held, error);
+      return clock.monotonic() - lostAtMs >= holdMs && error instanceof Error ? error : undefined;
     }
   }
 
@@ -368,7 +412,7 @@ export class HeldMigrations<State> {
   /** Jobs that nobody executes are looked for when a lease taken now would have run out. */
   #sweepLater(): void {
     const { clock, jobs } = this.#options;
-    this.#sweepAtMs = clock.monotonic() + jobs.leaseMs;
+    this.#sweepAtMs = Math.min(this.#sweepAtMs, clock.monotonic() + jobs.leaseMs);
   }
 
   async #takeOver(domain: string, signal: AbortSignal): Promise<void> {
@@ -420,10 +464,11 @@ export class HeldMigrations<State> {
         this.#sweepLater();
       }
       if (clock.monotonic() >= this.#sweepAtMs) {
-        this.#sweepAtMs = Infinity;
-        await this.takeOverAll(signal).catch((error: unknown) =>
-          log.warn({ err: error }, 'cannot look for abandoned jobs'),
-        );
+        this.#sweepAtMs = clock.monotonic() + sweepEveryMs;
+        await this.takeOverAll(signal).catch((error: unknown) => {
+          log.warn({ err: error }, 'cannot look for abandoned jobs');
+          this.#sweepLater();
+        });
       }
       await delay(tickMs, undefined, { signal, ref: false }).catch(() => undefined);
     }

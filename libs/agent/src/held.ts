@@ -24,6 +24,8 @@ export interface Held<State> {
   jobEnded: boolean;
   /** Since when the job's lease is lost, by the monotonic clock, ms. */
   leaseLostMs: number | undefined;
+  /** While the lease is being taken back. */
+  regaining: Promise<Error | undefined> | undefined;
   /** When it was last heard of, by the monotonic clock, ms. */
   touchedMs: number;
   firstFailure: Failure | undefined;

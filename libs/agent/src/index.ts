@@ -3,7 +3,7 @@ export { edgeOf, type Call, type Edge, type EdgeOptions, type PhaseOf } from './
 export { dial, follow, invoke, type InvokeOptions, standBy, type StandingBy, warm } from './client.ts';
 export { readConfig, type Config, type TlsFiles } from './config.ts';
 export { AgentError, type AgentErrorKind } from './errors.ts';
-export { FailureError, failureFromWire, failureOf, type Reason, type Where } from './failure.ts';
+export { FailureError, failureFromWire, failureOf, reportedFailure, type Reason, type Where } from './failure.ts';
 export { logOf, openLog, type Log, type LogFields } from './log.ts';
 export { openRedis, waitForRedis } from './redis.ts';
 export { serve, type ServedService, type ServeOptions, type Server } from './serve.ts';
@@ -12,6 +12,7 @@ export { HeldMigrations, type HeldMigrationsOptions, type PhaseRun } from './hel
 export type { Held } from './held.ts';
 export type { Codec } from './replies.ts';
 export { Ongoing, OngoingMigrations, nowUs, type OngoingStart, type OutcomeWord } from './ongoing.ts';
+export { resolveByWord, type Resolvable } from './resolution.ts';
 export { untilAsked } from './until-asked.ts';
 export { openCredentials, type Credentials } from './tls.ts';
 export { knownMigration, startOf, type Knowledge } from './known-migrations.ts';

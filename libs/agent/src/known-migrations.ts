@@ -8,6 +8,7 @@ const outcomes: Readonly<Record<string, OutcomeWord>> = {
   completed: 'completed',
   failed: 'failed',
   cancelled: 'cancelled',
+  lost: 'lost',
 };
 
 /** What the job's record keeps of a migration's end, besides its outcome. */

@@ -2,6 +2,7 @@
 import { EventEmitter, on } from 'node:events';
 import { phaseNumber, type Phase, type Side } from '@ferry/migration';
 import {
+  type Doubt,
   type Failure,
   type Migration,
   type MigrationEvent,
@@ -28,13 +29,14 @@ export interface OngoingStart {
   readonly protocol: 2 | 3;
 }
 
-/** The words a migration's job record keeps of its end. */
-export type OutcomeWord = 'completed' | 'failed' | 'cancelled';
+/** The words a migration's job record keeps of its end; `lost`: the guest runs nowhere any more. */
+export type OutcomeWord = 'completed' | 'failed' | 'cancelled' | 'lost';
 
 const wireOutcome: Readonly<Record<OutcomeWord, Outcome>> = {
   completed: Outcome.OUTCOME_COMPLETED,
   failed: Outcome.OUTCOME_FAILED,
   cancelled: Outcome.OUTCOME_CANCELLED,
+  lost: Outcome.OUTCOME_GUEST_LOST,
 };
 
 export class Ongoing {
@@ -48,6 +50,7 @@ export class Ongoing {
   #phaseStartedUs = 0;
   #outcome: Outcome = Outcome.OUTCOME_UNSPECIFIED;
   #failure: Failure | undefined;
+  #doubt: Doubt | undefined;
   readonly #events: MigrationEvent[] = [];
   readonly #emitter = new EventEmitter<{ event: [] }>().setMaxListeners(0);
   readonly #asked = new AbortController();
@@ -104,6 +107,13 @@ export class Ongoing {
     this.#add({ $case: 'hold', value: { cause } });
   }
 
+  /** Nobody here knows which host may run the guest, and what would tell; undefined: that is over. Said again only when it changes. */
+  doubt(doubt: Doubt | undefined): void {
+    if (doubt?.cause?.message === this.#doubt?.cause?.message && doubt?.settledBy === this.#doubt?.settledBy) return;
+    this.#doubt = doubt;
+    this.#add({ $case: 'doubt', value: doubt ?? { cause: undefined, settledBy: '' } });
+  }
+
   /** Called when the guest has stopped on the source: the blackout is on. */
   onStopped: (() => void) | undefined;
 
@@ -115,6 +125,7 @@ export class Ongoing {
   /** The first end counts; `failure` is the first cause. */
   end(outcome: OutcomeWord, failure: Failure | undefined): void {
     if (this.ended) return;
+    this.doubt(undefined);
     this.#outcome = wireOutcome[outcome];
     this.#failure = failure;
     this.#add({ $case: 'ended', value: { outcome: this.#outcome, failure, statistics: this.statistics } });
@@ -159,11 +170,12 @@ export class Ongoing {
       protocol: this.start.protocol === 2 ? Protocol.PROTOCOL_V2 : Protocol.PROTOCOL_V3,
       phase: this.#phase === undefined ? 0 : phaseNumber[this.#phase],
       active: !this.ended,
-      outcome: this.#outcome,
+      outcome: this.#doubt === undefined ? this.#outcome : Outcome.OUTCOME_IN_DOUBT,
       failure: this.#failure,
       statistics: this.statistics,
       peer: this.peer,
       startedAt: this.startedAt,
+      doubt: this.#doubt,
     };
   }
 }

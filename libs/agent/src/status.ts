@@ -77,6 +77,9 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'not-ready': status.UNAVAILABLE,
   'not-migrating': status.FAILED_PRECONDITION,
   'in-doubt': status.UNAVAILABLE,
+  'other-undecided': status.UNAVAILABLE,
+  'not-in-doubt': status.FAILED_PRECONDITION,
+  'resolution-disproved': status.FAILED_PRECONDITION,
   abandoned: status.ABORTED,
 
   'qemu-disconnected': status.ABORTED,

@@ -21,6 +21,8 @@ export interface HandoverEntry {
   readonly peerAddress: string;
   /** The source is done with the register: it has asked the destination, or is about to, and trusts its word alone. */
   readonly asking: boolean;
+  /** The destination has the source's vote: it has been said that the guest was stopped for good. */
+  readonly voteSeen?: boolean;
   /** The lives of the register under which this side will never commit. */
   readonly promised: readonly string[];
   readonly decision: 'committed' | 'aborted' | undefined;
@@ -165,11 +167,12 @@ function decodeEntry(text: string, path: string): HandoverEntry {
     if (typeof field === 'string') return field;
     throw damaged(`${name} is missing`);
   };
-  const { protocol, wasRunning, asking, promised, decision, ended } = entry;
+  const { protocol, wasRunning, asking, voteSeen = false, promised, decision, ended } = entry;
   if (protocol !== 2 && protocol !== 3) throw damaged('protocol is wrong');
   if (typeof wasRunning !== 'boolean') throw damaged('wasRunning is wrong');
   if (typeof asking !== 'boolean') throw damaged('asking is wrong');
   if (typeof ended !== 'boolean') throw damaged('ended is wrong');
+  if (typeof voteSeen !== 'boolean') throw damaged('voteSeen is wrong');
   if (!Array.isArray(promised) || !promised.every((each) => typeof each === 'string'))
     throw damaged('promised is wrong');
   if (decision !== undefined && decision !== 'committed' && decision !== 'aborted') throw damaged('decision is wrong');
@@ -182,6 +185,7 @@ function decodeEntry(text: string, path: string): HandoverEntry {
     incarnation: string('incarnation'),
     peerAddress: string('peerAddress'),
     asking,
+    voteSeen,
     promised,
     decision,
     ended,

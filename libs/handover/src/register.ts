@@ -93,8 +93,17 @@ export class HandoverRegister {
    * Makes the record, or adds this side to it; repeating it changes nothing. Call it before this side journals a vote or
    * a commit, never after: it would bring back a record that Redis has forgotten, and hide that it has.
    */
-  async begin(r: HandoverUnder, signal: AbortSignal): Promise<Addresses> {
-    const args = [r.incarnation, undecidedSeconds, ...this.#me];
+  begin(r: HandoverUnder, signal: AbortSignal): Promise<Addresses> {
+    return this.#begin(r, 'make', signal);
+  }
+
+  /** Adds this side to the record that the other one has made; one that has been forgotten since is not made again. */
+  join(r: HandoverUnder, signal: AbortSignal): Promise<Addresses> {
+    return this.#begin(r, 'join', signal);
+  }
+
+  async #begin(r: HandoverUnder, how: 'make' | 'join', signal: AbortSignal): Promise<Addresses> {
+    const args = [r.incarnation, undecidedSeconds, ...this.#me, how];
     const send = () => this.#redis.ferryRegisterBegin(recordOf(r), ownerKeyOf(r.domain), ...args);
     return addressesOf(await this.#askAll('register-begin', r, send, ['ok'], signal));
   }

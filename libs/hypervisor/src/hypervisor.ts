@@ -83,6 +83,17 @@ export class Hypervisor {
     return this.#directory.uuids();
   }
 
+  /** The domains that have a place on this host and whose QEMU is gone. */
+  async leftBehind(): Promise<Definition[]> {
+    const uuids = await this.#directory.uuids();
+    const gone = await Promise.all(
+      uuids.map(async (uuid) =>
+        (await this.#processOf(uuid)) === undefined ? this.#directory.definition(uuid) : undefined,
+      ),
+    );
+    return gone.filter((definition) => definition !== undefined);
+  }
+
   async #running(uuid: string): Promise<Definition | undefined> {
     const definition = this.#directory.definition(uuid);
     const process = definition === undefined ? undefined : await this.#processOf(uuid);

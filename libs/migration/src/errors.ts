@@ -40,6 +40,12 @@ export type MigrationErrorKind =
   | 'not-migrating'
   /** The decision is not known yet. */
   | 'in-doubt'
+  /** The other agent answers and does not know the decision either. */
+  | 'other-undecided'
+  /** A person would decide what is not in doubt. */
+  | 'not-in-doubt'
+  /** A person would decide otherwise than what is known. */
+  | 'resolution-disproved'
   /** Nobody went on with the migration for longer than FERRY_IDLE_MS. */
   | 'abandoned';
 

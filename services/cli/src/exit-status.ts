@@ -12,6 +12,8 @@ export const exitStatus = {
   unavailable: 4,
   /** It is not known how it ended: the agents settle it; look again. */
   inDoubt: 5,
+  /** The guest's QEMU has ended: it runs nowhere any more. */
+  lost: 6,
   /** Ctrl-C: we left; a migration that has begun goes on. */
   interrupted: 130,
 } as const;
@@ -27,4 +29,5 @@ Exit status:
   3    cancelled; the guest is on the source as it was
   4    an agent cannot be reached or cannot serve now
   5    in doubt: it is not known how it ended; \`ferry watch ID\`, \`ferry where NAME\`
+  6    lost: the guest's QEMU has ended, it runs nowhere any more
   130  interrupted; a migration that has begun goes on`;

@@ -88,6 +88,8 @@ const steps: Readonly<Record<string, string>> = {
   'domain-not-found': '`ferry where NAME` asks all hosts',
   'domain-not-running': '`ferry list` shows its state',
   'in-doubt': 'the agents settle it: `ferry watch ID`, then `ferry where NAME`',
+  'not-in-doubt': '`ferry watch ID` shows how it goes on, or ended',
+  'resolution-disproved': 'leave it to the agents; or resolve it the other way, if what is said here allows that',
   'job-held': 'wait for the job that holds the domain, or give it up',
   'migration-unsafe': 'change what is named; --unsafe migrates all the same',
   'not-enough-memory': 'free memory on the destination, or choose another host',

@@ -21,6 +21,8 @@ export type MigrationEnd =
       readonly failure: Failure | undefined;
       readonly statistics: MigrationStatistics | undefined;
     }
+  /** The guest runs nowhere any more. */
+  | { readonly kind: 'lost'; readonly failure: Failure | undefined }
   /** We could not learn it. */
   | { readonly kind: 'in-doubt'; readonly why: string }
   /** We were told to leave; it goes on. */

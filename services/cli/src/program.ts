@@ -7,6 +7,7 @@ import type { CheckOptions } from './commands/check.ts';
 import type { DomainOptions } from './commands/domains.ts';
 import type { GuestCommandOptions } from './commands/guest.ts';
 import type { MigrateOptions } from './commands/migrate.ts';
+import type { ResolveOptions } from './commands/resolve.ts';
 import type { XmlOptions } from './commands/xml.ts';
 import { exitStatusHelp } from './exit-status.ts';
 import type { Hosts } from './hosts.ts';
@@ -30,6 +31,7 @@ export function ferryProgram(): Command {
 
   domainCommands(program);
   migrationCommands(program);
+  resolveCommand(program);
   documentCommands(program);
   program
     .command('guest <name>')
@@ -166,6 +168,27 @@ function migrationCommands(program: Command): void {
     .action((id: string, _: unknown, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions & DomainOptions>();
       return withHosts(options, async (hosts) => (await migrations()).abort(hosts, id, options));
+    });
+}
+
+function resolveCommand(program: Command): void {
+  program
+    .command('resolve')
+    .description('settle a migration in doubt whose other host is gone for good; make sure that it is off')
+    .argument('<id>', 'the migration id', parseUuid)
+    .requiredOption('--gone <host>', 'the host that will never run the guest again')
+    .addOption(new Option('--host <host>', 'the host that is left (else all but the one that is gone are asked)'))
+    .option('--end', 'end the copy that is left; else the guest goes on there')
+    .addHelpText(
+      'after',
+      `
+Refused if there is no doubt, if the other host's agent answers, or if what is known says otherwise. What went on at the host that is gone
+cannot be known: if the guest ran there and wrote to its disks, a copy that goes on is older than they are; then end it and start it anew.`,
+    )
+    .action(async (id: string, _: unknown, command: Command) => {
+      const options = command.optsWithGlobals<GlobalOptions & ResolveOptions>();
+      const { resolve } = await import('./commands/resolve.ts');
+      return withHosts(options, (hosts) => resolve(hosts, id, options));
     });
 }
 

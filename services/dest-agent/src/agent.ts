@@ -26,6 +26,10 @@ export interface DestState {
   readonly promised: Set<string>;
   /** The register was asked to commit, or may have been by this agent's life before: the record may be behind what was done. */
   mayHaveCommitted: boolean;
+  /** The source has said that it has stopped the guest for good: without that nobody may start it here, whatever else is known. */
+  voteSeen: boolean;
+  /** A person has decided, since the source is gone for good. */
+  decidedByWord: boolean;
   /** Gives the migration's port back. */
   releasePort: () => void;
 }
@@ -46,6 +50,8 @@ export const newState = (
   decision: undefined,
   promised: new Set(),
   mayHaveCommitted,
+  voteSeen: false,
+  decidedByWord: false,
   releasePort: () => undefined,
 });
 
@@ -109,6 +115,7 @@ export function journal(agent: DestAgent, { ongoing, state }: HeldIn, ended = fa
     incarnation: state.incarnation,
     peerAddress: state.sourceAddress,
     asking: false,
+    voteSeen: state.voteSeen,
     promised: [...state.promised],
     decision: state.decision,
     ended,

@@ -12,16 +12,23 @@ export async function decide(agent: DestAgent, held: HeldIn, signal: AbortSignal
   const { state } = held;
   // Who has promised never to commit under a life of the register does not ask that life, whatever it would say.
   if (state.promised.has(state.incarnation)) state.doneWithRegister = true;
-  state.decision ??= state.doneWithRegister
-    ? await askSource(agent, held, signal)
-    : await askRegister(agent, held, signal);
+  if (state.decision === undefined) {
+    const ask = state.doneWithRegister ? askSource : askRegister;
+    const learned = await ask(agent, held, signal);
+    state.decision ??= learned;
+  }
   return state.decision;
 }
 
 async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<'committed' | 'aborted'> {
   const { migrationId, domainUuid: domain } = held.ongoing.start;
+  const { incarnation } = held.state;
   try {
-    return await agent.register.abort({ domain, migrationId, incarnation: held.state.incarnation }, signal);
+    const answer = await agent.register.abort({ domain, migrationId, incarnation }, signal);
+    // The gate, as in Finish: while the register was asked the source may have asked us, and has our promise then.
+    if (answer === 'aborted' || !held.state.promised.has(incarnation)) return answer;
+    held.state.doneWithRegister = true;
+    return askSource(agent, held, signal);
   } catch (error) {
     if (!(error instanceof HandoverError)) throw error;
     if (error.kind === 'register-changed') held.state.doneWithRegister = true;
@@ -29,6 +36,13 @@ async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal):
     // What the source has decided it has decided for good; asking binds nobody.
     return askSource(agent, held, signal);
   }
+}
+
+/** What Finish brought is needed by whoever has to decide once the source is gone: it is written down, but not inside the blackout. */
+async function noteVote(agent: DestAgent, held: HeldIn): Promise<void> {
+  if (!held.state.voteSeen) return;
+  const noted = await agent.journals.of(held.ongoing.start.migrationId).read();
+  if (noted?.voteSeen !== true) await journal(agent, held);
 }
 
 /** The source says what it knows. It is asked by us, or asks us itself and has our promise: it then resumes its copy and says so. */
@@ -41,11 +55,12 @@ async function askSource(agent: DestAgent, held: HeldIn, signal: AbortSignal): P
       `the register has forgotten the migration of ${domainName}, and its source is not known yet`,
     );
   }
+  await noteVote(agent, held);
   const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
   const { answer } = await agent.sourceAt(sourceAddress).ask(question, signal);
   if (answer === Answer.ANSWER_COMMITTED) return 'committed';
   if (answer === Answer.ANSWER_ABORTED) return 'aborted';
-  throw new MigrationError('in-doubt', `the source of ${domainName} has not decided yet: it will ask us`);
+  throw new MigrationError('other-undecided', `the source of ${domainName} has not decided yet: it will ask us`);
 }
 
 /** Answers the source's question. A guest that is not decided yet is promised not to be committed under that life of the register. */
@@ -65,14 +80,14 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
     await journal(agent, held);
     return { answer: state.decision === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_PROMISED };
   }
+  const noted = await agent.journals.of(migrationId).read();
+  if (noted?.decision !== undefined) {
+    return { answer: noted.decision === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
+  }
   const ended = agent.ongoing.find(migrationId);
   if (ended?.ended === true) {
     const completed = ended.outcome === Outcome.OUTCOME_COMPLETED;
     return { answer: completed ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
-  }
-  const noted = await agent.journals.of(migrationId).read();
-  if (noted?.decision !== undefined) {
-    return { answer: noted.decision === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
   }
   const guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);
   const status = await guest?.monitor.execute('query-status', {}, signal);

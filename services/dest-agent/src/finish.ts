@@ -53,6 +53,7 @@ async function takeOver(
     throw new MigrationError('incoming-failed', 'there is no waiting QEMU');
   const carried = state.protocol === 3 ? voteOf(agent, held, request) : undefined;
   state.incarnation = carried ?? state.incarnation;
+  state.voteSeen ||= carried !== undefined;
 
   const loadedAtUs = await incoming.loaded(signal);
   // One that has ended since must not be committed: the source would end its copy, the only one. The monitor's end may not be read yet.

@@ -24,7 +24,7 @@ export async function checkReady(agent: DestAgent, request: CheckReadyRequest, s
   await Promise.all([
     state.guest?.monitor.execute('query-status', {}, patience),
     followSource(agent, held, request, patience),
-    agent.register.begin({ domain: ongoing.start.domainUuid, migrationId, incarnation: request.incarnation }, patience),
+    agent.register.join({ domain: ongoing.start.domainUuid, migrationId, incarnation: request.incarnation }, patience),
   ]);
 }
 

@@ -1,5 +1,5 @@
 /** What the destination does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
-import type { OutcomeWord } from '@ferry/agent';
+import { failureOf, type OutcomeWord } from '@ferry/agent';
 import { MigrationError, phases } from '@ferry/migration';
 import type { HandoverEntry } from '@ferry/handover';
 import { HypervisorError } from '@ferry/hypervisor';
@@ -52,15 +52,32 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
   const running = status?.status === 'running';
   if (running) state.decision = 'committed';
   const decision = await decide(agent, held, signal);
-  // Committed, and ended since by itself: there is nothing left to keep.
-  if (decision === 'aborted' || guest === undefined || guest.monitor.closed.aborted) {
+  if (decision === 'aborted') {
     await endIncoming(agent, held);
-    return given(held);
+    return held.state.decidedByWord ? 'lost' : given(held);
   }
+  if (guest === undefined || guest.monitor.closed.aborted) return lost(agent, held);
   if (!running && !paused) await incoming?.start(signal);
   state.releasePort();
   await agent.hypervisor.settle(guest);
   return 'completed';
+}
+
+/** Committed, and ended since by itself: there is nothing left to keep. Whatever the migration met with first, that is what matters. */
+async function lost(agent: DestAgent, held: HeldIn): Promise<OutcomeWord> {
+  await endIncoming(agent, held);
+  const { domainName } = held.ongoing.start;
+  const gone = new MigrationError('guest-gone', `the guest of domain ${domainName} came over and has ended since`);
+  held.firstFailure = failureOf(gone, { side: 'dest', phase: held.phase });
+  return 'lost';
+}
+
+/** What would settle a guest that came whole, whose fate this agent does not know. */
+export function settledBy({ state, ongoing }: HeldIn): string | undefined {
+  if (!state.mayHaveCommitted || state.decision !== undefined) return undefined;
+  const other = state.sourceAddress === '' ? 'the source agent' : `the agent at ${state.sourceAddress}`;
+  const register = state.doneWithRegister ? '' : ', or Redis,';
+  return `an answer of ${other}${register}; if that host is gone for good: ferry resolve ${ongoing.start.migrationId}`;
 }
 
 /** Written down first: a later life that finds no QEMU must know that this side dropped it. */
@@ -93,12 +110,14 @@ export async function revive(
 ): Promise<{ state: DestState; outcome: OutcomeWord | undefined }> {
   const { protocol, incarnation = '', paused } = job.options;
   const noted = await agent.journals.of(job.migrationId).read();
-  // Prepare is answered, and Finish can come, only once the journal is there.
-  const mayHaveCommitted = noted !== undefined;
+  const mayHaveCommitted = noted !== undefined && couldCommit(noted);
   const version = protocol === '2' ? 2 : 3;
   const state = newState(version, noted?.incarnation ?? incarnation, paused === 'true', mayHaveCommitted);
   return { state, outcome: await addNoted(agent, state, job, noted, signal) };
 }
+
+/** The source stops the guest only when it has asked here whether all is ready, and the journal then knows where the source is (ready.ts). */
+const couldCommit = ({ peerAddress, decision }: HandoverEntry): boolean => peerAddress !== '' || decision !== undefined;
 
 /** Adds what the journal and the host know; gives how the migration ended, if they know that it did. Throws if the QEMU does not answer. */
 async function addNoted(
@@ -110,6 +129,7 @@ async function addNoted(
 ): Promise<OutcomeWord | undefined> {
   state.decision = noted?.decision;
   state.sourceAddress = noted?.peerAddress ?? '';
+  state.voteSeen = noted?.voteSeen ?? false;
   for (const life of noted?.promised ?? []) state.promised.add(life);
   if (noted?.ended === true) return noted.decision === 'committed' ? 'completed' : 'failed';
   const guest = await agent.hypervisor.guest(domain, signal).catch((error: unknown) => {
@@ -130,7 +150,8 @@ export async function takeUpJournaled(agent: DestAgent, signal: AbortSignal): Pr
   for (const noted of await agent.journals.unfinished()) {
     const record = await agent.jobs.recordOf(noted.domain, noted.migrationId, signal);
     if (record?.outcome !== undefined) {
-      const decision = record.outcome === 'completed' ? 'committed' : 'aborted';
+      const came = record.outcome === 'completed' || record.outcome === 'lost';
+      const decision = noted.decision ?? (came ? 'committed' : 'aborted');
       await agent.journals.of(noted.migrationId).write({ ...noted, decision, ended: true });
       continue;
     }
@@ -138,7 +159,7 @@ export async function takeUpJournaled(agent: DestAgent, signal: AbortSignal): Pr
     const start = { migrationId, domainUuid, domainName, side: 'dest', protocol } as const;
     const phase = protocol === 2 ? 'finish2' : 'finish3';
     try {
-      const state = newState(protocol, incarnation, !wasRunning, true);
+      const state = newState(protocol, incarnation, !wasRunning, couldCommit(noted));
       const outcome = await addNoted(agent, state, noted, noted, signal);
       await agent.migrations.takeUp({ start, state, outcome }, phase, signal);
     } catch (error) {
@@ -149,6 +170,9 @@ export async function takeUpJournaled(agent: DestAgent, signal: AbortSignal): Pr
 
 /** A QEMU that waits for a guest of which Redis knows nothing any more: one that has not loaded it whole can be ended. */
 export async function endOrphans(agent: DestAgent, signal: AbortSignal): Promise<void> {
+  const isOrphan = ({ incoming }: { incoming?: string | undefined }): boolean =>
+    incoming !== undefined && agent.migrations.find(incoming) === undefined;
+  await agent.hypervisor.collect((await agent.hypervisor.leftBehind()).filter(isOrphan).map(({ uuid }) => uuid));
   for (const { uuid, name, incoming } of await agent.hypervisor.list()) {
     if (incoming === undefined || agent.migrations.find(incoming) !== undefined) continue;
     const guest = await agent.hypervisor.guest(uuid, signal);

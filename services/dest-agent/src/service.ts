@@ -1,5 +1,5 @@
 /** The gRPC service of the destination agent: each method is one function of this package. */
-import { type Edge, knownMigration } from '@ferry/agent';
+import { type Edge, knownMigration, type Resolvable, resolveByWord } from '@ferry/agent';
 import { MigrationError } from '@ferry/migration';
 import {
   type DestAgentServer,
@@ -9,8 +9,8 @@ import {
   type StandByResponse,
 } from '@ferry/proto/ferry/v1/dest_agent';
 import { type Migration, Protocol } from '@ferry/proto/ferry/v1/migration';
-import { type DestAgent } from './agent.ts';
-import { answerSource } from './decision.ts';
+import { type DestAgent, type DestState, type HeldIn, journal } from './agent.ts';
+import { answerSource, decide } from './decision.ts';
 import { finish } from './finish.ts';
 import { prepare } from './prepare.ts';
 import { checkReady } from './ready.ts';
@@ -48,6 +48,27 @@ async function getReady(agent: DestAgent, names: Names | undefined): Promise<Sta
 
 const phaseOfFinish = (request: FinishRequest) => (request.protocol === Protocol.PROTOCOL_V2 ? 'finish2' : 'finish3');
 
+/** A copy whose source has not said that it stopped for good may be older than what the guest has written since (P104). */
+async function cannotRun({ state, ongoing }: HeldIn, signal: AbortSignal): Promise<string | undefined> {
+  const { domainName } = ongoing.start;
+  const status = await state.guest?.monitor.execute('query-status', {}, signal).catch(() => undefined);
+  if (status === undefined) return `the copy of ${domainName} that waited here has ended`;
+  if (status.status === 'inmigrate') return `the copy of ${domainName} here is not whole`;
+  if (state.promised.size > 0)
+    return `the source was promised that ${domainName} stays there, and may have let it run since: end this copy`;
+  if (state.voteSeen) return undefined;
+  return `it is not known here that the source had stopped ${domainName}, so this copy may be older than its disks: end it, and start the guest anew`;
+}
+
+const resolvable = (agent: DestAgent): Resolvable<DestState> => ({
+  side: 'dest',
+  parts: agent,
+  migrations: agent.migrations,
+  learn: (held, signal) => decide(agent, held, signal),
+  cannotRun,
+  journal: (held) => journal(agent, held),
+});
+
 export function destAgentService(
   agent: DestAgent,
   { unary, serverStream, standBy }: Edge,
@@ -83,6 +104,9 @@ export function destAgentService(
       }),
       abortMigration: unary('migration.abort', async (request, signal) => ({
         migration: await abort(agent, request, signal),
+      })),
+      resolveMigration: unary('migration.resolve', async (request, signal) => ({
+        migration: await resolveByWord(resolvable(agent), request, signal),
       })),
     },
   };

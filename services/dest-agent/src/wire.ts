@@ -1,7 +1,7 @@
 /** The destination agent, made of its parts; and what it does before it serves. */
 import { HeldMigrations, type Parts, startOf } from '@ferry/agent';
 import { type DestAgent, type DestState, endJournal } from './agent.ts';
-import { endOrphans, recover, revive, takeUpJournaled } from './recover.ts';
+import { endOrphans, recover, revive, settledBy, takeUpJournaled } from './recover.ts';
 
 export function destAgent(parts: Parts, world: Pick<DestAgent, 'ports' | 'sourceAt'>): DestAgent {
   const { jobs, journals, ongoing, log, clock, config } = parts;
@@ -18,6 +18,7 @@ export function destAgent(parts: Parts, world: Pick<DestAgent, 'ports' | 'source
     busy: ({ state }) => state.incoming?.status === 'active',
     revive: async (job, signal) => ({ start: startOf(job, 'dest'), ...(await revive(agent, job, signal)) }),
     isOld: async (migrationId) => (await journals.of(migrationId).read()) !== undefined,
+    settledBy,
     ended: (held) => endJournal(agent, held),
   });
   const agent: DestAgent = { ...parts, ...world, migrations };

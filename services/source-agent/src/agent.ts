@@ -23,6 +23,10 @@ export interface SourceState {
   registerAwayMs: number | undefined;
   /** What has been decided, once it is known; it never changes. */
   decision: 'committed' | 'aborted' | undefined;
+  /** A person has decided so, since the destination is gone for good. */
+  decidedByWord: boolean;
+  /** Since when a guest that has ended here is being handed over, by the monotonic clock, ms. */
+  handingOverMs: number | undefined;
 }
 
 export type HeldOut = Held<SourceState>;
@@ -115,6 +119,8 @@ export const newState = (protocol: 2 | 3, wasRunning: boolean, incarnation: stri
   doneWithRegister: false,
   registerAwayMs: undefined,
   decision: undefined,
+  decidedByWord: false,
+  handingOverMs: undefined,
 });
 
 /** Undefined if the guest's QEMU has ended; one that only does not answer throws. */

@@ -21,9 +21,11 @@ const registerPatienceMs = 1_000;
  */
 export async function decide(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<'committed' | 'aborted'> {
   const { state } = held;
-  state.decision ??= state.doneWithRegister
-    ? await askDestination(agent, held, signal)
-    : await askRegister(agent, held, signal);
+  if (state.decision === undefined) {
+    const ask = state.doneWithRegister ? askDestination : askRegister;
+    const learned = await ask(agent, held, signal);
+    state.decision ??= learned;
+  }
   if (state.voted) await journal(agent, held);
   return state.decision;
 }
@@ -71,7 +73,7 @@ async function askDestination(
   const { answer } = await agent.destinationAt(destinationAddress).ask(question, signal);
   if (answer === Answer.ANSWER_COMMITTED) return 'committed';
   if (answer === Answer.ANSWER_ABORTED || answer === Answer.ANSWER_PROMISED) return 'aborted';
-  throw new MigrationError('in-doubt', `the destination of ${domainName} does not know how the migration was decided`);
+  throw new MigrationError('other-undecided', `the destination of ${domainName} does not know how it was decided`);
 }
 
 /** Answers the destination's question. What we say binds us, because it is only said once it is decided. */
@@ -81,14 +83,13 @@ export async function answerDestination(
   signal: AbortSignal,
 ): Promise<AskResponse> {
   const { migrationId, domain } = request;
-  const held = agent.migrations.find(migrationId);
-  const ended = agent.ongoing.find(migrationId);
-  const known = held?.state.decision ?? (ended?.ended === true ? wordOf(ended.outcome) : undefined);
-  if (known !== undefined) return { answer: known === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
   const noted = await agent.journals.of(migrationId).read();
-  if (noted?.decision !== undefined) {
-    return { answer: noted.decision === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
-  }
+  const ended = agent.ongoing.find(migrationId);
+  const known =
+    agent.migrations.find(migrationId)?.state.decision ??
+    noted?.decision ??
+    (ended?.ended === true ? wordOf(ended.outcome) : undefined);
+  if (known !== undefined) return { answer: known === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
   // A guest that runs here is evidence enough, whatever an agent that was restarted still knows.
   const guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);
   const status = await guest?.monitor.execute('query-status', {}, signal);

@@ -1,5 +1,6 @@
 /** A whole migration, driven by the source agent: peer to peer. The caller only watches, and may hang up. */
-import { failureOf, type Ongoing } from '@ferry/agent';
+import { failureOf, knownMigration, type Ongoing } from '@ferry/agent';
+import { JobError } from '@ferry/jobs';
 import { type DestCalls, driveMigration, MigrationError, type Phase, type SourceCalls } from '@ferry/migration';
 import { Protocol, type MigrationEvent } from '@ferry/proto/ferry/v1/migration';
 import type { MigrateRequest } from '@ferry/proto/ferry/v1/source_agent';
@@ -16,15 +17,32 @@ export async function migrate(
   request: MigrateRequest,
   signal: AbortSignal,
 ): Promise<AsyncIterable<MigrationEvent>> {
-  const known = agent.ongoing.find(request.migrationId);
-  return (known ?? (await start(agent, request))).watch(signal);
+  const names = await locate(agent, request);
+  const known = await earlier(agent, { migrationId: request.migrationId, domain: names.domainUuid }, signal);
+  return (known ?? start(agent, request, names)).watch(signal);
 }
 
-async function start(agent: SourceAgent, request: MigrateRequest): Promise<Ongoing> {
+/** The migration of that id, also one that ended before this agent was restarted. */
+async function earlier(
+  agent: SourceAgent,
+  names: { readonly migrationId: string; readonly domain: string },
+  signal: AbortSignal,
+): Promise<Ongoing | undefined> {
+  const { ongoing, jobs, config } = agent;
+  return knownMigration({ ongoing, jobs, side: 'source', host: config.host.name }, names, signal).catch((error) => {
+    if (error instanceof JobError && error.kind === 'unknown-migration') return undefined;
+    throw error;
+  });
+}
+
+function start(
+  agent: SourceAgent,
+  request: MigrateRequest,
+  names: { domainUuid: string; domainName: string },
+): Ongoing {
   const { migrationId } = request;
   const protocol = request.protocol === Protocol.PROTOCOL_V2 ? 2 : 3;
   const dest = agent.destinationAt(request.destination);
-  const names = await locate(agent, request);
   const ongoing = agent.ongoing.open({ migrationId, ...names, side: 'source', protocol });
   ongoing.peerAddress = request.destination;
   ongoing.onStopped = () => dest.getReady({ migrationId, domain: names.domainUuid });

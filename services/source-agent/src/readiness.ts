@@ -121,8 +121,11 @@ export function notReady({ ongoing }: HeldOut, when: string, missing: Error): Mi
 
 async function keepRegistered(agent: SourceAgent, { ongoing, state }: HeldOut, signal: AbortSignal): Promise<void> {
   const { domainUuid: domain, migrationId } = ongoing.start;
-  const { dest } = await agent.register.renew({ domain, migrationId, incarnation: state.incarnation }, signal);
+  const of = { domain, migrationId, incarnation: state.incarnation };
+  const { source, dest } = await agent.register.renew(of, signal);
   state.destinationAddress ||= dest;
+  // Forgotten since Begin, and made anew by the destination's Prepare: there has been no vote, so it may be told again.
+  if (source === '') await agent.register.begin(of, signal);
 }
 
 /** Redis lives anew, or has lost the record: this side has not voted, so it may go on under the new life (spec/README.md, step 2). */

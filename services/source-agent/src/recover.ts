@@ -1,10 +1,12 @@
 /** What the source does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
+import { failureOf } from '@ferry/agent';
 import type { HandoverEntry } from '@ferry/handover';
 import type { MigrationJob } from '@ferry/jobs';
 import { MigrationError, phases, type Phase } from '@ferry/migration';
 import type { HeldOut, OutcomeWord, SourceAgent } from './agent.ts';
 import { guestIfAny, newState } from './agent.ts';
 import { decide, releaseGuest, resumeGuest } from './decision.ts';
+import { handOver } from './hand-over.ts';
 import { stopOutgoing } from './outgoing.ts';
 
 /** Follows the phase's recovery row; gives how the migration ended. Throws when that cannot be known yet: then it is tried again. */
@@ -17,6 +19,8 @@ export async function recover(agent: SourceAgent, held: HeldOut, signal: AbortSi
     case 'cancel-and-resume':
       return cancelAndResume(agent, held, signal);
     case 'ask-decision':
+      // A copy that is left elsewhere is not to be given up for one that has ended here.
+      if ((await guestIfAny(agent, held, signal)) === undefined) await handOver(agent, held, signal);
       return askDecision(agent, held, signal);
     case 'resume-source':
       return resume(agent, held, signal);
@@ -36,8 +40,10 @@ const given = (held: HeldOut): OutcomeWord =>
 async function cancelAndResume(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
   const guest = await guestIfAny(agent, held, signal);
   if (guest === undefined) {
+    // It may have been sent before it ended, and the vote given.
+    if (held.state.voted) return askDecision(agent, held, signal);
     await tellRegister(agent, held, signal);
-    return 'failed';
+    return lost(held);
   }
   // Too late to stop it, or the vote was given: the guest is stopped for good and may only run by a decision.
   if ((await stopOutgoing(guest.monitor, signal)) === 'completed') return askDecision(agent, held, signal);
@@ -51,15 +57,35 @@ async function askDecision(agent: SourceAgent, held: HeldOut, signal: AbortSigna
   await writeDown(agent, held, phase, signal);
   if (decision === 'committed') {
     await releaseGuest(agent, held, signal);
-    return 'completed';
+    return held.state.decidedByWord ? 'lost' : 'completed';
   }
   return resume(agent, held, signal);
 }
 
-/** A guest that has ended meanwhile cannot run on; then there is nothing left to do. */
+/** A guest that has ended meanwhile cannot run on. */
 async function resume(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
-  if ((await guestIfAny(agent, held, signal)) !== undefined) await resumeGuest(agent, held, signal);
+  if ((await guestIfAny(agent, held, signal)) === undefined) return lost(held);
+  await resumeGuest(agent, held, signal);
   return given(held);
+}
+
+/** The guest's QEMU has ended here, and no other copy may run. Whatever the migration met with first, that is what matters. */
+function lost(held: HeldOut): OutcomeWord {
+  const { domainName } = held.ongoing.start;
+  if (held.firstFailure?.reason !== 'guest-gone') {
+    const first = held.firstFailure === undefined ? '' : ` (the migration had met with: ${held.firstFailure.message})`;
+    const gone = new MigrationError('guest-gone', `the guest of domain ${domainName} has ended on the source${first}`);
+    held.firstFailure = failureOf(gone, { side: 'source', phase: held.phase });
+  }
+  return 'lost';
+}
+
+/** What would settle a guest that was sent, whose fate this agent does not know. */
+export function settledBy({ state, ongoing }: HeldOut): string | undefined {
+  if (!state.voted || state.decision !== undefined) return undefined;
+  const other = state.destinationAddress === '' ? 'the destination agent' : `the agent at ${state.destinationAddress}`;
+  const register = state.doneWithRegister ? '' : ', or Redis,';
+  return `an answer of ${other}${register}; if that host is gone for good: ferry resolve ${ongoing.start.migrationId}`;
 }
 
 /** Writes the phase down before the act; the register has the decision already, so a job that is lost does not hinder it. */
@@ -111,8 +137,8 @@ const endOf = (noted: HandoverEntry | undefined): OutcomeWord | undefined =>
 
 function stateFrom(protocol: 2 | 3, wasRunning: boolean, incarnation: string, noted: HandoverEntry | undefined) {
   const state = newState(protocol, wasRunning, incarnation);
-  // Whether it has voted is not known, so it counts as if it had.
-  state.voted = true;
+  // The journal comes before the vote; whether the vote followed is not known, so it counts as given.
+  state.voted = noted !== undefined;
   state.decision = noted?.decision;
   state.doneWithRegister = noted?.asking ?? false;
   state.destinationAddress = noted?.peerAddress ?? '';
@@ -124,7 +150,7 @@ export async function takeUpJournaled(agent: SourceAgent, signal: AbortSignal): 
   for (const noted of await agent.journals.unfinished()) {
     const record = await agent.jobs.recordOf(noted.domain, noted.migrationId, signal);
     if (record?.outcome !== undefined) {
-      const decision = record.outcome === 'completed' ? 'committed' : 'aborted';
+      const decision = noted.decision ?? (record.outcome === 'completed' ? 'committed' : 'aborted');
       await agent.journals.of(noted.migrationId).write({ ...noted, decision, ended: true });
       continue;
     }

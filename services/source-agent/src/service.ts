@@ -1,15 +1,15 @@
 /** The gRPC services of the source agent: each method is one function of this package. */
-import { type Edge, knownMigration } from '@ferry/agent';
+import { type Edge, knownMigration, type Resolvable, resolveByWord } from '@ferry/agent';
 import { MigrationError } from '@ferry/migration';
 import { DomainsService, type DomainsServer } from '@ferry/proto/ferry/v1/domains';
 import { type Migration, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService, type SourceAgentServer } from '@ferry/proto/ferry/v1/source_agent';
-import { type SourceAgent } from './agent.ts';
+import { guestIfAny, journal, type SourceAgent, type SourceState } from './agent.ts';
 import { begin } from './begin.ts';
 import { check } from './check.ts';
 import { confirm } from './confirm.ts';
 import * as domains from './domains.ts';
-import { answerDestination } from './decision.ts';
+import { answerDestination, decide } from './decision.ts';
 import { dumpXml } from './dump-xml.ts';
 import { migrate } from './migrate.ts';
 import { perform } from './perform.ts';
@@ -34,6 +34,16 @@ async function abort(agent: SourceAgent, request: Names, signal: AbortSignal): P
   else await agent.migrations.giveUp(held, cause);
   return ongoing.describe();
 }
+
+const resolvable = (agent: SourceAgent): Resolvable<SourceState> => ({
+  side: 'source',
+  parts: agent,
+  migrations: agent.migrations,
+  learn: (held, signal) => decide(agent, held, signal),
+  cannotRun: async (held, signal) =>
+    (await guestIfAny(agent, held, signal)) === undefined ? 'the guest has ended here' : undefined,
+  journal: (held) => journal(agent, held),
+});
 
 export function sourceAgentService(
   agent: SourceAgent,
@@ -69,6 +79,9 @@ export function sourceAgentService(
       }),
       abortMigration: unary('migration.abort', async (request, signal) => ({
         migration: await abort(agent, request, signal),
+      })),
+      resolveMigration: unary('migration.resolve', async (request, signal) => ({
+        migration: await resolveByWord(resolvable(agent), request, signal),
       })),
     },
   };

@@ -2,7 +2,7 @@
 import { HeldMigrations, type Parts, startOf } from '@ferry/agent';
 import { endJournal, type SourceAgent, type SourceState } from './agent.ts';
 import { OwnershipKeeper } from './ownership.ts';
-import { recover, revive, takeUpJournaled } from './recover.ts';
+import { recover, revive, settledBy, takeUpJournaled } from './recover.ts';
 
 export function sourceAgent(parts: Parts, destinationAt: SourceAgent['destinationAt']): SourceAgent {
   const { jobs, journals, ongoing, log, clock, config } = parts;
@@ -18,6 +18,7 @@ export function sourceAgent(parts: Parts, destinationAt: SourceAgent['destinatio
     busy: () => false,
     revive: async (job) => ({ start: startOf(job, 'source'), ...(await revive(agent, job)) }),
     isOld: async (migrationId) => (await journals.of(migrationId).read()) !== undefined,
+    settledBy,
     ended: (held) => endJournal(agent, held),
   });
   const ownership = new OwnershipKeeper({

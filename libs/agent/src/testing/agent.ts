@@ -96,6 +96,7 @@ export function implementationOf(behaviour: Behaviour, { unary, serverStream, st
     ask: unary('handover.ask', async () => ({ answer: 0 })),
     getMigration: unary('GetMigration', nothing),
     abortMigration: unary('migration.abort', nothing),
+    resolveMigration: unary('migration.resolve', nothing),
     watchMigration: serverStream('WatchMigration', behaviour.watch ?? async function* () {}),
   };
 }

@@ -154,6 +154,7 @@ async function settled(
   if (migration.active) return { kind: 'in-doubt', why: `${cause.message}; the agents settle it` };
   const { failure = cause.failure, statistics } = migration;
   if (migration.outcome === Outcome.OUTCOME_COMPLETED) return { kind: 'completed', statistics };
+  if (migration.outcome === Outcome.OUTCOME_GUEST_LOST) return { kind: 'lost', failure };
   const kind = migration.outcome === Outcome.OUTCOME_CANCELLED || cause.ending === 'cancelled' ? 'cancelled' : 'failed';
   return { kind, failure, statistics };
 }
@@ -174,7 +175,7 @@ async function show(
       const { outcome, failure, statistics } = event.event.value;
       if (outcome === Outcome.OUTCOME_COMPLETED) return { kind: 'completed', statistics };
       if (outcome === Outcome.OUTCOME_CANCELLED) return { kind: 'cancelled', failure, statistics };
-      if (failure?.reason === 'in-doubt') return { kind: 'in-doubt', why: failure.message };
+      if (outcome === Outcome.OUTCOME_GUEST_LOST) return { kind: 'lost', failure };
       return { kind: 'failed', failure, statistics };
     }
   } catch (error) {
@@ -213,6 +214,7 @@ async function conclude({ plan, view }: Pick<Run, 'plan' | 'from' | 'view'>, end
       throw new CliError('interrupted', endText(end, plan));
     case 'in-doubt':
       throw new CliError('inDoubt', end.why, { next: `ferry watch ${migrationId}, then ferry where ${domain}` });
+    case 'lost':
     case 'cancelled':
     case 'failed': {
       const ending = end.kind;

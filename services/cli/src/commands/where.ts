@@ -4,6 +4,7 @@ import { DomainsService, type Ownership } from '@ferry/proto/ferry/v1/domains';
 import { CliError } from '../cli-error.ts';
 import { callError, failureFromWire, isServiceError } from '../failure.ts';
 import type { Host, Hosts } from '../hosts.ts';
+import { tellDoubts } from '../doubts.ts';
 import { census, type Found, having } from '../locate.ts';
 import { domainObject, migrating, printObject, throwFirst } from '../view/domains.ts';
 import { holdsGuest, stateWord } from '../words.ts';
@@ -24,6 +25,8 @@ export async function where(hosts: Hosts, nameOrUuid: string, chosen: WhereOptio
   const owners = await ownersOf(hosts, uuids.size === 1 ? uuid : nameOrUuid);
   for (const owner of owners) tellOwner(owner, chosen.json);
 
+  const inDoubt = await tellDoubts(all, chosen.json);
+
   const holders = all.filter(({ domain }) => holdsGuest(domain));
   if (holders.length > 1)
     throw new CliError('inDoubt', `several hosts say that they have ${nameOrUuid}`, {
@@ -33,6 +36,10 @@ export async function where(hosts: Hosts, nameOrUuid: string, chosen: WhereOptio
   const [owner] = owners;
   if (holder !== undefined) return contradict(holder, owner);
   throwFirst(asked.unreachable, chosen.json);
+  if (inDoubt !== undefined)
+    throw new CliError('inDoubt', `the migration ${inDoubt} of ${nameOrUuid} is in doubt`, {
+      next: `what settles it is said above; docs/operations.md, "In doubt"`,
+    });
   if (all.length > 0)
     throw new CliError('inDoubt', `no host has ${nameOrUuid} running or paused`, {
       next: 'look again when its migration is over',

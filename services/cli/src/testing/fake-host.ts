@@ -58,6 +58,8 @@ export interface Behaviour {
   watch: (stream: Stream) => void;
   /** What GetMigration answers; undefined: unknown-migration. */
   migration: Migration | undefined;
+  /** Likewise, at the destination agent. */
+  incoming: Migration | undefined;
   abort: () => void;
   /** What Check answers. */
   findings: Finding[];
@@ -82,6 +84,7 @@ export class FakeHost implements AsyncDisposable {
       migrate: (stream) => play(stream, goodMigration()),
       watch: (stream) => play(stream, goodMigration()),
       migration: undefined,
+      incoming: undefined,
       abort: () => undefined,
       findings: [],
       errors: {},
@@ -156,6 +159,7 @@ export class FakeHost implements AsyncDisposable {
         this.does.abort();
         return { migration: undefined };
       }),
+      resolveMigration: this.#unary('resolveMigration', () => ({ migration: this.does.migration })),
       migrate: (stream) => {
         const request: MigrateRequest = stream.request;
         this.received.push(['migrate', request]);
@@ -171,8 +175,12 @@ export class FakeHost implements AsyncDisposable {
   }
 
   /** What `ferry` does not call is answered with UNIMPLEMENTED, by gRPC itself. */
-  #destAgent(): Pick<DestAgentServer, 'prepare' | 'finish'> {
+  #destAgent(): Pick<DestAgentServer, 'prepare' | 'finish' | 'getMigration' | 'resolveMigration'> {
+    const unknown = failure('unknown-migration', 'no such migration', status.NOT_FOUND);
     return {
+      getMigration: (_incoming, reply) =>
+        this.does.incoming === undefined ? reply(unknown) : reply(null, { migration: this.does.incoming }),
+      resolveMigration: this.#unary('resolveIncoming', () => ({ migration: this.does.incoming })),
       prepare: this.#unary('prepare', () =>
         PrepareResponse.fromPartial({ migrationUri: 'tcp:127.0.0.1:49152', cookieOut: Buffer.from('from prepare') }),
       ),

@@ -47,6 +47,10 @@ function eventObject({ at, event }: MigrationEvent): Record<string, unknown> | u
       const { cause } = event.value;
       return { event: 'hold', ...head, ...(cause === undefined ? {} : { cause: failureObject(cause) }) };
     }
+    case 'doubt': {
+      const { cause, settledBy } = event.value;
+      return { event: 'doubt', ...head, ...(cause === undefined ? {} : { cause: failureObject(cause), settledBy }) };
+    }
     case undefined:
       break;
   }
@@ -61,6 +65,10 @@ function endObject(end: MigrationEnd): Record<string, unknown> {
     case 'failed': {
       const why = end.failure === undefined ? {} : { failure: failureObject(end.failure) };
       return { event: 'ended', outcome: end.kind, ...why, ...figures(end.statistics) };
+    }
+    case 'lost': {
+      const why = end.failure === undefined ? {} : { failure: failureObject(end.failure) };
+      return { event: 'ended', outcome: 'guest-lost', ...why };
     }
     case 'in-doubt':
       return { event: 'ended', outcome: 'in-doubt', why: end.why };

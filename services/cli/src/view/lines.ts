@@ -2,7 +2,7 @@
 import type { MigrationEvent } from '@ferry/proto/ferry/v1/migration';
 import type { MigrationPlan, MigrationView } from '../migration.ts';
 import { duration, phaseWord, sideWord } from '../words.ts';
-import { endText, headline, holdText, progressText, summary } from './text.ts';
+import { doubtText, endText, headline, holdText, progressText, summary } from './text.ts';
 
 /** Progress comes up to several times a second; a log is read later. */
 const progressEveryMs = 500;
@@ -45,6 +45,9 @@ export function linesView(
         return;
       case 'hold':
         line(atMs, 'source', holdText(event.value.cause));
+        return;
+      case 'doubt':
+        line(atMs, 'source', doubtText(event.value));
         return;
       case 'ended':
       case undefined:

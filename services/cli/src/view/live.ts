@@ -4,7 +4,7 @@ import type { MigrationEvent, MigrationStatistics } from '@ferry/proto/ferry/v1/
 import { Listr, type DefaultRenderer, type ListrTask, type ListrTaskWrapper, type SimpleRenderer } from 'listr2';
 import type { MigrationEnd, MigrationPlan, MigrationView } from '../migration.ts';
 import { duration, phaseWord, sideWord } from '../words.ts';
-import { endText, headline, holdText, progressText, summary } from './text.ts';
+import { doubtText, endText, headline, holdText, progressText, summary } from './text.ts';
 
 type Wrapper = ListrTaskWrapper<unknown, typeof DefaultRenderer, typeof SimpleRenderer>;
 
@@ -106,6 +106,9 @@ export function liveView(plan: MigrationPlan): MigrationView {
         return;
       case 'hold':
         if (current !== undefined) current.output = holdText(event.value.cause);
+        return;
+      case 'doubt':
+        if (current !== undefined) current.output = doubtText(event.value);
         return;
       case 'ended':
       case undefined:

@@ -1,5 +1,5 @@
 /** The sentences of a migration that the plain and the live view share. */
-import type { Failure, MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
+import type { Doubt, Failure, MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
 import type { MigrationEnd, MigrationPlan } from '../migration.ts';
 import { bytes, columns, duration } from '../words.ts';
 
@@ -30,6 +30,12 @@ export function holdText(cause: Failure | undefined): string {
     : `the switchover waits, the guest runs on: ${cause.message} (${cause.reason})`;
 }
 
+/** Why nobody knows which host may run the guest, and what would tell; or that it is known now. */
+export function doubtText({ cause, settledBy }: Doubt): string {
+  if (cause === undefined) return 'no longer in doubt';
+  return `in doubt, the guest is paused: ${cause.message} (${cause.reason}); what settles it: ${settledBy}`;
+}
+
 /** The sentence that a migration ends with. */
 export function endText(end: MigrationEnd, { domain, from, to, migrationId }: MigrationPlan): string {
   const source = from === undefined ? 'the source' : `host ${from}`;
@@ -40,6 +46,8 @@ export function endText(end: MigrationEnd, { domain, from, to, migrationId }: Mi
       return `cancelled: ${domain} is on ${source} as it was`;
     case 'failed':
       return `failed: ${domain} is on ${source} as it was`;
+    case 'lost':
+      return `lost: ${domain} runs nowhere any more`;
     case 'in-doubt':
       return `in doubt: ${end.why}`;
     case 'left':

@@ -1,0 +1,40 @@
+/** A guest that was sent whole and has ended on the source since: the copy at the destination is the only one, whoever called for what. */
+import { reportedFailure } from '@ferry/agent';
+import { encodeCookie } from '@ferry/migration';
+import { Protocol } from '@ferry/proto/ferry/v1/migration';
+import { type HeldOut, originOf, type SourceAgent } from './agent.ts';
+
+/** How long it is tried before the guest is given up, ms. */
+const handOverMs = 30_000;
+
+/** With these the destination says that it could not tell, or has no time. */
+const askAgain: ReadonlySet<string> = new Set([
+  'phase-in-progress',
+  'in-doubt',
+  'lease-lost',
+  'redis-unavailable',
+  'register-unavailable',
+  'draining',
+  'deadline-exceeded',
+]);
+
+/**
+ * Asks the destination to take the guest over, as the caller would have with Finish; only for a migration whose vote has been given. Returns when it
+ * has done so, when it cannot, or when it could not be asked for 30 s: the register knows. Throws why it is not known yet.
+ */
+export async function handOver(agent: SourceAgent, { state, ongoing }: HeldOut, signal: AbortSignal): Promise<void> {
+  if (state.decision !== undefined || state.doneWithRegister || state.destinationAddress === '') return;
+  const { migrationId, domainUuid: domain } = ongoing.start;
+  const since = (state.handingOverMs ??= agent.clock.monotonic());
+  const vote = { vote: { incarnation: state.incarnation }, paused: !state.wasRunning };
+  const cookie = state.protocol === 2 ? [] : encodeCookie('perform3', originOf(agent, ongoing.start), vote, Date.now());
+  const protocol = state.protocol === 2 ? Protocol.PROTOCOL_V2 : Protocol.PROTOCOL_V3;
+  const request = { migrationId, domain, protocol, cookieIn: Buffer.from(cookie), cancelled: false };
+  try {
+    await agent.destinationAt(state.destinationAddress).finish(request, signal);
+  } catch (error) {
+    const refused = reportedFailure(error);
+    if (refused !== undefined && !askAgain.has(refused.reason)) return;
+    if (agent.clock.monotonic() - since < handOverMs) throw error;
+  }
+}
