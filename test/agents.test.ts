@@ -160,7 +160,10 @@ describe('a domain that is being migrated away', () => {
     const guest = await world.boot(world.a);
     const { events } = await startMigration(world, guest);
     await callsOf(world.a).destroy(guest.name);
-    expect(endOf(await events)).toMatchObject({ outcome: Outcome.OUTCOME_FAILED, failure: { reason: 'guest-gone' } });
+    expect(endOf(await events)).toMatchObject({
+      outcome: Outcome.OUTCOME_GUEST_LOST,
+      failure: { reason: 'guest-gone' },
+    });
     await expectNothingOf(world, guest);
   });
 

@@ -74,6 +74,8 @@ export class Rules {
   readonly #aborted = new Set<string>();
   /** QEMUs that a fault ended while they held the whole guest. */
   readonly killedByFault: Qemu[] = [];
+  /** A fault ended the QEMU in which the guest ran. */
+  #guestKilled = false;
 
   constructor(world: World) {
     this.#world = world;
@@ -134,7 +136,10 @@ export class Rules {
 
   died(qemu: Qemu, by: 'agent' | 'fault' | 'itself'): void {
     if (!qemu.whole) return;
-    if (by === 'fault') this.killedByFault.push(qemu);
+    if (by === 'fault') {
+      this.killedByFault.push(qemu);
+      this.#guestKilled ||= qemu.runState === 'running';
+    }
     if (by !== 'agent') return;
     if (qemu.runState === 'running') this.break('survivor', `an agent ends ${qemu.label}, in which the guest runs`);
     const others = this.#world.qemus.filter((other) => other !== qemu && other.whole && other.alive);
@@ -238,7 +243,8 @@ export class Rules {
     const [copy] = qemus.filter((qemu) => qemu.alive);
     if (copy === undefined) {
       const owner = this.committed ? 'b' : 'a';
-      if (!this.killedByFault.some((qemu) => qemu.host === owner)) this.break('survivor', 'no copy is left');
+      if (!this.#guestKilled && !this.killedByFault.some((qemu) => qemu.host === owner))
+        this.break('survivor', 'no copy is left');
       return;
     }
     if (!copy.whole) this.break('survivor', 'what is left is no whole guest');

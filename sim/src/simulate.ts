@@ -27,13 +27,14 @@ interface Wish extends PlanWish {
   readonly untilBroken: boolean;
 }
 
-/** Which seeds: from the first one on, each so far from the one before. */
+/** Which seeds: so many, from the first one on. */
 interface Seeds {
   readonly first: number;
   readonly schedules: number;
-  readonly apart: number;
 }
 
+/** A thread ends after so many schedules: what waits in lives that were killed is freed only with it. */
+const perThread = 5_000;
 /** How many broken schedules each worker tells of. */
 const toldMax = 20;
 /** Broken rules that say nothing of the handover: something is left behind, or goes on for ever. */
@@ -46,7 +47,6 @@ export async function simulate(argv: readonly string[]): Promise<number> {
     options: {
       schedules: { type: 'string', default: '1000' },
       first: { type: 'string', default: '1' },
-      apart: { type: 'string', default: '1' },
       workers: { type: 'string', default: '1' },
       seed: { type: 'string' },
       faults: { type: 'string', default: '4' },
@@ -65,10 +65,13 @@ export async function simulate(argv: readonly string[]): Promise<number> {
   }
   const wish: Wish = { faultsMax: calm ? 0 : Number(values.faults), calm, outcomesOnly, guardRemoved, untilBroken };
   if (values.seed !== undefined) return again(Number(values.seed), wish);
-  const seeds = { first: Number(values.first), schedules: Number(values.schedules), apart: Number(values.apart) };
+  const seeds = { first: Number(values.first), schedules: Number(values.schedules) };
   const workers = Number(values.workers);
   const startedAt = process.hrtime.bigint();
-  const tally = workers > 1 ? await spread(workers, seeds, argv) : await many(seeds, wish);
+  const tally =
+    parentPort === null && !untilBroken && (workers > 1 || seeds.schedules > perThread)
+      ? await spread(workers, seeds, argv)
+      : await many(seeds, wish);
   parentPort?.postMessage(tally);
   if (parentPort === null) say(lineOf(tally, Number(process.hrtime.bigint() - startedAt) / 1e6));
   return brokenIn(tally) === 0 ? 0 : 1;
@@ -80,11 +83,11 @@ async function again(seed: number, wish: Wish): Promise<number> {
   return end.violation === undefined ? 0 : 1;
 }
 
-async function many({ first, schedules, apart }: Seeds, wish: Wish): Promise<Tally> {
+async function many({ first, schedules }: Seeds, wish: Wish): Promise<Tally> {
   const tally = newTally();
   let told = 0;
   for (let i = 0; i < schedules; i += 1) {
-    const end = await runSchedule({ ...wish, seed: first + i * apart });
+    const end = await runSchedule({ ...wish, seed: first + i });
     addEnd(tally, end);
     if (end.violation === undefined || (wish.untilBroken && untidy.has(end.violation.rule))) continue;
     told += 1;
@@ -94,21 +97,29 @@ async function many({ first, schedules, apart }: Seeds, wish: Wish): Promise<Tal
   return tally;
 }
 
-/** Each worker is a thread: time and chance are its own. */
+/** Each thread has time and chance of its own; so many at once, one part of the seeds after the other. */
 async function spread(workers: number, { first, schedules }: Seeds, argv: readonly string[]): Promise<Tally> {
   const sum = newTally();
-  const parts = Array.from({ length: workers }, (_, i) => {
-    const share = Math.floor(schedules / workers) + (i < schedules % workers ? 1 : 0);
-    const seeds = ['--first', String(first + i), '--apart', String(workers), '--schedules', String(share)];
-    const worker = new Worker(new URL('main.ts', import.meta.url), { argv: [...argv, '--workers', '1', ...seeds] });
-    worker.on('message', (tally: Tally) => addTally(sum, tally));
-    return new Promise<void>((resolve, reject) => {
-      worker.once('error', reject);
-      worker.once('exit', () => resolve());
-    });
-  });
-  await Promise.all(parts);
+  let begun = 0;
+  const next = async (): Promise<void> => {
+    while (begun < schedules) {
+      const from = begun;
+      begun += Math.min(perThread, schedules - begun, Math.ceil(schedules / workers));
+      await thread(argv, { first: first + from, schedules: begun - from }, (tally) => addTally(sum, tally));
+    }
+  };
+  await Promise.all(Array.from({ length: workers }, next));
   return sum;
+}
+
+function thread(argv: readonly string[], { first, schedules }: Seeds, done: (tally: Tally) => void): Promise<void> {
+  const seeds = ['--first', String(first), '--schedules', String(schedules)];
+  const worker = new Worker(new URL('main.ts', import.meta.url), { argv: [...argv, ...seeds] });
+  worker.on('message', done);
+  return new Promise<void>((resolve, reject) => {
+    worker.once('error', reject);
+    worker.once('exit', () => resolve());
+  });
 }
 
 function tell({ seed, plan, violation, events, endedAtMs, owner }: ScheduleEnd): void {

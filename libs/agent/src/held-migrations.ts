@@ -44,6 +44,8 @@ export interface HeldMigrationsOptions<State> {
   readonly ended: (held: Held<State>) => Promise<void>;
   /** Whether it is no wonder that nobody calls: memory is flowing. */
   readonly busy: (held: Held<State>) => boolean;
+  /** Looks for what is left of migrations whose jobs Redis has forgotten. Throws when something cannot be settled yet. */
+  readonly takeUpForgotten: (signal: AbortSignal) => Promise<void>;
   /** What this host knows of a migration found in the jobs' record. Throws when that cannot be known yet. */
   readonly revive: (job: MigrationJob, signal: AbortSignal) => Promise<Found<State>>;
 }
@@ -80,6 +82,8 @@ const soon = (): Promise<void> => delay(2);
 export class HeldMigrations<State> {
   readonly #options: HeldMigrationsOptions<State>;
   readonly #held = new Map<string, Held<State>>();
+  /** Migrations whose first phase has been asked for. */
+  readonly #opening = new Set<string>();
   readonly #stopping = new AbortController();
   #ticking: Promise<void> = Promise.resolve();
   /** When to look for jobs that nobody executes, by the monotonic clock, ms. */
@@ -109,7 +113,27 @@ export class HeldMigrations<State> {
     const { domainUuid: domain, migrationId } = start;
     const recorded = await this.#recorded(domain, migrationId, run, signal);
     if (recorded !== undefined) return replay(recorded, run.codec);
-    if (!this.#held.has(migrationId) && (await this.#options.isOld(migrationId))) {
+    // At once: of two calls that come together, one is refused.
+    if (this.#held.has(migrationId) || this.#opening.has(migrationId)) {
+      const message = `phase ${run.phase} of migration ${migrationId} is being executed: wait for its answer`;
+      throw new JobError('phase-in-progress', message);
+    }
+    this.#opening.add(migrationId);
+    try {
+      return await this.#open(start, make, run, signal);
+    } finally {
+      this.#opening.delete(migrationId);
+    }
+  }
+
+  async #open<Response>(
+    start: OngoingStart,
+    make: (signal: AbortSignal) => Promise<{ options: Record<string, string>; state: State }>,
+    run: PhaseRun<State, Response>,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    const { domainUuid: domain, migrationId } = start;
+    if (await this.#options.isOld(migrationId)) {
       const message = `migration ${migrationId} of domain ${domain} was here before and is over: start anew under a new id`;
       throw new JobError('phase-out-of-order', message);
     }
@@ -240,7 +264,8 @@ export class HeldMigrations<State> {
     } catch (error) {
       held.executing = false;
       held.phase = before;
-      if (before === undefined) await this.#settle(held, phase, error);
+      // Who asked for it to be given up meanwhile has left that to us.
+      if (before === undefined || held.ongoing.abandonSignal.aborted) await this.#settle(held, phase, error);
       throw error;
     }
   }
@@ -365,10 +390,10 @@ export class HeldMigrations<State> {
 
   /**
    * Takes a lost lease back, or gives the migration up when that takes too long. Nobody else acts under this agent's name meanwhile. One at a
-   * time; what is being settled takes its lease back when it ends its job.
+   * time; what has ended, or is being settled, takes its lease back when it ends its job.
    */
   async #regain(held: Held<State>): Promise<void> {
-    if (held.unsettled !== undefined) return;
+    if (held.unsettled !== undefined || held.ongoing.ended) return;
     const tried = (held.regaining ??= this.#tryRegaining(held).finally(() => {
       held.regaining = undefined;
     }));
@@ -398,8 +423,8 @@ export class HeldMigrations<State> {
    * Takes over what this agent's predecessor left, or an older copy of Redis brought back: jobs of this host that nobody executes. What cannot be
    * taken over now is tried again.
    */
-  async takeOverAll(signal: AbortSignal): Promise<void> {
-    const { jobs, log } = this.#options;
+  async sweep(signal: AbortSignal): Promise<void> {
+    const { jobs, log, takeUpForgotten } = this.#options;
     for (const domain of await jobs.domains(signal)) {
       if (this.all().some((held) => held.ongoing.start.domainUuid === domain)) continue;
       await this.#takeOver(domain, signal).catch((error: unknown) => {
@@ -407,6 +432,10 @@ export class HeldMigrations<State> {
         this.#sweepLater();
       });
     }
+    await takeUpForgotten(signal).catch((error: unknown) => {
+      log.error({ err: error }, 'cannot take up all that Redis has forgotten yet');
+      this.#sweepLater();
+    });
   }
 
   /** Jobs that nobody executes are looked for when a lease taken now would have run out. */
@@ -465,7 +494,7 @@ export class HeldMigrations<State> {
       }
       if (clock.monotonic() >= this.#sweepAtMs) {
         this.#sweepAtMs = clock.monotonic() + sweepEveryMs;
-        await this.takeOverAll(signal).catch((error: unknown) => {
+        await this.sweep(signal).catch((error: unknown) => {
           log.warn({ err: error }, 'cannot look for abandoned jobs');
           this.#sweepLater();
         });

@@ -145,26 +145,35 @@ async function addNoted(
   return noted?.decision === 'aborted' ? 'failed' : 'completed';
 }
 
-/** Settles the migrations that only the journal knows: Redis has forgotten their jobs. */
+/** Settles the migrations that only the journal knows: Redis has forgotten their jobs. Throws if one cannot be taken up yet. */
 export async function takeUpJournaled(agent: DestAgent, signal: AbortSignal): Promise<void> {
+  const failures: unknown[] = [];
   for (const noted of await agent.journals.unfinished()) {
-    const record = await agent.jobs.recordOf(noted.domain, noted.migrationId, signal);
-    if (record?.outcome !== undefined) {
-      const came = record.outcome === 'completed' || record.outcome === 'lost';
-      const decision = noted.decision ?? (came ? 'committed' : 'aborted');
-      await agent.journals.of(noted.migrationId).write({ ...noted, decision, ended: true });
-      continue;
-    }
-    const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation } = noted;
-    const start = { migrationId, domainUuid, domainName, side: 'dest', protocol } as const;
-    const phase = protocol === 2 ? 'finish2' : 'finish3';
-    try {
-      const state = newState(protocol, incarnation, !wasRunning, couldCommit(noted));
-      const outcome = await addNoted(agent, state, noted, noted, signal);
-      await agent.migrations.takeUp({ start, state, outcome }, phase, signal);
-    } catch (error) {
-      agent.log.error({ err: error, migrationId, domain: domainUuid }, 'a journaled migration cannot be taken up');
-    }
+    if (agent.migrations.find(noted.migrationId) !== undefined) continue;
+    await takeUpOne(agent, noted, signal).catch((error: unknown) => failures.push(error));
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+async function takeUpOne(agent: DestAgent, noted: HandoverEntry, signal: AbortSignal): Promise<void> {
+  const record = await agent.jobs.recordOf(noted.domain, noted.migrationId, signal);
+  if (record?.outcome !== undefined) {
+    const came = record.outcome === 'completed' || record.outcome === 'lost';
+    const decision = noted.decision ?? (came ? 'committed' : 'aborted');
+    await agent.journals.of(noted.migrationId).write({ ...noted, decision, ended: true });
+    return;
+  }
+  const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation } = noted;
+  const start = { migrationId, domainUuid, domainName, side: 'dest', protocol } as const;
+  const phase = protocol === 2 ? 'finish2' : 'finish3';
+  const state = newState(protocol, incarnation, !wasRunning, couldCommit(noted));
+  try {
+    const outcome = await addNoted(agent, state, noted, noted, signal);
+    await agent.migrations.takeUp({ start, state, outcome }, phase, signal);
+  } catch (error) {
+    // The next try asks QEMU anew.
+    if (agent.migrations.find(migrationId) === undefined) state.incoming?.[Symbol.dispose]();
+    throw error;
   }
 }
 

@@ -17,6 +17,10 @@ export function destAgent(parts: Parts, world: Pick<DestAgent, 'ports' | 'source
     // However long the source needs: memory is flowing.
     busy: ({ state }) => state.incoming?.status === 'active',
     revive: async (job, signal) => ({ start: startOf(job, 'dest'), ...(await revive(agent, job, signal)) }),
+    takeUpForgotten: async (signal) => {
+      await takeUpJournaled(agent, signal);
+      await endOrphans(agent, signal);
+    },
     isOld: async (migrationId) => (await journals.of(migrationId).read()) !== undefined,
     settledBy,
     ended: (held) => endJournal(agent, held),
@@ -27,8 +31,6 @@ export function destAgent(parts: Parts, world: Pick<DestAgent, 'ports' | 'source
 
 /** Settles what this agent's life before left, and looks after migrations from then on. An old job may hold a QEMU that was about to run. */
 export async function takeUpWork(agent: DestAgent, signal: AbortSignal): Promise<void> {
-  await agent.migrations.takeOverAll(signal);
-  await takeUpJournaled(agent, signal);
-  await endOrphans(agent, signal);
+  await agent.migrations.sweep(signal);
   agent.migrations.startTicking();
 }

@@ -58,8 +58,10 @@ function start(
   driveMigration(source, observed(agent, ongoing, dest), drive, ongoing.abandonSignal).catch(async (error: unknown) => {
     const held = agent.migrations.find(migrationId);
     // Nobody drives it any more: what could not be settled by the last phases is settled now, without waiting until its time is over.
-    if (held !== undefined)
+    if (held !== undefined) {
+      held.driven = false;
       return agent.migrations.giveUp(held, error instanceof Error ? error : new Error(String(error)));
+    }
     // Phases of our own have told already how it ended; this is for what failed before there was a job.
     const failure = failureOf(ongoing.abandonSignal.aborted ? ongoing.abandonSignal.reason : error, {
       side: 'source',

@@ -145,20 +145,25 @@ function stateFrom(protocol: 2 | 3, wasRunning: boolean, incarnation: string, no
   return state;
 }
 
-/** Settles the migrations that only the journal knows: Redis has forgotten their jobs. */
+/** Settles the migrations that only the journal knows: Redis has forgotten their jobs. Throws if one cannot be taken up yet. */
 export async function takeUpJournaled(agent: SourceAgent, signal: AbortSignal): Promise<void> {
+  const failures: unknown[] = [];
   for (const noted of await agent.journals.unfinished()) {
-    const record = await agent.jobs.recordOf(noted.domain, noted.migrationId, signal);
-    if (record?.outcome !== undefined) {
-      const decision = noted.decision ?? (record.outcome === 'completed' ? 'committed' : 'aborted');
-      await agent.journals.of(noted.migrationId).write({ ...noted, decision, ended: true });
-      continue;
-    }
-    const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation } = noted;
-    const start = { migrationId, domainUuid, domainName, side: 'source', protocol } as const;
-    const state = stateFrom(protocol, wasRunning, incarnation, noted);
-    await agent.migrations.takeUp({ start, state }, performOf(protocol), signal).catch((error: unknown) => {
-      agent.log.error({ err: error, migrationId, domain: domainUuid }, 'a journaled migration cannot be taken up');
-    });
+    if (agent.migrations.find(noted.migrationId) !== undefined) continue;
+    await takeUpOne(agent, noted, signal).catch((error: unknown) => failures.push(error));
   }
+  if (failures.length > 0) throw failures[0];
+}
+
+async function takeUpOne(agent: SourceAgent, noted: HandoverEntry, signal: AbortSignal): Promise<void> {
+  const record = await agent.jobs.recordOf(noted.domain, noted.migrationId, signal);
+  if (record?.outcome !== undefined) {
+    const decision = noted.decision ?? (record.outcome === 'completed' ? 'committed' : 'aborted');
+    await agent.journals.of(noted.migrationId).write({ ...noted, decision, ended: true });
+    return;
+  }
+  const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation } = noted;
+  const start = { migrationId, domainUuid, domainName, side: 'source', protocol } as const;
+  const state = stateFrom(protocol, wasRunning, incarnation, noted);
+  await agent.migrations.takeUp({ start, state }, performOf(protocol), signal);
 }

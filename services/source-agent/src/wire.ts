@@ -17,6 +17,7 @@ export function sourceAgent(parts: Parts, destinationAt: SourceAgent['destinatio
     recover: (held, signal) => recover(agent, held, signal),
     busy: () => false,
     revive: async (job) => ({ start: startOf(job, 'source'), ...(await revive(agent, job)) }),
+    takeUpForgotten: (signal) => takeUpJournaled(agent, signal),
     isOld: async (migrationId) => (await journals.of(migrationId).read()) !== undefined,
     settledBy,
     ended: (held) => endJournal(agent, held),
@@ -34,8 +35,7 @@ export function sourceAgent(parts: Parts, destinationAt: SourceAgent['destinatio
 
 /** Settles what this agent's life before left, and looks after migrations from then on. An old job may hold a paused guest. */
 export async function takeUpWork(agent: SourceAgent, signal: AbortSignal): Promise<void> {
-  await agent.migrations.takeOverAll(signal);
-  await takeUpJournaled(agent, signal);
+  await agent.migrations.sweep(signal);
   agent.migrations.startTicking();
   agent.ownership.startTicking();
 }
