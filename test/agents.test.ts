@@ -238,6 +238,41 @@ describe('a migration', () => {
     await callsOf(world.a).destroy(guest.name);
   });
 
+  it('leaves its history, which any host tells, also when those that executed it are gone', async () => {
+    const guest = await world.boot(world.a, { name: 'told' });
+    const [cancelled, completed] = [randomUUID(), randomUUID()];
+    await callsOf(world.a).begin({ migrationId: cancelled, domain: guest.name, options: undefined });
+    await callsOf(world.a).abort({ migrationId: cancelled, domain: guest.name });
+    await world.expectSettled(guest, world.a);
+    await world.migrate(guest, { migrationId: completed });
+    await world.expectSettled(guest, world.b);
+    const agents = [world.a.source, world.a.dest, world.b.dest];
+    await Promise.all(agents.map((agent) => agent.kill('SIGKILL')));
+    try {
+      for (const domain of [guest.uuid, 'told']) {
+        const told = await callsOf(world.b).history(domain);
+        const halves = told.map(({ migrationId, host, side, outcome, failure }) =>
+          [migrationId, host, side, outcome, failure?.reason].join(' '),
+        );
+        expect(halves.toSorted()).toEqual(
+          [
+            [cancelled, 'a', Side.SIDE_SOURCE, Outcome.OUTCOME_CANCELLED, 'migration-cancelled'],
+            [completed, 'a', Side.SIDE_SOURCE, Outcome.OUTCOME_COMPLETED, ''],
+            [completed, 'b', Side.SIDE_DEST, Outcome.OUTCOME_COMPLETED, ''],
+          ]
+            .map((half) => half.join(' '))
+            .toSorted(),
+        );
+        expect(told.every(({ active, startedAt = Infinity, endedAt = 0 }) => !active && endedAt >= startedAt)).toBe(
+          true,
+        );
+      }
+    } finally {
+      await Promise.all(agents.map((agent) => agent.start()));
+    }
+    await callsOf(world.b).destroy(guest.name);
+  });
+
   it('that nobody knows is not found, whatever is asked of it', async () => {
     const names = { migrationId: randomUUID(), domain: 'nobody' };
     for (const { get, abort, watch } of Object.values(both)) {

@@ -15,6 +15,6 @@ export { Ongoing, OngoingMigrations, nowUs, type OngoingStart, type OutcomeWord 
 export { resolveByWord, type Resolvable } from './resolution.ts';
 export { untilAsked } from './until-asked.ts';
 export { openCredentials, type Credentials } from './tls.ts';
-export { knownMigration, startOf, type Knowledge } from './known-migrations.ts';
+export { describeRecord, knownMigration, startOf, type Knowledge } from './known-migrations.ts';
 export { openParts, type Parts } from './parts.ts';
 export { Peers } from './peers.ts';

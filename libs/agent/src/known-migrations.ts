@@ -1,7 +1,7 @@
 /** Migrations that somebody asks about: those of this agent's life from memory, earlier ones from the job's record in Redis. */
 import { JobError, type JobRecord, type MigrationJobs } from '@ferry/jobs';
-import type { Side } from '@ferry/migration';
-import { Failure, MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
+import { isPhase, phaseNumber, type Side } from '@ferry/migration';
+import { Failure, type Migration, MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
 import { Ongoing, type OngoingMigrations, type OngoingStart, type OutcomeWord } from './ongoing.ts';
 
 const outcomes: Readonly<Record<string, OutcomeWord>> = {
@@ -37,7 +37,7 @@ export function startOf(
 }
 
 function fromRecord(record: JobRecord, side: Side): Ongoing {
-  const ongoing = new Ongoing(startOf(record, side));
+  const ongoing = new Ongoing(startOf(record, side), new Date(record.startedAtMs));
   const { failure, statistics } = { failure: record.record['failure'], statistics: record.record['statistics'] };
   if (statistics !== undefined) ongoing.statistics = MigrationStatistics.decode(Buffer.from(statistics, 'base64'));
   const outcome = outcomes[record.outcome ?? ''];
@@ -45,6 +45,18 @@ function fromRecord(record: JobRecord, side: Side): Ongoing {
     ongoing.end(outcome, failure === undefined ? undefined : Failure.decode(Buffer.from(failure, 'base64')));
   }
   return ongoing;
+}
+
+/** A migration as its record has it, for a history; one that goes on is described by its agent alone as it is now. */
+export function describeRecord(record: JobRecord): Migration {
+  const { finishedAtMs, owner, phase } = record;
+  const described = fromRecord(record, record.kind === 'MIGRATION_OUT' ? 'source' : 'dest').describe();
+  return {
+    ...described,
+    phase: isPhase(phase) ? phaseNumber[phase] : 0,
+    host: owner.slice(owner.indexOf('@') + 1),
+    endedAt: finishedAtMs === undefined ? undefined : new Date(finishedAtMs),
+  };
 }
 
 export interface Knowledge {

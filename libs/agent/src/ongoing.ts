@@ -41,7 +41,7 @@ const wireOutcome: Readonly<Record<OutcomeWord, Outcome>> = {
 
 export class Ongoing {
   readonly start: OngoingStart;
-  readonly startedAt = new Date();
+  readonly startedAt: Date;
   peer = '';
   /** HOST:PORT of the other agent, where the driver has named it. */
   peerAddress = '';
@@ -55,8 +55,9 @@ export class Ongoing {
   readonly #emitter = new EventEmitter<{ event: [] }>().setMaxListeners(0);
   readonly #asked = new AbortController();
 
-  constructor(start: OngoingStart) {
+  constructor(start: OngoingStart, startedAt = new Date()) {
     this.start = start;
+    this.startedAt = startedAt;
   }
 
   /** Aborts when somebody asks for the migration to be given up; the reason says who or why. */
@@ -176,6 +177,8 @@ export class Ongoing {
       peer: this.peer,
       startedAt: this.startedAt,
       doubt: this.#doubt,
+      host: '',
+      endedAt: undefined,
     };
   }
 }

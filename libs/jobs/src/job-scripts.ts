@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import type { Clock } from './clock.ts';
 import { JobError } from './errors.ts';
 import { alreadyMigrating, holderOf, type InTheWay, shortInTheWay, textOf } from './holders.ts';
-import { type DomainKeys, domainOfSlot, keysOf, slotsOf } from './keys.ts';
+import { type DomainKeys, domainOfSlot, keysOf, recordsOf, slotsOf } from './keys.ts';
 import { type JobKind, jobKindOf, maskOf, type ShortJobKind } from './masks.ts';
 import { redisCall, wordsOf } from './redis-call.ts';
 import { defineScripts } from './script-commands.ts';
@@ -143,12 +143,24 @@ export class JobScripts {
 
   /** The domains that an async job holds on this host, whoever runs it. Looks through all keys, some hundred thousand a second. */
   async domains(signal: AbortSignal): Promise<string[]> {
+    const slots = await this.#keysLike(slotsOf(this.#me.host), signal);
+    return [...new Set(slots.map(domainOfSlot))];
+  }
+
+  /** The records of a domain's migrations, of all hosts, as they are stored. Looks through all keys. */
+  async records(domain: string, signal: AbortSignal): Promise<Record<string, string>[]> {
+    keysOf(domain, this.#me.host); // refuses what is no UUID
+    const keys = await this.#keysLike(recordsOf(domain), signal);
+    return Promise.all(keys.map((key) => this.#call('job-record', () => this.#redis.hgetall(key), signal)));
+  }
+
+  async #keysLike(pattern: string, signal: AbortSignal): Promise<string[]> {
     const found = new Set<string>();
     let cursor = '0';
     do {
-      const scan = () => this.#redis.scan(cursor, 'MATCH', slotsOf(this.#me.host), 'COUNT', 1_000);
-      const [next, slots] = await this.#call('scan', scan, signal);
-      for (const slot of slots) found.add(domainOfSlot(slot));
+      const scan = () => this.#redis.scan(cursor, 'MATCH', pattern, 'COUNT', 1_000);
+      const [next, keys] = await this.#call('scan', scan, signal);
+      for (const key of keys) found.add(key);
       cursor = next;
     } while (cursor !== '0');
     return [...found];

@@ -165,6 +165,12 @@ export class MigrationJobs implements Disposable {
     return decodeRecord(await this.#scripts.record(domain, migrationId, signal));
   }
 
+  /** The records of a domain's migrations on all hosts, the latest first: those that go on, and those that ended in the last 24 h. */
+  async recordsOf(domain: string, signal: AbortSignal): Promise<JobRecord[]> {
+    const records = (await this.#scripts.records(domain, signal)).map(decodeRecord);
+    return records.filter((record) => record !== undefined).toSorted((a, b) => b.startedAtMs - a.startedAtMs);
+  }
+
   /** The async job that Redis shows for a domain on this host, whoever holds it. */
   async activeOf(domain: string, signal: AbortSignal): Promise<ActiveJob | undefined> {
     return this.#scripts.look(domain, signal);

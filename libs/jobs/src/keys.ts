@@ -12,6 +12,9 @@ export interface DomainKeys {
   readonly record: (migrationId: string) => string;
 }
 
+/** Matches the records of all migrations of a domain, on whichever host, for SCAN. */
+export const recordsOf = (domain: string): string => `ferry:{${domain}}:migration:*`;
+
 /** Matches the slots of all domains on a host, for SCAN; a host's name has none of the letters that mean something in a pattern. */
 export const slotsOf = (host: string): string => `ferry:{*}:job:${host}`;
 

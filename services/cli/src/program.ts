@@ -99,6 +99,13 @@ function domainCommands(program: Command): void {
       return withHosts(options, async (hosts) => (await ownership()).where(hosts, domain, options));
     });
   program
+    .command('history <domain>')
+    .description("list a domain's migrations of the last 24 hours, both halves of each, with how they ended and why")
+    .action((domain: string, _: unknown, command: Command) => {
+      const options = command.optsWithGlobals<GlobalOptions & DomainOptions>();
+      return withHosts(options, async (hosts) => (await ownership()).history(hosts, domain, options));
+    });
+  program
     .command('forget <domain>')
     .description(
       'say that a host which owns a guest is gone for good, so that another may start it; make sure that it is off',

@@ -13,7 +13,7 @@ import { answerDestination, decide } from './decision.ts';
 import { dumpXml } from './dump-xml.ts';
 import { migrate } from './migrate.ts';
 import { perform } from './perform.ts';
-import { forget, where } from './where.ts';
+import { forget, history, where } from './where.ts';
 
 interface Names {
   readonly migrationId: string;
@@ -129,6 +129,9 @@ export function domainsService(
         return {};
       }),
       where: unary('domain.where', async (request, signal) => ({ owners: await where(agent, request, signal) })),
+      history: unary('domain.history', async (request, signal) => ({
+        migrations: await history(agent, request.domain, signal),
+      })),
       forget: unary('domain.forget', async (request, signal) => ({ ownership: await forget(agent, request, signal) })),
     },
   };

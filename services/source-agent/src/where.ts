@@ -1,7 +1,9 @@
 /** What the ownership records say, for people: who has a guest, and that a host which had one is gone. */
+import { describeRecord } from '@ferry/agent';
 import { type Owner } from '@ferry/handover';
 import { HypervisorError } from '@ferry/hypervisor';
 import type { ForgetRequest, Ownership, WhereRequest } from '@ferry/proto/ferry/v1/domains';
+import type { Migration } from '@ferry/proto/ferry/v1/migration';
 import { MigrationError } from '@ferry/migration';
 import type { SourceAgent } from './agent.ts';
 
@@ -10,6 +12,15 @@ const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 /** Throws domain-not-found. */
 export async function where(agent: SourceAgent, request: WhereRequest, signal: AbortSignal): Promise<Ownership[]> {
   return (await ownersOf(agent, request.domain, signal)).map(wireFrom);
+}
+
+/** The migrations of a domain, the latest first. Throws domain-not-found for a name that nobody owns or has owned. */
+export async function history(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<Migration[]> {
+  const domains = uuidPattern.test(nameOrUuid)
+    ? [nameOrUuid.toLowerCase()]
+    : (await ownersOf(agent, nameOrUuid, signal)).map(({ domain }) => domain);
+  const records = await Promise.all(domains.map((domain) => agent.jobs.recordsOf(domain, signal)));
+  return records.flat().map(describeRecord);
 }
 
 /**

@@ -1,4 +1,4 @@
-/** `ferry where`, `forget`: who has a guest, by what the hosts run and by the ownership record. */
+/** `ferry where`, `history`, `forget`: who has a guest, by what the hosts run and by the records that all hosts see. */
 import { call } from '@ferry/lab/call';
 import { DomainsService, type Ownership } from '@ferry/proto/ferry/v1/domains';
 import { CliError } from '../cli-error.ts';
@@ -7,6 +7,7 @@ import type { Host, Hosts } from '../hosts.ts';
 import { tellDoubts } from '../doubts.ts';
 import { census, type Found, having } from '../locate.ts';
 import { domainObject, migrating, printObject, throwFirst } from '../view/domains.ts';
+import { migrationObject, migrationTable } from '../view/migrations.ts';
 import { holdsGuest, stateWord } from '../words.ts';
 
 interface WhereOptions {
@@ -57,6 +58,16 @@ function contradict({ host, domain }: Found, owner: Ownership | undefined): void
   throw new CliError('inDoubt', `host ${host.name} has ${domain.name}, and host ${owner.host} owns it`, {
     next: `look again; if it stays so, look for its QEMU on host ${owner.host}`,
   });
+}
+
+/** A domain's migrations, both halves of each, the latest first. */
+export async function history(hosts: Hosts, nameOrUuid: string, chosen: WhereOptions): Promise<void> {
+  const migrations = await anyOf(hosts, '', async ({ source }, signal) => {
+    const answer = await call(source.client, DomainsService.history, { domain: nameOrUuid }, signal);
+    return answer.migrations;
+  });
+  if (chosen.json === true) for (const migration of migrations) printObject(migrationObject(migration));
+  else process.stdout.write(migrationTable(migrations));
 }
 
 /** Says for a person that a host which is gone will never run the guest again. */

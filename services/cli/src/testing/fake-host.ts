@@ -58,6 +58,7 @@ export interface Behaviour {
   watch: (stream: Stream) => void;
   /** What GetMigration answers; undefined: unknown-migration. */
   migration: Migration | undefined;
+  history: Migration[];
   /** Likewise, at the destination agent. */
   incoming: Migration | undefined;
   abort: () => void;
@@ -85,6 +86,7 @@ export class FakeHost implements AsyncDisposable {
       watch: (stream) => play(stream, goodMigration()),
       migration: undefined,
       incoming: undefined,
+      history: [],
       abort: () => undefined,
       findings: [],
       errors: {},
@@ -203,6 +205,7 @@ export class FakeHost implements AsyncDisposable {
       destroy: this.#unary('destroy', () => ({})),
       check: this.#unary('check', () => ({ findings: this.does.findings })),
       where: this.#unary('where', () => ({ owners: [this.#owner()] })),
+      history: this.#unary('history', () => ({ migrations: this.does.history })),
       forget: this.#unary('forget', () => ({ ownership: { ...this.#owner(), host: '' } })),
     };
   }
