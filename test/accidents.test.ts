@@ -226,7 +226,7 @@ describe('a QEMU', () => {
     const { events } = await startMigration(world, unlucky);
     await killQemu(world, world.a, unlucky);
     expect(endOf(await events)).toMatchObject({
-      outcome: Outcome.OUTCOME_FAILED,
+      outcome: Outcome.OUTCOME_GUEST_LOST,
       failure: { reason: 'guest-gone', side: Side.SIDE_SOURCE, retryable: false },
     });
     await eventually('both agents let go', async () => (await world.leases(unlucky)).length === 0);

@@ -72,7 +72,7 @@ describe.each(['SIGKILL', 'SIGTERM'] as const)('%s and a restart while memory fl
     await world.b.dest.restart({ signal });
     const { outcome, failure } = endOf(await events);
     expect(outcome).toBe(Outcome.OUTCOME_FAILED);
-    expect(failure?.reason).toMatch(/^(migration-failed|destination-unreachable|draining|incoming-failed)$/);
+    expect(failure?.reason).toMatch(/^(migration-failed|destination-unreachable|draining|incoming-failed|not-ready)$/);
     await world.expectSettled(guest, world.a);
   });
 

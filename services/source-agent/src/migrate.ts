@@ -30,7 +30,8 @@ async function earlier(
 ): Promise<Ongoing | undefined> {
   const { ongoing, jobs, config } = agent;
   return knownMigration({ ongoing, jobs, side: 'source', host: config.host.name }, names, signal).catch((error) => {
-    if (error instanceof JobError && error.kind === 'unknown-migration') return undefined;
+    // Where Redis cannot be asked the migration does not begin, and its events say so.
+    if (error instanceof JobError) return undefined;
     throw error;
   });
 }
