@@ -68,7 +68,11 @@ type Names = { readonly migrationId: string; readonly domain: string };
 const newNames = (): Names => ({ migrationId: randomUUID(), domain: guest.uuid });
 
 /** Begin to Perform, or DumpXml to Perform: afterwards the source has voted. Gives Perform's cookie. */
-async function send(names: Names, protocol: typeof v2 | typeof v3): Promise<Buffer> {
+async function send(
+  names: Names,
+  protocol: typeof v2 | typeof v3,
+  beforePerform: () => Promise<void> = async () => undefined,
+): Promise<Buffer> {
   const { migrationId } = names;
   const [a, b] = [callsOf(world.a), callsOf(world.b)];
   const begun =
@@ -77,6 +81,7 @@ async function send(names: Names, protocol: typeof v2 | typeof v3): Promise<Buff
       : { ...(await a.dumpXml(names)), cookieOut: none };
   const place = { domainXml: begun.domainXml, cookieIn: begun.cookieOut, migrationUri: '' };
   const prepared = await b.prepare({ migrationId, protocol, ...place });
+  await beforePerform();
   const way = { cookieIn: prepared.cookieOut, migrationUri: prepared.migrationUri, options: undefined };
   return (await a.perform({ ...names, protocol, ...way })).cookieOut;
 }
@@ -141,9 +146,9 @@ describe('a master that dies', () => {
   });
 
   it('with a commit that the replica does not know, v3: the source does not resume, though nobody told it', async () => {
-    await group.stopReplication();
     const names = newNames();
     const cookieIn = await send(names, v3);
+    await group.stopReplication();
     await callsOf(world.b).finish({ ...names, protocol: v3, cookieIn, cancelled: false });
     await killMaster();
     expect(await confirmCancelled(names)).toBe(Outcome.OUTCOME_COMPLETED);
@@ -151,18 +156,17 @@ describe('a master that dies', () => {
   });
 
   it('with a vote that the replica does not know, v2: the agents ask each other, the guest runs on at the source', async () => {
-    await group.stopReplication();
     const names = newNames();
-    await send(names, v2);
+    await send(names, v2, () => group.stopReplication());
     await killMaster();
     await finishRefused(names, v2, none);
     await world.expectSettled(guest, world.a);
   });
 
   it('with a commit that the replica does not know, v2: the source does not resume', async () => {
-    await group.stopReplication();
     const names = newNames();
     await send(names, v2);
+    await group.stopReplication();
     // It would learn of the commit while the old master still lives.
     world.a.source.signal('SIGSTOP');
     await callsOf(world.b).finish({ ...names, protocol: v2, cookieIn: none, cancelled: false });
