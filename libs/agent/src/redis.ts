@@ -94,7 +94,10 @@ class SentinelRedis extends Redis {
     const alone = { ...bounds, protocol: 2, enableReadyCheck: false, ...loginOf(sentinelCredentials) } as const;
     this.#watch = new MasterWatch({
       sentinels: sentinels.map((at) =>
-        new Redis({ ...alone, ...at, ...(place.tls ? { tls: {} } : {}) }).on('error', () => undefined),
+        new Redis({ ...alone, ...at, ...(place.tls ? { tls: {} } : {}) }).on('error', (error: Error) =>
+          // What ioredis says of it itself, "Connection is closed", hides a certificate that is not trusted.
+          log.debug({ err: error, sentinel: formatHostPort(at) }, 'a sentinel cannot be asked'),
+        ),
       ),
       master,
       connectedTo: () => (this.status === 'ready' ? named : undefined),
