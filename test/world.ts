@@ -241,7 +241,8 @@ export class World implements AsyncDisposable {
 
   /** The keys of leases and job slots that Redis still holds for the guest. */
   async leases(guest: TestGuest): Promise<string[]> {
-    const keys = await this.lab.redis.client.keys(`*{${guest.uuid}}*`);
+    const { client } = this.lab.sentinels ?? this.lab.redis;
+    const keys = await client.keys(`*{${guest.uuid}}*`);
     return keys.filter((key) => /:(job|lease|short):/.test(key));
   }
 

@@ -15,6 +15,7 @@ import { takePorts } from './ports.ts';
 import { isRunning } from './processes.ts';
 import { agentProgram, type AgentCommand, workspace } from './program.ts';
 import { type LabQemu, recordedQemus } from './qemus.ts';
+import { SentinelGroup } from './redis-sentinel.ts';
 import { type RedisOptions, RedisServer } from './redis-server.ts';
 import { sweep } from './sweep.ts';
 
@@ -25,6 +26,8 @@ export interface LabOptions {
   /** Added to the environment of every agent, or of one. Wins over what the lab sets itself. */
   readonly env?: Environment | ((agent: { host: string; side: Side }) => Environment);
   readonly redis?: RedisOptions;
+  /** A master, a replica and three sentinels in the place of the one Redis. Called with them before the agents' environments are made. */
+  readonly sentinels?: (group: SentinelGroup) => void | Promise<void>;
   /** Start the agents, and wait until they serve; otherwise a test does that. */
   readonly agents?: 'serving' | 'not-started';
   /** Another program in the place of an agent: for tests of the lab itself. */
@@ -44,15 +47,24 @@ export class Lab implements AsyncDisposable {
   readonly dir: string;
   /** The lab's certificate as a client of the agents. */
   readonly tls: TlsFiles;
+  /** The one Redis; with sentinels, the master that they began with. */
   readonly redis: RedisServer;
+  readonly sentinels: SentinelGroup | undefined;
   readonly hosts: Readonly<Record<string, LabHost>>;
   readonly #guard: Guard;
   #over: Promise<void> | undefined;
 
-  private constructor(dir: string, tls: TlsFiles, redis: RedisServer, hosts: readonly LabHost[], guard: Guard) {
+  private constructor(
+    dir: string,
+    tls: TlsFiles,
+    redis: RedisServer | SentinelGroup,
+    hosts: readonly LabHost[],
+    guard: Guard,
+  ) {
     this.dir = dir;
     this.tls = tls;
-    this.redis = redis;
+    this.redis = redis instanceof SentinelGroup ? redis.servers[0] : redis;
+    this.sentinels = redis instanceof SentinelGroup ? redis : undefined;
     this.hosts = Object.fromEntries(hosts.map((host) => [host.name, host]));
     this.#guard = guard;
   }
@@ -91,9 +103,10 @@ export class Lab implements AsyncDisposable {
 
   static async #prepare(dir: string, options: LabOptions, guard: Guard, signal: AbortSignal): Promise<Lab> {
     await mkdir(dir, { mode: 0o700 });
-    const redis = new RedisServer(dir, options.redis ?? {});
+    const redis = await redisOf(dir, options, signal);
     const names = options.hosts ?? ['a', 'b'];
     const [authority] = await Promise.all([CertificateAuthority.create('Ferry lab'), redis.start(signal)]);
+    if (redis instanceof SentinelGroup) await options.sentinels?.(redis);
     const tls = await authority.issue('client', join(dir, 'tls'));
     const channel = credentials.createSsl(readFileSync(tls.ca), readFileSync(tls.key), readFileSync(tls.cert));
     const hosts: LabHost[] = [];
@@ -129,7 +142,7 @@ export class Lab implements AsyncDisposable {
   /** Leaves the lab running after this process has ended; `sweep(lab.dir)` ends it then. */
   async release(): Promise<void> {
     for (const host of Object.values(this.hosts)) host.close();
-    this.redis.disconnect();
+    (this.sentinels ?? this.redis).disconnect();
     this.#over ??= this.#guard.release();
     await this.#over;
   }
@@ -141,12 +154,17 @@ export class Lab implements AsyncDisposable {
 
   async #end(): Promise<void> {
     for (const host of Object.values(this.hosts)) host.close();
-    this.redis.disconnect();
+    (this.sentinels ?? this.redis).disconnect();
     const ends = await Promise.allSettled(this.agents.map((agent) => agent.kill('SIGTERM', drainMs)));
     await Lab.#sweepAway(this.dir, this.#guard);
     for (const end of ends) if (end.status === 'rejected') throw end.reason;
   }
 }
+
+const redisOf = async (dir: string, options: LabOptions, signal: AbortSignal): Promise<RedisServer | SentinelGroup> =>
+  options.sentinels === undefined
+    ? new RedisServer(dir, options.redis ?? {})
+    : SentinelGroup.make(dir, options.redis ?? {}, signal);
 
 async function makeHost(
   name: string,

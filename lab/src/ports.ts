@@ -19,19 +19,23 @@ const blockSize = 64;
 const blocks = 190; // up to 32159; Linux hands out 32768 and above
 const attemptsMax = 100;
 
+/** Takes the ports of a host of the lab in `dir`. */
+export async function takePorts(dir: string, signal: AbortSignal): Promise<HostPorts> {
+  const start = await takeBlock(dir, signal);
+  return { source: start, dest: start + 1, migration: [start + 2, start + blockSize - 1] };
+}
+
 /**
- * Takes a block of ports for a host of the lab in `dir`. Labs of several processes and users share the machine: a symbolic link in the
+ * Takes a block of 64 ports for the lab in `dir` and gives the first. Labs of several processes and users share the machine: a symbolic link in the
  * temporary directory, made atomically, says which lab has which block.
  */
-export async function takePorts(dir: string, signal: AbortSignal): Promise<HostPorts> {
+export async function takeBlock(dir: string, signal: AbortSignal): Promise<number> {
   for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
     signal.throwIfAborted();
     const start = first + randomInt(blocks) * blockSize;
     if (!take(start, dir)) continue;
     const ports = Array.from({ length: blockSize }, (_, index) => start + index);
-    if ((await Promise.all(ports.map(isFree))).every(Boolean)) {
-      return { source: start, dest: start + 1, migration: [start + 2, start + blockSize - 1] };
-    }
+    if ((await Promise.all(ports.map(isFree))).every(Boolean)) return start;
     unlinkSync(linkOf(start));
   }
   throw new Error(`no ${blockSize} free TCP ports in a row between ${first} and ${first + blocks * blockSize - 1}`);

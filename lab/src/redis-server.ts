@@ -10,20 +10,31 @@ export interface RedisOptions {
   readonly durable?: boolean;
 }
 
+/** One of several servers (see redis-sentinel.ts). */
+export interface RedisNode {
+  readonly name: string;
+  readonly port: number;
+  readonly password: string;
+  readonly args: readonly string[];
+}
+
 /** A redis-server on a UNIX socket in the lab's directory. */
 export class RedisServer {
   readonly socket: string;
   readonly log: LogFile;
   readonly #dir: string;
   readonly #durable: boolean;
+  readonly #node: RedisNode | undefined;
   #process: LabProcess | undefined;
   #client: Redis | undefined;
 
-  constructor(dir: string, options: RedisOptions) {
+  constructor(dir: string, options: RedisOptions, node?: RedisNode) {
+    const name = node?.name ?? 'redis';
     this.#dir = dir;
     this.#durable = options.durable ?? false;
-    this.socket = join(dir, 'redis.sock');
-    this.log = new LogFile(join(dir, 'redis.log'));
+    this.#node = node;
+    this.socket = join(dir, `${name}.sock`);
+    this.log = new LogFile(join(dir, `${name}.log`));
   }
 
   /** For FERRY_REDIS_URL. */
@@ -37,18 +48,26 @@ export class RedisServer {
 
   /** A client of the tests' own, connected on first use. */
   get client(): Redis {
-    this.#client ??= new Redis(this.socket, { maxRetriesPerRequest: 1 }).on('error', () => undefined);
+    const login = this.#node === undefined ? {} : { password: this.#node.password };
+    this.#client ??= new Redis(this.socket, { maxRetriesPerRequest: 1, ...login }).on('error', () => undefined);
     return this.#client;
   }
 
-  /** Starts it and waits until it accepts connections. */
-  async start(signal: AbortSignal = AbortSignal.timeout(30_000)): Promise<void> {
+  /** 0: it listens on its socket alone. */
+  get port(): number {
+    return this.#node?.port ?? 0;
+  }
+
+  /** Starts it and waits until it accepts connections; as a replica of `master`, if one is given. */
+  async start(signal: AbortSignal = AbortSignal.timeout(30_000), master?: RedisServer): Promise<void> {
     if (this.#process?.running === true) return;
     const from = this.log.size;
     const file = this.#durable ? ['--appendonly', 'yes', '--appendfsync', 'always'] : ['--appendonly', 'no'];
     // Its process title would overwrite its environment, by which the lab's processes are found (see processesOfLab).
     const title = ['--set-proc-title', 'no'];
-    const args = [...title, '--port', '0', '--unixsocket', this.socket, '--save', '', ...file, '--dir', this.#dir];
+    const place = ['--port', String(this.port), '--unixsocket', this.socket, '--dir', this.#dir];
+    const role = master === undefined ? [] : ['--replicaof', '127.0.0.1', String(master.port)];
+    const args = [...title, ...place, '--save', '', ...file, ...(this.#node?.args ?? []), ...role];
     const env = { PATH: process.env['PATH'] ?? '' };
     const server = await LabProcess.spawn(
       'redis-server',

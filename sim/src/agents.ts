@@ -187,7 +187,7 @@ function configOf(host: Host, side: Side): Config {
     listen: { host: host.name, port: ports[side] },
     address: addressOf(host.name, side),
     stateDir: '/var/lib/ferry',
-    redisUrl: 'redis://redis:6379',
+    redis: { kind: 'server', url: 'redis://redis:6379' },
     tls: undefined,
     migration: { address: host.name, ports: { first: 49_152, last: 49_155 } },
     qemu: 'qemu-system-x86_64',

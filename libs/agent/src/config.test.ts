@@ -34,7 +34,7 @@ describe('readConfig', () => {
       listen: { host: '127.0.0.1', port: 0 },
       address: '127.0.0.1:0',
       stateDir: '/var/lib/ferry',
-      redisUrl: 'redis://127.0.0.1:6379',
+      redis: { kind: 'server', url: 'redis://127.0.0.1:6379' },
       tls: undefined,
       migration: { address: '127.0.0.1', ports: { first: 49_152, last: 49_215 } },
       qemu: 'qemu-system-x86_64',
@@ -79,7 +79,7 @@ describe('readConfig', () => {
     });
     expect(config).toMatchObject({
       listen: { host: '::1', port: 7000 },
-      redisUrl: '/run/redis.sock',
+      redis: { kind: 'socket', path: '/run/redis.sock' },
       migration: { address: '::1', ports: { first: 50_000, last: 50_001 } },
       domainPaths: ['/a', '/b'],
       sharedPaths: ['/srv/shared'],

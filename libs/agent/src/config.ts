@@ -4,6 +4,7 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { formatHostPort, type HostPort, isLoopback, parseHostPort } from './address.ts';
 import { AgentError } from './errors.ts';
+import { parseRedisUrl, type RedisPlace, RedisUrlError } from './redis-url.ts';
 
 /** The files that prove who we are, and the authority that says who others are. PEM. */
 export interface TlsFiles {
@@ -20,8 +21,7 @@ export interface Config {
   /** HOST:PORT at which the other hosts' agents reach this one. */
   readonly address: string;
   readonly stateDir: string;
-  /** redis://…, rediss://… or the absolute path of a UNIX socket. */
-  readonly redisUrl: string;
+  readonly redis: RedisPlace;
   /** undefined: no TLS, only on loopback. */
   readonly tls: TlsFiles | undefined;
   readonly migration: { readonly address: string; readonly ports: { readonly first: number; readonly last: number } };
@@ -74,13 +74,15 @@ const portRange = z
     'must be within 1-65535, the first not above the last',
   );
 
-const redisUrl = z
-  .string()
-  .transform((text) => (text.startsWith('unix://') ? text.slice('unix://'.length) : text))
-  .refine(
-    (text) => isAbsolute(text) || (/^rediss?:\/\//.test(text) && URL.canParse(text)),
-    'must be redis://…, rediss://…, unix:///PATH or an absolute path',
-  );
+const redisUrl = z.string().transform((text, context) => {
+  try {
+    return parseRedisUrl(text);
+  } catch (error) {
+    if (!(error instanceof RedisUrlError)) throw error;
+    context.addIssue({ code: 'custom', message: error.message });
+    return z.NEVER;
+  }
+});
 
 const variables = z.object({
   FERRY_HOST: z.string().regex(/^[A-Za-z0-9._-]{1,253}$/, 'must be a host name'),
@@ -133,7 +135,7 @@ function configOf(v: Variables): Config {
     listen: v.FERRY_LISTEN,
     address: formatHostPort(v.FERRY_ADDRESS ?? reachable(v)),
     stateDir: v.FERRY_STATE_DIR,
-    redisUrl: v.FERRY_REDIS_URL,
+    redis: v.FERRY_REDIS_URL,
     tls: cert !== undefined && key !== undefined && ca !== undefined ? { cert, key, ca } : undefined,
     migration: { address: v.FERRY_MIGRATION_ADDRESS ?? v.FERRY_LISTEN.host, ports: v.FERRY_MIGRATION_PORTS },
     qemu: v.FERRY_QEMU,

@@ -28,11 +28,18 @@ export function openLog(level: string, to: DestinationStream = stdout()): Log {
     {
       level,
       base: { pid: process.pid },
-      serializers: { err: stdSerializers.errWithCause },
+      serializers: { err: (error: Error) => withoutCommands(stdSerializers.errWithCause(error)) },
       redact: { paths: secret.flatMap((name) => [name, `*.${name}`]), censor: sizeOf },
     },
     to,
   );
+}
+
+/** ioredis puts the whole command that was refused into its error: a password, a cookie. */
+function withoutCommands(error: unknown): unknown {
+  if (typeof error !== 'object' || error === null) return error;
+  const { command: _command, ...rest } = { ...error } as Record<string, unknown>;
+  return 'cause' in rest ? { ...rest, cause: withoutCommands(rest['cause']) } : rest;
 }
 
 /** A log whose lines carry those fields. */

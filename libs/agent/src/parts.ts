@@ -34,7 +34,7 @@ export async function openParts(
   const log = openLog(config.logLevel);
   const credentials = await openCredentials(config.tls);
   await using opened = new AsyncDisposableStack();
-  const redis = openRedis(config.redisUrl, log);
+  const redis = openRedis(config.redis, log);
   opened.defer(() => redis.disconnect());
   await waitForRedis(redis, log, shutdown);
   const hypervisor = opened.use(

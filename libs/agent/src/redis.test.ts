@@ -2,6 +2,9 @@ import { describe, expect, it } from '@jest/globals';
 import { startRedis } from '@ferry/jobs/testing';
 import { openLog } from './log.ts';
 import { openRedis, waitForRedis } from './redis.ts';
+import { parseRedisUrl } from './redis-url.ts';
+
+const at = (path: string) => ({ kind: 'socket', path }) as const;
 
 /** A log, and a promise of the first line that has some words in it. */
 function watchedLog(words: string) {
@@ -16,7 +19,7 @@ describe('waitForRedis', () => {
   it('returns when Redis answers', async () => {
     await using server = await startRedis();
     const { log } = watchedLog('');
-    const redis = openRedis(server.socket, log);
+    const redis = openRedis(at(server.socket), log);
     await waitForRedis(redis, log, patient);
     expect(await redis.ping()).toBe('PONG');
     redis.disconnect();
@@ -26,7 +29,7 @@ describe('waitForRedis', () => {
     await using server = await startRedis();
     await server.kill();
     const { log, seen } = watchedLog('waiting for Redis');
-    const redis = openRedis(server.socket, log);
+    const redis = openRedis(at(server.socket), log);
     const waiting = waitForRedis(redis, log, patient);
     expect(JSON.parse(await seen)).toMatchObject({ redis: server.socket, level: 40 });
     await server.restart();
@@ -36,7 +39,7 @@ describe('waitForRedis', () => {
 
   it('waits no longer than it is told to', async () => {
     const { log, seen } = watchedLog('waiting for Redis');
-    const redis = openRedis('/there/is/no/socket', log);
+    const redis = openRedis(at('/there/is/no/socket'), log);
     const stop = new AbortController();
     const waiting = waitForRedis(redis, log, stop.signal);
     await seen;
@@ -47,7 +50,7 @@ describe('waitForRedis', () => {
 
   it('does not say the password', async () => {
     const { log, seen } = watchedLog('waiting for Redis');
-    const redis = openRedis('redis://user:s3cret@127.0.0.1:1', log);
+    const redis = openRedis(parseRedisUrl('redis://user:s3cret@127.0.0.1:1'), log);
     const stop = new AbortController();
     const waiting = waitForRedis(redis, log, stop.signal);
     expect(await seen).not.toContain('s3cret');
@@ -61,7 +64,7 @@ describe('openRedis', () => {
   it('fails at once while there is no connection, says that Redis is away, and comes back by itself', async () => {
     await using server = await startRedis();
     const away = watchedLog('Redis is away');
-    const redis = openRedis(server.socket, away.log);
+    const redis = openRedis(at(server.socket), away.log);
     await waitForRedis(redis, away.log, patient);
     await server.kill();
     await expect(redis.ping()).rejects.toThrow();
@@ -75,7 +78,7 @@ describe('openRedis', () => {
   it('does not wait for a Redis that hangs', async () => {
     await using server = await startRedis();
     const { log } = watchedLog('');
-    const redis = openRedis(server.socket, log);
+    const redis = openRedis(at(server.socket), log);
     await waitForRedis(redis, log, patient);
     server.freeze();
     await expect(redis.ping()).rejects.toThrow('timed out');

@@ -33,6 +33,20 @@ export interface JobRef {
   readonly token: string;
 }
 
+/** A phase to be recorded; `step` counts what this holder has asked to be recorded. */
+export interface PhaseStep {
+  readonly phase: string;
+  readonly after: readonly string[];
+  readonly step: number;
+  readonly mode: 'start' | 'set';
+}
+
+/** The last step that Redis has confirmed to this holder, and the phase since then. */
+export interface KnownPhase {
+  readonly phase: string;
+  readonly step: number;
+}
+
 /** An async job as Redis shows it. */
 export interface ActiveJob {
   readonly migrationId: string;
@@ -87,14 +101,30 @@ export class JobScripts {
     return words[0] === 'ok' ? 'ok' : shortInTheWay(words);
   }
 
-  /** Records the next phase if the job may go on to it. Throws phase-out-of-order | lease-lost. */
-  async phase(
+  /**
+   * Records the next phase if the job may go on to it. A record that is behind what we were told it had (`known`) is of a replica that has
+   * become the master without having seen all: the lease is ours, so ours is the word that counts. Throws phase-out-of-order | lease-lost.
+   */
+  async phase(job: JobRef, next: PhaseStep, known: KnownPhase, signal: AbortSignal): Promise<void> {
+    const recorded = await this.#tryPhase(job, next, signal);
+    if (recorded === undefined) return;
+    const behind = stepOf(recorded.step, job) < known.step && next.after.includes(known.phase);
+    const again = behind ? { ...next, after: [...next.after, recorded.phase] } : undefined;
+    if (again !== undefined && (await this.#tryPhase(job, again, signal)) === undefined) return;
+    const what = `migration ${job.migrationId} of domain ${job.domain} on ${this.#me.host}`;
+    const why = `${next.phase} may follow ${next.after.join(', ')} only`;
+    throw new JobError('phase-out-of-order', `${what} is in phase ${recorded.phase}: ${why}`);
+  }
+
+  /** What is recorded, if the phase may not follow that. */
+  async #tryPhase(
     job: JobRef,
-    next: { phase: string; after: readonly string[]; step: string; mode: 'start' | 'set' },
+    next: PhaseStep,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<{ phase: string; step: string } | undefined> {
     const { slot, lease, record } = this.#keys(job);
-    const args = [job.token, ms(this.#me.leaseMs), next.phase, next.step, next.mode, ...next.after];
+    const step = `${job.token}/${next.step}`;
+    const args = [job.token, ms(this.#me.leaseMs), next.phase, step, next.mode, ...next.after];
     const send = () => this.#redis.ferryJobPhase(slot, lease, record(job.migrationId), ...args);
     const words = wordsOf(await this.#call('job-phase', send, signal), 'job-phase', [
       'ok',
@@ -102,11 +132,7 @@ export class JobScripts {
       'phase-out-of-order',
     ]);
     if (words[0] === 'lease-lost') throw this.#lost(job);
-    if (words[0] === 'phase-out-of-order') {
-      const what = `migration ${job.migrationId} of domain ${job.domain} on ${this.#me.host}`;
-      const why = `${next.phase} may follow ${next.after.join(', ')} only`;
-      throw new JobError('phase-out-of-order', `${what} is in phase ${words[1]}: ${why}`);
-    }
+    return words[0] === 'ok' ? undefined : { phase: words[1] ?? 'none', step: words[2] ?? '' };
   }
 
   /** Nobody executes the job now. Throws lease-lost. */
@@ -265,6 +291,10 @@ export class JobScripts {
     return new JobError('lease-lost', `the lease of ${what} is lost: another holder has it, or Redis has forgotten it`);
   }
 }
+
+/** The number of a recorded step; 0 for one of another holder, or none. */
+const stepOf = (recorded: string, { token }: JobRef): number =>
+  recorded.startsWith(`${token}/`) ? Number(recorded.slice(token.length + 1)) : 0;
 
 const ms = (value: number) => String(Math.round(value));
 const bufferOf = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -271,7 +271,16 @@ export class MigrationJobs implements Disposable {
       what: `migration ${ref.migrationId} (${kind}) of domain ${ref.domain} on ${host}`,
       renew: (renewing) => this.#scripts.renewLease(ref, renewing),
     });
-    const held: HeldJob = { ...found, kind, ref, keeper, signal: keeper.signal, owner: undefined, steps: 0 };
+    const held: HeldJob = {
+      ...found,
+      kind,
+      ref,
+      keeper,
+      signal: keeper.signal,
+      owner: undefined,
+      steps: 0,
+      confirmedStep: 0,
+    };
     this.#held.get(ref.domain)?.keeper[Symbol.dispose]();
     this.#held.set(ref.domain, held);
     held.owner = this.#view(held);
@@ -319,9 +328,12 @@ export class MigrationJobs implements Disposable {
     const rule = this.#phases[phase];
     assert(rule, `${phase} is a phase of the table`);
     const after = rule.after.length === 0 ? ['none'] : rule.after;
-    const step = `${held.ref.token}/${++held.steps}`;
-    await this.#write(held, (joined) => this.#scripts.phase(held.ref, { phase, after, step, mode }, joined), signal);
+    const step = ++held.steps;
+    const next = { phase, after, step, mode };
+    const known = { phase: held.phase, step: held.confirmedStep };
+    await this.#write(held, (joined) => this.#scripts.phase(held.ref, next, known, joined), signal);
     held.phase = phase;
+    held.confirmedStep = step;
   }
 
   /** One write under the lease, which it renews; a lease that Redis says is lost ends the job's signal too. */

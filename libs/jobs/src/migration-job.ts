@@ -35,5 +35,7 @@ export interface HeldJob {
   phase: string;
   /** The call that executes it. */
   owner: MigrationJob | undefined;
+  /** How many phases this holder has asked to be recorded, and the last of them that Redis has confirmed. */
   steps: number;
+  confirmedStep: number;
 }

@@ -168,10 +168,11 @@ describe('a reply that is lost', () => {
   it('does no harm when the client sends the script again', async () => {
     const scripts = new JobScripts(server.client(), systemClock, { ...me, instance: 'i' });
     const job = { domain, migrationId: 'm', token: 't' };
-    const next = { phase: 'begin3', after: ['none'], step: 't/1', mode: 'start' } as const;
+    const next = { phase: 'begin3', after: ['none'], step: 1, mode: 'start' } as const;
+    const known = { phase: 'none', step: 0 };
     const end = { outcome: 'failed', atMs: 1, record: {}, reply: undefined };
     for (let sent = 0; sent < 2; sent++) expect(await scripts.start(job, 1, {}, never)).toBe('ok');
-    for (let sent = 0; sent < 2; sent++) await scripts.phase(job, next, never);
+    for (let sent = 0; sent < 2; sent++) await scripts.phase(job, next, known, never);
     for (let sent = 0; sent < 2; sent++) await scripts.continue(job, undefined, never);
     for (let sent = 0; sent < 2; sent++) await scripts.finish(job, end, never);
     await expect(scripts.start({ ...job, token: 'u' }, 1, {}, never)).rejects.toMatchObject({
@@ -190,5 +191,49 @@ describe('what Redis says', () => {
     await redis.del(`ferry:{${domain}}:job:a`);
     await redis.hset(`ferry:{${domain}}:job:a`, { migration: 'm', kind: 'MIGRATION_SIDEWAYS' });
     await expect(jobs.activeOf(domain, never)).rejects.toMatchObject({ kind: 'redis-reply' });
+  });
+});
+
+describe('after a fail-over to a replica that has not seen the latest phases', () => {
+  /** What Redis knew of the job when the function was called. */
+  async function remember(): Promise<() => Promise<void>> {
+    const redis = server.client();
+    const keys = await redis.keys('*');
+    const dumps = await Promise.all(keys.map((key) => redis.dumpBuffer(key)));
+    return async () => {
+      await redis.flushall();
+      await Promise.all(keys.map((key, at) => redis.restore(key, me.leaseMs, dumps[at] ?? '')));
+    };
+  }
+
+  it('goes on from the phase that it was told had been recorded', async () => {
+    using jobs = agent();
+    const job = await jobs.migrationJobStart({ domain, migrationId: 'm', options: {} }, never);
+    const forget = await remember();
+    await jobs.migrationJobStartPhase(job, 'begin3', never);
+    await forget();
+    await jobs.migrationJobStartPhase(job, 'perform3', never);
+    expect(await jobs.activeOf(domain, never)).toMatchObject({ phase: 'perform3' });
+  });
+
+  it('still refuses what may not follow that phase', async () => {
+    using jobs = agent();
+    const job = await jobs.migrationJobStart({ domain, migrationId: 'm', options: {} }, never);
+    const forget = await remember();
+    await jobs.migrationJobStartPhase(job, 'begin3', never);
+    await jobs.migrationJobStartPhase(job, 'perform3', never);
+    await forget();
+    const again = jobs.migrationJobStartPhase(job, 'perform3', never);
+    await expect(again).rejects.toMatchObject({ kind: 'phase-out-of-order' });
+  });
+
+  it('does not take a phase whose confirmation was lost for one that is behind', async () => {
+    using jobs = agent();
+    const job = await begun(jobs);
+    server.freeze();
+    await expect(jobs.migrationJobStartPhase(job, 'perform3', never)).rejects.toThrow('did not answer');
+    server.thaw();
+    const again = jobs.migrationJobStartPhase(job, 'perform3', never);
+    await expect(again).rejects.toMatchObject({ kind: 'phase-out-of-order' });
   });
 });

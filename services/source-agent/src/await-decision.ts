@@ -5,8 +5,13 @@ import { MigrationError } from '@ferry/migration';
 import type { SourceAgent } from './agent.ts';
 
 const lookEveryMs = 25;
+/** More than the register's own bound, which comes first. */
+const lookMsMax = 2_000;
 
-/** Watches the register until there is a decision, then ends this copy or lets it run. Ends at the latest when the migration is abandoned. */
+/**
+ * Watches the register until there is a decision, then ends this copy or lets it run. Ends at the latest when the migration is abandoned. A lost
+ * lease does not end it: it is taken back meanwhile.
+ */
 export function awaitDecision(agent: SourceAgent, migrationId: string): void {
   watch(agent, migrationId).catch((error: unknown) => {
     agent.log.error(
@@ -22,7 +27,7 @@ async function watch(agent: SourceAgent, migrationId: string): Promise<void> {
     // Somebody else has settled it: peer to peer, an abort, or its time was up.
     if (held === undefined || held.unsettled !== undefined) return;
     const { domainUuid: domain, domainName } = held.ongoing.start;
-    const decision = await look(agent, { domain, migrationId }, held.job.signal);
+    const decision = await look(agent, { domain, migrationId });
     if (decision === 'committed' || decision === 'aborted') {
       const cause = new MigrationError(
         'destination-refused',
@@ -30,14 +35,19 @@ async function watch(agent: SourceAgent, migrationId: string): Promise<void> {
       );
       return agent.migrations.giveUp(held, cause);
     }
-    await delay(lookEveryMs, undefined, { signal: held.job.signal });
+    if (decision === 'none') {
+      // It held our vote. Another life of it answers, and only the destination knows now (spec/README.md, step 5); the guest is paused meanwhile.
+      const message = `the register has forgotten that the source of domain ${domainName} voted`;
+      return agent.migrations.giveUp(held, new HandoverError('register-changed', message));
+    }
+    await delay(lookEveryMs, undefined, { ref: false });
   }
 }
 
 /** What the register says; nothing while it is away for a time. */
-async function look(agent: SourceAgent, of: { domain: string; migrationId: string }, signal: AbortSignal) {
+async function look(agent: SourceAgent, of: { domain: string; migrationId: string }) {
   try {
-    return (await agent.register.look(of, signal)).decision;
+    return (await agent.register.look(of, AbortSignal.timeout(lookMsMax))).decision;
   } catch (error) {
     if (error instanceof HandoverError && error.kind === 'register-unavailable') return undefined;
     throw error;

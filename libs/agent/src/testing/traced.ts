@@ -5,6 +5,7 @@ import { edgeOf } from '../call.ts';
 import { dial, invoke } from '../client.ts';
 import { openLog } from '../log.ts';
 import { openRedis, waitForRedis } from '../redis.ts';
+import { parseRedisUrl } from '../redis-url.ts';
 import { serve } from '../serve.ts';
 import { openCredentials } from '../tls.ts';
 import { untilAsked } from '../until-asked.ts';
@@ -16,7 +17,7 @@ const credentials = await openCredentials(undefined);
 
 await untilAsked(async (shutdown) => {
   if (role === 'serve') {
-    const redis = openRedis(argument, log);
+    const redis = openRedis(parseRedisUrl(argument), log);
     await waitForRedis(redis, log, shutdown);
     const prepare = async () => {
       await redis.set('secret-key', 'secret-value');
