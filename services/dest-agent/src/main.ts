@@ -1,4 +1,5 @@
 /** The destination agent's process. */
+import { flushCompileCache } from 'node:module';
 import { edgeOf, invoke, openParts, Peers, serve, untilAsked } from '@ferry/agent';
 import { Ports } from '@ferry/hypervisor';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
@@ -19,6 +20,8 @@ await untilAsked(async (shutdown) => {
   await using _migrations = agent.migrations;
 
   await takeUpWork(agent, shutdown);
+  // For the next life, should this one not end in good order; where NODE_COMPILE_CACHE is not set it does nothing.
+  flushCompileCache();
   await rehearse(agent, shutdown);
   const edge = edgeOf({ side: 'dest', log, draining: shutdown });
   const server = await serve({ listen: config.listen, credentials }, [destAgentService(agent, edge)], shutdown);

@@ -1,4 +1,5 @@
 /** The source agent's process. */
+import { flushCompileCache } from 'node:module';
 import { edgeOf, openParts, Peers, serve, untilAsked } from '@ferry/agent';
 import { destinationAt } from './destination.ts';
 import { domainsService, sourceAgentService } from './service.ts';
@@ -13,6 +14,8 @@ await untilAsked(async (shutdown) => {
   await using _ownership = agent.ownership;
 
   await takeUpWork(agent, shutdown);
+  // For the next life, should this one not end in good order; where NODE_COMPILE_CACHE is not set it does nothing.
+  flushCompileCache();
   const edge = edgeOf({ side: 'source', log, draining: shutdown });
   const services = [sourceAgentService(agent, edge), domainsService(agent, edge)];
   const server = await serve({ listen: config.listen, credentials }, services, shutdown);
