@@ -261,6 +261,26 @@ describe('a QEMU', () => {
     }
   });
 
+  it.each([
+    ['the caller asks for it back', true],
+    ['nobody calls', false],
+  ])(
+    'killed at the source after Perform; %s: its agent hands the guest over, for there is no other copy',
+    async (_what, asked) => {
+      const unlucky = await world.boot(world.a);
+      const names = newNames(unlucky);
+      await send(names);
+      await killQemu(world, world.a, unlucky);
+      if (asked) {
+        const confirming = callsOf(world.a).confirm({ ...names, ...cancelled });
+        expect((await confirming).outcome).toBe(Outcome.OUTCOME_COMPLETED);
+      } else await callsOf(world.a).abort(names);
+      await world.expectSettled(unlucky, world.b);
+      expect((await callsOf(world.a).get(names)).migration).toMatchObject({ outcome: Outcome.OUTCOME_COMPLETED });
+      await callsOf(world.b).destroy(unlucky.name);
+    },
+  );
+
   it('killed while nothing happens to it: its domain can be started again', async () => {
     const unlucky = await world.boot(world.a);
     await killQemu(world, world.a, unlucky);

@@ -9,6 +9,7 @@ import {
   Outcome,
 } from '@ferry/proto/ferry/v1/migration';
 import { guestIfAny, guestOf, type HeldOut, journal, type SourceAgent } from './agent.ts';
+import { handOverIfLast } from './hand-over.ts';
 import { statisticsOf } from './outgoing.ts';
 
 /** How long the register may be away before the destination is asked: the guest is paused meanwhile, ms. */
@@ -22,6 +23,8 @@ const registerPatienceMs = 1_000;
 export async function decide(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<'committed' | 'aborted'> {
   const { state } = held;
   if (state.decision === undefined) {
+    // A copy that is left elsewhere is not to be given up for one that has ended here.
+    await handOverIfLast(agent, held, signal);
     const ask = state.doneWithRegister ? askDestination : askRegister;
     const learned = await ask(agent, held, signal);
     state.decision ??= learned;

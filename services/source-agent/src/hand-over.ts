@@ -2,7 +2,7 @@
 import { reportedFailure } from '@ferry/agent';
 import { encodeCookie } from '@ferry/migration';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
-import { type HeldOut, originOf, type SourceAgent } from './agent.ts';
+import { guestIfAny, type HeldOut, originOf, type SourceAgent } from './agent.ts';
 
 /** How long it is tried before the guest is given up, ms. */
 const handOverMs = 30_000;
@@ -19,11 +19,15 @@ const askAgain: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Asks the destination to take the guest over, as the caller would have with Finish; only for a migration whose vote has been given. Returns when it
- * has done so, when it cannot, or when it could not be asked for 30 s: the register knows. Throws why it is not known yet.
+ * Asks the destination to take the guest over, as the caller would have with Finish, if it was sent whole and has ended here. Returns when it has
+ * done so, when it cannot, or when it could not be asked for 30 s: the register knows. Throws why it is not known yet.
  */
-export async function handOver(agent: SourceAgent, { state, ongoing }: HeldOut, signal: AbortSignal): Promise<void> {
-  if (state.decision !== undefined || state.doneWithRegister || state.destinationAddress === '') return;
+export async function handOverIfLast(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
+  const { state, ongoing, phase } = held;
+  // Only what is recorded after `completed` tells that the guest did not run on here before it ended (P104).
+  if (phase !== 'perform3-done' && phase !== 'perform2-done') return;
+  if (state.doneWithRegister || state.destinationAddress === '') return;
+  if ((await guestIfAny(agent, held, signal)) !== undefined) return;
   const { migrationId, domainUuid: domain } = ongoing.start;
   const since = (state.handingOverMs ??= agent.clock.monotonic());
   const vote = { vote: { incarnation: state.incarnation }, paused: !state.wasRunning };

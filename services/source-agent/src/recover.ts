@@ -6,7 +6,6 @@ import { MigrationError, phases, type Phase } from '@ferry/migration';
 import type { HeldOut, OutcomeWord, SourceAgent } from './agent.ts';
 import { guestIfAny, newState } from './agent.ts';
 import { decide, releaseGuest, resumeGuest } from './decision.ts';
-import { handOver } from './hand-over.ts';
 import { stopOutgoing } from './outgoing.ts';
 
 /** Follows the phase's recovery row; gives how the migration ended. Throws when that cannot be known yet: then it is tried again. */
@@ -19,8 +18,6 @@ export async function recover(agent: SourceAgent, held: HeldOut, signal: AbortSi
     case 'cancel-and-resume':
       return cancelAndResume(agent, held, signal);
     case 'ask-decision':
-      // A copy that is left elsewhere is not to be given up for one that has ended here.
-      if ((await guestIfAny(agent, held, signal)) === undefined) await handOver(agent, held, signal);
       return askDecision(agent, held, signal);
     case 'resume-source':
       return resume(agent, held, signal);
