@@ -73,6 +73,19 @@ describe('a guest’s owner', () => {
     expect(await a.release({ ...now, domain: randomUUID() }, 'unknown', never)).toBeUndefined();
   });
 
+  it('is not released by whoever has seen what Redis has lost: the same epoch, given anew', async () => {
+    const key = `ferry:{${uuid}}:owner`;
+    const now = await started();
+    expect(await a.release({ ...now, sinceMs: now.sinceMs - 1 }, 'late', never)).toEqual(now);
+    // A claim that is lost, and one after it that only confirms what Redis has brought back.
+    await server.client().hset(key, 'incarnation', 'older');
+    const lost = await a.of(uuid, never);
+    const confirmed = await a.claim(guest, 'seen', 'it runs here', never);
+    expect(confirmed).toMatchObject({ host: 'a', epoch: 1 });
+    expect(lost && (await a.release(lost, 'late', never))).toEqual(confirmed);
+    expect(await a.of(uuid, never)).toEqual(confirmed);
+  });
+
   it('of an older life of Redis is refused to those who start it, and given to the host that is seen running it', async () => {
     await started();
     const key = `ferry:{${uuid}}:owner`;
