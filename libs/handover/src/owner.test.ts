@@ -167,6 +167,44 @@ describe('a commit', () => {
     expect(await a.of(uuid, never)).toMatchObject({ host: 'a', epoch: 2 });
   });
 
+  it('does not take a guest that was started anew where Redis had lost its owner when the source began', async () => {
+    const another = { domain: uuid, migrationId: randomUUID(), incarnation };
+    await server.client().del(`ferry:{${uuid}}:owner`);
+    const source = new HandoverRegister({ redis: server.client(), host: 'a', side: 'source', address: 'a:1' });
+    await source.begin(another, never);
+    await started();
+    expect(await register.commit({ ...another, voteCarried: true }, never)).toBe('aborted');
+  });
+
+  it('that was granted and is not acted on gives the guest back to the source', async () => {
+    expect(await commit()).toBe('committed');
+    const r = { domain: uuid, migrationId, incarnation };
+    await register.giveBack(r, never);
+    const owner = await a.of(uuid, never);
+    expect(owner).toMatchObject({
+      name: 'web-1',
+      host: 'a',
+      epoch: 3,
+      evidence: `migration ${migrationId} given back`,
+    });
+    await register.giveBack(r, never);
+    expect(await a.of(uuid, never)).toEqual(owner);
+    await expect(register.giveBack({ ...r, incarnation: 'another' }, never)).rejects.toMatchObject({
+      kind: 'register-changed',
+    });
+  });
+
+  it('that was not granted, or was followed by another claim, gives nothing back', async () => {
+    const r = { domain: uuid, migrationId, incarnation };
+    const before = await a.of(uuid, never);
+    await register.giveBack(r, never);
+    expect(await a.of(uuid, never)).toEqual(before);
+    expect(await commit()).toBe('committed');
+    const now = await b.claim(guest, 'start', 'started', never);
+    await register.giveBack(r, never);
+    expect(await a.of(uuid, never)).toEqual(now);
+  });
+
   it('takes a guest that its source was seen running meanwhile, or of which Redis has no record', async () => {
     await a.claim(guest, 'seen', 'it runs here', never);
     await server.client().del(`ferry:{${uuid}}:owner`);
