@@ -77,6 +77,7 @@ describe('a guest’s owner', () => {
     const key = `ferry:{${uuid}}:owner`;
     const now = await started();
     expect(await a.release({ ...now, sinceMs: now.sinceMs - 1 }, 'late', never)).toEqual(now);
+    expect(await a.release({ ...now, epoch: now.epoch - 1 }, 'late', never)).toEqual(now);
     // A claim that is lost, and one after it that only confirms what Redis has brought back.
     await server.client().hset(key, 'incarnation', 'older');
     const lost = await a.of(uuid, never);
