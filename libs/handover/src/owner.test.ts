@@ -73,6 +73,20 @@ describe('a guest’s owner', () => {
     expect(await a.release({ ...now, domain: randomUUID() }, 'unknown', never)).toBeUndefined();
   });
 
+  it('is not released by whoever has seen what Redis has lost: the same epoch, given anew', async () => {
+    const key = `ferry:{${uuid}}:owner`;
+    const now = await started();
+    expect(await a.release({ ...now, sinceMs: now.sinceMs - 1 }, 'late', never)).toEqual(now);
+    expect(await a.release({ ...now, epoch: now.epoch - 1 }, 'late', never)).toEqual(now);
+    // A claim that is lost, and one after it that only confirms what Redis has brought back.
+    await server.client().hset(key, 'incarnation', 'older');
+    const lost = await a.of(uuid, never);
+    const confirmed = await a.claim(guest, 'seen', 'it runs here', never);
+    expect(confirmed).toMatchObject({ host: 'a', epoch: 1 });
+    expect(lost && (await a.release(lost, 'late', never))).toEqual(confirmed);
+    expect(await a.of(uuid, never)).toEqual(confirmed);
+  });
+
   it('of an older life of Redis is refused to those who start it, and given to the host that is seen running it', async () => {
     await started();
     const key = `ferry:{${uuid}}:owner`;
@@ -152,6 +166,44 @@ describe('a commit', () => {
     await started();
     expect(await commit()).toBe('aborted');
     expect(await a.of(uuid, never)).toMatchObject({ host: 'a', epoch: 2 });
+  });
+
+  it('does not take a guest that was started anew where Redis had lost its owner when the source began', async () => {
+    const another = { domain: uuid, migrationId: randomUUID(), incarnation };
+    await server.client().del(`ferry:{${uuid}}:owner`);
+    const source = new HandoverRegister({ redis: server.client(), host: 'a', side: 'source', address: 'a:1' });
+    await source.begin(another, never);
+    await started();
+    expect(await register.commit({ ...another, voteCarried: true }, never)).toBe('aborted');
+  });
+
+  it('that was granted and is not acted on gives the guest back to the source', async () => {
+    expect(await commit()).toBe('committed');
+    const r = { domain: uuid, migrationId, incarnation };
+    await register.giveBack(r, never);
+    const owner = await a.of(uuid, never);
+    expect(owner).toMatchObject({
+      name: 'web-1',
+      host: 'a',
+      epoch: 3,
+      evidence: `migration ${migrationId} given back`,
+    });
+    await register.giveBack(r, never);
+    expect(await a.of(uuid, never)).toEqual(owner);
+    await expect(register.giveBack({ ...r, incarnation: 'another' }, never)).rejects.toMatchObject({
+      kind: 'register-changed',
+    });
+  });
+
+  it('that was not granted, or was followed by another claim, gives nothing back', async () => {
+    const r = { domain: uuid, migrationId, incarnation };
+    const before = await a.of(uuid, never);
+    await register.giveBack(r, never);
+    expect(await a.of(uuid, never)).toEqual(before);
+    expect(await commit()).toBe('committed');
+    const now = await b.claim(guest, 'start', 'started', never);
+    await register.giveBack(r, never);
+    expect(await a.of(uuid, never)).toEqual(now);
   });
 
   it('takes a guest that its source was seen running meanwhile, or of which Redis has no record', async () => {

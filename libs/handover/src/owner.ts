@@ -35,6 +35,8 @@ export interface Owner {
   readonly epoch: number;
   readonly evidence: string;
   readonly sinceMs: number;
+  /** The life of Redis that the record was last written or confirmed under. */
+  readonly incarnation: string;
 }
 
 /**
@@ -91,11 +93,12 @@ export class OwnerRecords {
    * seen. Gives what the record says now.
    */
   async release(seen: Owner, why: string, signal: AbortSignal): Promise<Owner | undefined> {
-    const send = () =>
-      this.#redis.ferryOwnerRelease(ownerKeyOf(seen.domain), seen.host, String(seen.epoch), why, releasedSeconds);
+    const { domain, host, epoch, sinceMs, incarnation } = seen;
+    const args = [host, String(epoch), why, releasedSeconds, String(sinceMs), incarnation];
+    const send = () => this.#redis.ferryOwnerRelease(ownerKeyOf(domain), ...args);
     const reply = await registerCall('owner-release', send, signal);
     const words = wordsOf(reply, 'owner-release', ['released', 'changed', 'none']);
-    return words[0] === 'none' ? undefined : ownerFrom(seen.domain, words);
+    return words[0] === 'none' ? undefined : ownerFrom(domain, words);
   }
 
   /** Who owns a guest, since when, and on what evidence; undefined for one that nobody ever claimed. */
@@ -126,8 +129,8 @@ function pageOf(reply: unknown): [cursor: string, keys: string[]] {
 }
 
 function ownerFrom(domain: string, words: readonly string[]): Owner {
-  const [, host = '', epoch = '', evidence = '', sinceMs = '', name = ''] = words;
-  return { domain, name, host, epoch: Number(epoch), evidence, sinceMs: Number(sinceMs) };
+  const [, host = '', epoch = '', evidence = '', sinceMs = '', name = '', incarnation = ''] = words;
+  return { domain, name, host, epoch: Number(epoch), evidence, sinceMs: Number(sinceMs), incarnation };
 }
 
 function ownedElsewhere({ domain, name, host, epoch, evidence, sinceMs }: Owner): HandoverError {

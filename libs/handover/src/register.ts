@@ -12,6 +12,7 @@ declare module 'ioredis' {
     ferryRegisterVote(record: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterCommit(record: string, owner: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterAbort(record: string, ...args: string[]): Result<unknown, Context>;
+    ferryRegisterGiveBack(record: string, owner: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterLook(record: string): Result<unknown, Context>;
   }
 }
@@ -24,6 +25,7 @@ const scripts = {
   'register-vote': ['ferryRegisterVote', 1],
   'register-commit': ['ferryRegisterCommit', 2],
   'register-abort': ['ferryRegisterAbort', 1],
+  'register-give-back': ['ferryRegisterGiveBack', 2],
   'register-look': ['ferryRegisterLook', 1],
 } as const;
 
@@ -143,6 +145,16 @@ export class HandoverRegister {
   async abort(r: HandoverUnder, signal: AbortSignal): Promise<Decision> {
     const send = () => this.#redis.ferryRegisterAbort(recordOf(r), r.incarnation, decidedSeconds);
     return this.#ask('register-abort', r, send, ['committed', 'aborted'], signal);
+  }
+
+  /**
+   * For a destination whose commit was, or may have been, granted, and which must not act on it: it has promised, or the source has said
+   * "aborted". The guest is the source's again, so that this host may not start it. To be called before the destination's job ends.
+   */
+  async giveBack(r: HandoverUnder, signal: AbortSignal): Promise<void> {
+    const args = [r.incarnation, this.#host, `migration ${r.migrationId} given back`];
+    const send = () => this.#redis.ferryRegisterGiveBack(recordOf(r), ownerKeyOf(r.domain), ...args);
+    await this.#ask('register-give-back', r, send, ['ok'], signal);
   }
 
   /**

@@ -1,5 +1,6 @@
 -- register-begin.lua: makes a migration's record, or adds one side to it. Votes and decisions are left as they are.
--- The source's begin notes the epoch of its ownership, so that a commit finds out whether that has ended since.
+-- The source's begin notes the epoch of its ownership, so that a commit finds out whether that has ended since. A guest that nobody owns is
+-- the source's: Redis has lost the record, for a guest is claimed before it is sent (spec/owner.pml: begin).
 -- KEYS  1 record (hash)   2 owner of the domain (hash)
 -- ARGV  1 incarnation meant   2 time to live, s   3 side, "source" | "dest"   4 its host   5 its agent's address
 --       6 "make": the record may be new | "join": it must be there
@@ -10,7 +11,15 @@ if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if ARGV[6] == 'join' and redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
 redis.call('HSET', KEYS[1], 'begunUnder', incarnation, ARGV[3] .. 'Host', ARGV[4], ARGV[3] .. 'Address', ARGV[5])
 if ARGV[3] == 'source' then
-  redis.call('HSETNX', KEYS[1], 'ownerEpoch', redis.call('HGET', KEYS[2], 'epoch') or '0')
+  if not redis.call('HGET', KEYS[2], 'host') then
+    local time = redis.call('TIME')
+    local nowMs = string.format('%d%03d', time[1], math.floor(time[2] / 1000))
+    redis.call('HINCRBY', KEYS[2], 'epoch', 1)
+    redis.call('HSET', KEYS[2], 'host', ARGV[4], 'evidence', 'about to leave host ' .. ARGV[4])
+    redis.call('HSET', KEYS[2], 'sinceMs', nowMs, 'incarnation', incarnation)
+    redis.call('PERSIST', KEYS[2])
+  end
+  redis.call('HSETNX', KEYS[1], 'ownerEpoch', redis.call('HGET', KEYS[2], 'epoch'))
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 local addresses = redis.call('HMGET', KEYS[1], 'sourceAddress', 'destAddress')

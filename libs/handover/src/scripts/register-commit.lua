@@ -1,6 +1,6 @@
 -- register-commit.lua: decides that the destination runs the guest, unless the register has decided already, and makes the
 -- destination its owner. spec/handover.pml: decide(COMMITTED); with a carried vote, voteIn and then decide, in one step.
--- If the guest is not the source's as it was when the source began (spec/owner.pml: somebody said that the source is gone, and it may run elsewhere), "aborted".
+-- If the guest is not the source's as it was when the source began (spec/owner.pml, commit: somebody said that the source is gone, and it may run elsewhere), "aborted".
 -- KEYS  1 record   2 owner of the domain (hash)
 -- ARGV  1 incarnation meant   2 time to live, s   3 "carried" | "recorded": where the source's vote is
 --       4 host of the destination   5 evidence
@@ -16,13 +16,13 @@ if voted and recorded[1] ~= 'undecided' then return { recorded[1] } end
 local time = redis.call('TIME')
 local nowMs = string.format('%d%03d', time[1], math.floor(time[2] / 1000))
 local owner = redis.call('HMGET', KEYS[2], 'host', 'epoch')
-local asItWas = owner[1] == recorded[3] and (owner[2] == recorded[4] or recorded[4] == '0')
+local asItWas = owner[1] == recorded[3] and owner[2] == recorded[4]
 local moved = owner[2] and not asItWas and owner[1] ~= ARGV[4]
 local decision = moved and 'aborted' or 'committed'
 redis.call('HSET', KEYS[1], 'decision', decision, 'vote', incarnation, 'decidedAtMs', nowMs)
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 if moved then return { 'aborted' } end
-redis.call('HINCRBY', KEYS[2], 'epoch', 1)
+redis.call('HSET', KEYS[1], 'grantedEpoch', redis.call('HINCRBY', KEYS[2], 'epoch', 1))
 redis.call('HSET', KEYS[2], 'host', ARGV[4], 'evidence', ARGV[5], 'sinceMs', nowMs, 'incarnation', incarnation)
 redis.call('PERSIST', KEYS[2])
 return { 'committed' }

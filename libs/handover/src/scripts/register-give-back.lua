@@ -1,0 +1,17 @@
+-- register-give-back.lua: the destination was granted its commit and may not act on it, since it has promised: the guest is the source's again.
+-- The decision stays as it is recorded, for both agents are done with this register. spec/owner.pml: give back.
+-- KEYS  1 record   2 owner of the domain (hash)
+-- ARGV  1 incarnation meant   2 host of the destination   3 evidence
+-- Replies {"ok"} (also if there is nothing to give back) | {"changed", run id} | {"forgotten", run id}
+local incarnation = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
+if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
+local recorded = redis.call('HMGET', KEYS[1], 'grantedEpoch', 'sourceHost')
+local owner = redis.call('HMGET', KEYS[2], 'host', 'epoch')
+if not recorded[1] or not recorded[2] or owner[1] ~= ARGV[2] or owner[2] ~= recorded[1] then return { 'ok' } end
+
+local time = redis.call('TIME')
+local nowMs = string.format('%d%03d', time[1], math.floor(time[2] / 1000))
+redis.call('HINCRBY', KEYS[2], 'epoch', 1)
+redis.call('HSET', KEYS[2], 'host', recorded[2], 'evidence', ARGV[3], 'sinceMs', nowMs, 'incarnation', incarnation)
+return { 'ok' }
