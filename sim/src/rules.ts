@@ -74,6 +74,8 @@ export class Rules {
   readonly #aborted = new Set<string>();
   /** QEMUs that a fault ended while they held the whole guest. */
   readonly killedByFault: Qemu[] = [];
+  /** The guest has gone on at the destination, whatever became of it since. */
+  cameToLife = false;
   /** A fault ended the QEMU in which the guest ran. */
   #guestKilled = false;
 
@@ -93,6 +95,7 @@ export class Rules {
 
   /** A guest's CPUs have started. */
   running(qemu: Qemu): void {
+    this.cameToLife ||= qemu.incoming;
     const both = this.#world.qemus.filter((other) => other.running);
     if (both.length > 1) {
       this.break(

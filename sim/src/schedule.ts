@@ -1,5 +1,6 @@
 /** One schedule from its seed to its end: the same seed does the same. */
 import { Caller } from './callers.ts';
+import { Operator } from './operator.ts';
 import { type GuardName, guardsWithout } from './guards.ts';
 import { Plan, type PlanWish } from './plan.ts';
 import { Random } from './random.ts';
@@ -25,6 +26,8 @@ export interface ScheduleEnd {
   readonly endedAtMs: number;
   readonly faults: number;
   readonly owner: 'source' | 'dest' | 'nobody';
+  /** Migrations in doubt that were settled by a person's word. */
+  readonly words: number;
 }
 
 /** Once everything works again, the world must be at rest within this time, ms. */
@@ -57,6 +60,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleEnd
   process.on('unhandledRejection', unhandled);
   try {
     const caller = new Caller(world);
+    const operator = new Operator(world);
     plan.begin(world);
     let events = 0;
     await turns(() => {
@@ -66,6 +70,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleEnd
           world.rules.atRest();
           return false;
         }
+        operator.look(timeline.now - plan.healsAtMs);
       }
       events += 1;
       if (timeline.now > plan.healsAtMs + settleMsMax || events > eventsMax) {
@@ -83,6 +88,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleEnd
       endedAtMs: timeline.now,
       faults: plan.strikes.filter(({ struck }) => struck).length,
       owner: copy === undefined ? 'nobody' : copy.host === 'a' ? 'source' : 'dest',
+      words: operator.words,
     };
   } finally {
     process.off('unhandledRejection', unhandled);

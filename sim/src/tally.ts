@@ -8,25 +8,29 @@ export interface Tally {
   faults: number;
   /** Guests that were at the destination in the end. */
   migrated: number;
+  /** Migrations in doubt that a person settled. */
+  words: number;
   /** Broken rules, and how often. */
   readonly broken: Map<string, number>;
 }
 
-export const newTally = (): Tally => ({ done: 0, events: 0, faults: 0, migrated: 0, broken: new Map() });
+export const newTally = (): Tally => ({ done: 0, events: 0, faults: 0, migrated: 0, words: 0, broken: new Map() });
 
-export function addEnd(tally: Tally, { events, faults, owner, violation }: ScheduleEnd): void {
+export function addEnd(tally: Tally, { events, faults, owner, words, violation }: ScheduleEnd): void {
   tally.done += 1;
   tally.events += events;
   tally.faults += faults;
   if (owner === 'dest') tally.migrated += 1;
+  tally.words += words;
   if (violation !== undefined) count(tally, violation.rule, 1);
 }
 
-export function addTally(sum: Tally, { done, events, faults, migrated, broken }: Tally): void {
+export function addTally(sum: Tally, { done, events, faults, migrated, words, broken }: Tally): void {
   sum.done += done;
   sum.events += events;
   sum.faults += faults;
   sum.migrated += migrated;
+  sum.words += words;
   for (const [rule, times] of broken) count(sum, rule, times);
 }
 
@@ -38,11 +42,11 @@ export const brokenIn = ({ broken }: Tally): number => [...broken.values()].redu
 
 /** One line. */
 export function lineOf(tally: Tally, ms: number): string {
-  const { done, events, faults, migrated, broken } = tally;
+  const { done, events, faults, migrated, words, broken } = tally;
   const kinds = broken.size === 0 ? '' : ` (${[...broken].map(([rule, times]) => `${rule} ${times}`).join(', ')})`;
   const each = done === 0 ? 0 : events / done;
   return (
-    `${done} schedules with ${faults} faults: ${brokenIn(tally)} broken${kinds}; ${migrated} guests migrated; ` +
+    `${done} schedules with ${faults} faults: ${brokenIn(tally)} broken${kinds}; ${migrated} guests migrated, ${words} settled by a person; ` +
     `${Math.round(each)} events each, ${Math.round((done * 1000) / Math.max(1, ms))} schedules a second`
   );
 }

@@ -108,7 +108,7 @@ async function decideByWord<State extends Resolving>(
 
 /** The usual way may be open again. An agent that answers is not gone, whatever it says. */
 async function learnAnyway<State extends Resolving>(
-  { learn }: Resolvable<State>,
+  { learn, side }: Resolvable<State>,
   held: Held<State>,
   goneHost: string,
   signal: AbortSignal,
@@ -119,6 +119,8 @@ async function learnAnyway<State extends Resolving>(
     signal.throwIfAborted();
     if (error instanceof HandoverError && error.kind === 'register-unavailable') throw error;
     const undecided = error instanceof MigrationError && error.kind === 'other-undecided';
+    // A destination that cannot tell has no copy that could go on; a source that cannot has one, and settles it itself.
+    if (undecided && side === 'source') return undefined;
     if (!undecided && reportedFailure(error) === undefined) return undefined;
     const message = `the other agent answers, so host ${goneHost} is not gone: the agents settle it, or turn that host off first`;
     throw new MigrationError('resolution-disproved', `${message} (${String(error)})`, { cause: error });

@@ -2,6 +2,7 @@
  * What a host knows of its domains on disk: one directory a domain, so that both agents, and an agent that was restarted, find the same
  * QEMUs. `domain.json` is written before QEMU is started, `qemu.json` when it has a pid.
  */
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -35,6 +36,9 @@ export interface DomainPaths {
   /** What the guest's TPM keeps; it outlives the rest. */
   readonly tpmState: string;
 }
+
+/** How the directories begin that are being removed. */
+const removed = '.removed-';
 
 const isMissing = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '');
 
@@ -162,7 +166,13 @@ export class DomainDirectory {
     }
   }
 
+  /** Removed at once or not at all; what a crash leaves of it is nobody's place, and goes with the next one that is removed. */
   async remove(uuid: string): Promise<void> {
-    await rm(this.paths(uuid).dir, { recursive: true, force: true });
+    await rename(this.paths(uuid).dir, join(this.#root, `${removed}${randomUUID()}`)).catch((error: unknown) => {
+      if (!isMissing(error)) throw error;
+    });
+    const names = await readdir(this.#root).catch(() => []);
+    const left = names.filter((name) => name.startsWith(removed));
+    await Promise.all(left.map((name) => rm(join(this.#root, name), { recursive: true, force: true })));
   }
 }

@@ -102,6 +102,17 @@ describe('a domain', () => {
     expect(both.map((result) => result.status).toSorted()).toEqual(['fulfilled', 'rejected']);
   });
 
+  it('that an agent was about to remove when it crashed is no domain, and goes with the next one', async () => {
+    const hypervisor = await open();
+    const half = join(dir, 'state/domains/.removed-in-half');
+    await mkdir(half, { recursive: true });
+    await writeFile(join(half, 'qemu.log'), 'what a crash has left');
+    const guest = await started(hypervisor);
+    expect(await hypervisor.places()).toEqual([uuid]);
+    await hypervisor.end(guest, 'kill');
+    expect(await readdir(join(dir, 'state/domains'))).toEqual([]);
+  });
+
   it('whose QEMU died is not listed, its remains are collected, and it can be started again', async () => {
     const hypervisor = await open();
     const guest = await started(hypervisor);

@@ -26,6 +26,8 @@ export interface DestState {
   readonly promised: Set<string>;
   /** The register was asked to commit, or may have been by this agent's life before: the record may be behind what was done. */
   mayHaveCommitted: boolean;
+  /** An agent's life before began it: what that one did, and QEMU is not there any more to show, is not known. */
+  revived: boolean;
   /** The source has said that it has stopped the guest for good: without that nobody may start it here, whatever else is known. */
   voteSeen: boolean;
   /** A person has decided, since the source is gone for good. */
@@ -50,6 +52,7 @@ export const newState = (
   decision: undefined,
   promised: new Set(),
   mayHaveCommitted,
+  revived: false,
   voteSeen: false,
   decidedByWord: false,
   releasePort: () => undefined,

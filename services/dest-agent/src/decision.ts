@@ -72,9 +72,12 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
     state.sourceAddress ||= askerAddress;
     if (state.decision === 'committed') return { answer: Answer.ANSWER_COMMITTED };
     if (state.decision === 'aborted') return { answer: Answer.ANSWER_ABORTED };
-    // A QEMU that runs is committed, whatever this agent's life before had time to write down.
-    const status = await state.guest?.monitor.execute('query-status', {}, signal).catch(() => undefined);
+    // A QEMU that runs is committed, whatever this agent's life before had time to write down. One that does not answer promises nothing.
+    const gone = state.guest === undefined || !agent.hypervisor.isAlive(state.guest);
+    const status = gone ? undefined : await state.guest?.monitor.execute('query-status', {}, signal);
     if (status?.status === 'running') return { answer: Answer.ANSWER_COMMITTED };
+    // The guest may have gone on here, and ended with its host, before anybody wrote that down: then the source's copy is old.
+    if (gone && state.revived && state.mayHaveCommitted) return { answer: Answer.ANSWER_UNDECIDED };
     state.promised.add(incarnation);
     // A promise that a crash could undo is none.
     await journal(agent, held);

@@ -60,6 +60,7 @@ async function takeOver(
   if (guest.monitor.closed.aborted || !agent.hypervisor.isAlive(guest)) await incoming.failed;
   signal.throwIfAborted();
   const register = { domain, migrationId, incarnation: state.incarnation, voteCarried: carried !== undefined };
+  refusePromised(held);
   state.mayHaveCommitted = true;
   const decision = await agent.register.commit(register, signal);
   if (decision === 'aborted') {
@@ -69,9 +70,7 @@ async function takeOver(
     );
   }
   // The gate: between the script and its answer the source may have asked, and has our promise then.
-  if (state.promised.has(state.incarnation)) {
-    throw new MigrationError('not-migrating', `domain ${ongoing.start.domainName} was promised to stay on the source`);
-  }
+  refusePromised(held);
   state.decision = 'committed';
   // A guest that stays paused shows nobody that it was taken over; one that runs does.
   if (state.paused) await journal(agent, held);
@@ -89,6 +88,12 @@ async function takeOver(
   const cookieOut =
     state.protocol === 3 ? encodeCookie('finish3', originOf(agent, ongoing.start), { statistics }, Date.now()) : [];
   return { domain: domainOf(held), cookieOut: Buffer.from(cookieOut), statistics };
+}
+
+/** What has been promised to the source binds this side, whatever the register would say. */
+function refusePromised({ state, ongoing }: HeldIn): void {
+  if (!state.promised.has(state.incarnation)) return;
+  throw new MigrationError('not-migrating', `domain ${ongoing.start.domainName} was promised to stay on the source`);
 }
 
 /** The life of the register that the source voted under. */

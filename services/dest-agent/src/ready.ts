@@ -40,7 +40,11 @@ async function followSource(
   const known = state.incarnation === incarnation && state.sourceAddress !== '';
   if (known || state.mayHaveCommitted || state.promised.has(incarnation)) return;
   signal.throwIfAborted();
+  const before = { incarnation: state.incarnation, sourceAddress: state.sourceAddress };
   state.incarnation = incarnation;
   state.sourceAddress ||= askerAddress;
-  await journal(agent, held);
+  await journal(agent, held).catch((error: unknown) => {
+    Object.assign(state, before);
+    throw error;
+  });
 }

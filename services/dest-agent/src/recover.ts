@@ -53,6 +53,7 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
   if (running) state.decision = 'committed';
   const decision = await decide(agent, held, signal);
   if (decision === 'aborted') {
+    await giveBack(agent, held, signal);
     await endIncoming(agent, held);
     return held.state.decidedByWord ? 'lost' : given(held);
   }
@@ -61,6 +62,20 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
   state.releasePort();
   await agent.hypervisor.settle(guest);
   return 'completed';
+}
+
+/**
+ * A commit that was granted, or may have been, and must not be acted on, has made this host the guest's owner: no longer, or it could be started
+ * here while it goes on at the source. Where Redis cannot be asked now, or lives anew, the source claims what runs there when it looks.
+ */
+async function giveBack(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<void> {
+  const { migrationId, domainUuid: domain } = held.ongoing.start;
+  const courtesy = AbortSignal.any([signal, AbortSignal.timeout(1_000)]);
+  await agent.register
+    .giveBack({ domain, migrationId, incarnation: held.state.incarnation }, courtesy)
+    .catch((error: unknown) =>
+      agent.log.warn({ err: error, migrationId }, 'the guest could not be given back in the record'),
+    );
 }
 
 /** Committed, and ended since by itself: there is nothing left to keep. Whatever the migration met with first, that is what matters. */
@@ -127,6 +142,7 @@ async function addNoted(
   noted: HandoverEntry | undefined,
   signal: AbortSignal,
 ): Promise<OutcomeWord | undefined> {
+  state.revived = true;
   state.decision = noted?.decision;
   state.sourceAddress = noted?.peerAddress ?? '';
   state.voteSeen = noted?.voteSeen ?? false;

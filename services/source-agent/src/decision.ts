@@ -85,13 +85,12 @@ export async function answerDestination(
   request: AskRequest,
   signal: AbortSignal,
 ): Promise<AskResponse> {
-  const { migrationId, domain } = request;
+  const { migrationId, domain, askerAddress } = request;
+  const held = agent.migrations.find(migrationId);
+  if (held !== undefined) held.state.destinationAddress ||= askerAddress;
   const noted = await agent.journals.of(migrationId).read();
   const ended = agent.ongoing.find(migrationId);
-  const known =
-    agent.migrations.find(migrationId)?.state.decision ??
-    noted?.decision ??
-    (ended?.ended === true ? wordOf(ended.outcome) : undefined);
+  const known = held?.state.decision ?? noted?.decision ?? (ended?.ended === true ? wordOf(ended.outcome) : undefined);
   if (known !== undefined) return { answer: known === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
   // A guest that runs here is evidence enough, whatever an agent that was restarted still knows.
   const guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);

@@ -73,7 +73,7 @@ export async function adopt(agent: SourceAgent, request: AdoptRequest, signal: A
   await using _job = await agent.jobs.beginJob(domain.uuid, 'modify', 'Adopt', signal);
   using _coming = agent.ownership.expect(domain.uuid);
   const before = await agent.owners.of(domain.uuid, signal);
-  const owner = await agent.owners.claim(domain, 'keep', `adopted on host ${agent.config.host.name}`, signal);
+  const owner = await agent.owners.claim(domain, 'start', `adopted on host ${agent.config.host.name}`, signal);
   try {
     agent.ownership.watch(await agent.hypervisor.adopt(request.monitorPath, domain, signal));
   } catch (error) {
@@ -115,6 +115,12 @@ export async function suspend(agent: SourceAgent, nameOrUuid: string, signal: Ab
   return describe(agent, uuid, signal);
 }
 
+/** A migration of the domain is not settled here yet, whatever Redis still knows of it. */
+async function isOpen(agent: SourceAgent, domain: string): Promise<boolean> {
+  if (agent.migrations.all().some((held) => held.ongoing.start.domainUuid === domain)) return true;
+  return (await agent.journals.unfinished()).some((entry) => entry.domain === domain);
+}
+
 export async function resume(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<Domain> {
   const uuid = await underJob(
     agent,
@@ -125,8 +131,10 @@ export async function resume(agent: SourceAgent, nameOrUuid: string, signal: Abo
     async ({ name, uuid: id, incoming, monitor }) => {
       await agent.owners.refuseForeign({ uuid: id, name }, signal);
       const { status } = await monitor.execute('query-status', {}, signal);
-      // A guest that came in half, or was sent away, must not run by anybody's wish (P4).
-      if (incoming !== undefined || (status !== 'paused' && status !== 'prelaunch' && status !== 'running')) {
+      // A guest that came in half, or was sent away, must not run by anybody's wish (P4). One that is here again, paused as before it was sent, may.
+      const backAgain = status === 'postmigrate' && !(await isOpen(agent, id));
+      const may = backAgain || status === 'paused' || status === 'prelaunch' || status === 'running';
+      if (incoming !== undefined || !may) {
         throw new HypervisorError('domain-not-running', `domain ${name} is ${status} and cannot be resumed`);
       }
       await agent.owners.claim({ uuid: id, name }, 'keep', `resumed on host ${agent.config.host.name}`, signal);

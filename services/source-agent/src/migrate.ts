@@ -18,7 +18,9 @@ export async function migrate(
   signal: AbortSignal,
 ): Promise<AsyncIterable<MigrationEvent>> {
   const names = await locate(agent, request);
-  const known = await earlier(agent, { migrationId: request.migrationId, domain: names.domainUuid }, signal);
+  const recorded = await earlier(agent, { migrationId: request.migrationId, domain: names.domainUuid }, signal);
+  // Somebody else may have asked for it meanwhile.
+  const known = recorded ?? agent.ongoing.find(request.migrationId);
   return (known ?? start(agent, request, names)).watch(signal);
 }
 

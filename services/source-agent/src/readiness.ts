@@ -134,8 +134,13 @@ async function registerAnew(agent: SourceAgent, held: HeldOut, signal: AbortSign
   const incarnation = await agent.register.incarnation(signal);
   await agent.register.begin({ domain, migrationId, incarnation }, signal);
   signal.throwIfAborted();
+  const before = held.state.incarnation;
   held.state.incarnation = incarnation;
-  await journal(agent, held);
+  // It counts once it is durable: after a crash this side asks under the life that it voted for.
+  await journal(agent, held).catch((error: unknown) => {
+    held.state.incarnation = before;
+    throw error;
+  });
 }
 
 async function askDestination(agent: SourceAgent, { ongoing, state }: HeldOut, signal: AbortSignal): Promise<void> {
