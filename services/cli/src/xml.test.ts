@@ -1,7 +1,8 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { buildGuest, guestXml } from '@ferry/guest';
 import { runWith } from './testing/run-ferry.ts';
@@ -43,6 +44,13 @@ const foreign = (arch: string, machine: string): string =>
   `<domain type='qemu'><name>x</name><memory>65536</memory><os><type arch='${arch}' machine='${machine}'>hvm</type></os></domain>`;
 
 describe('ferry xml complete', () => {
+  it('finds files from where it is called, by way of ./dev too', async () => {
+    written('here.xml', readFileSync(ofTest('web-server.in.xml')));
+    const dev = join(import.meta.dirname, '../../../dev');
+    const { stdout, stderr } = await promisify(execFile)(dev, ['ferry', 'xml', 'complete', 'here.xml'], { cwd: dir });
+    expect({ stdout, stderr }).toEqual({ stderr: '', stdout: readFileSync(ofTest('web-server.out.xml'), 'utf8') });
+  });
+
   it('prints the completed document', async () => {
     const ran = await runWith({}, ['xml', 'complete', ofTest('web-server.in.xml')]);
     expect(ran).toEqual({ status: 0, stderr: '', stdout: readFileSync(ofTest('web-server.out.xml'), 'utf8') });
