@@ -1,7 +1,7 @@
 import { assignAliases } from './complete/aliases.ts';
 import { addImpliedDevices } from './complete/implied.ts';
 import { assignPciAddresses } from './complete/pci-addresses.ts';
-import { type Domain, domainOf } from './domain.ts';
+import { type Domain, domainOf, memoryOf } from './domain.ts';
 import { Findings } from './codec/place.ts';
 import { isQ35 } from './machines.ts';
 import { checkDocument } from './rules/document.ts';
@@ -24,7 +24,7 @@ export function completeDomain(domain: Domain, host: HostDefaults): Domain {
     currentMemory: Math.min(document.currentMemory ?? memoryOf(document), memoryOf(document)),
     memory: { ...document.memory, kib: memoryOf(document) },
     ...completeIothreads(document),
-    os: { ...completeFirmware(document.os), type: { ...document.os.type, machine }, boot: bootOrder(document) },
+    os: { ...completeFirmware(document), type: { ...document.os.type, machine }, boot: bootOrder(document) },
     cpu: completeCpu(document),
     clock: document.clock ?? { offset: 'utc', timer: [] },
     on_poweroff: document.on_poweroff ?? 'destroy',
@@ -50,28 +50,25 @@ function bootOrder({ os, devices }: Domain['document']): Domain['document']['os'
   return os.boot.length > 0 || ordered ? os.boot : [{ dev: 'hd' }];
 }
 
-/** NUMA nodes and modules have all the memory there is between them (virDomainDefPostParseMemory). */
-function memoryOf({ memory, cpu, devices }: Domain['document']): number {
-  const cells = cpu?.numa?.cell ?? [];
-  if (cells.length === 0) return memory.kib;
-  const modules = devices.memory.reduce((sum, module) => sum + module.target.size, 0);
-  return cells.reduce((sum, cell) => sum + cell.memory, modules);
-}
-
-/** Flash images are raw unless it is said (qemuDomainDefPostParse). */
-function completeFirmware(os: Domain['document']['os']): Domain['document']['os'] {
-  if (os.loader?.type !== 'pflash') return os;
+/** Flash images are raw unless it is said, and read-only ones keep their variables beside them (qemuDomainDefPostParse). */
+function completeFirmware({ name, os }: Domain['document']): Domain['document']['os'] {
+  const { loader, nvram } = os;
+  if (loader?.type !== 'pflash') return os;
+  const isSplit = loader.readonly === true && loader.stateless !== true;
+  const store = nvram ?? (isSplit ? { format: loader.format ?? 'raw' } : undefined);
   return {
     ...os,
-    loader: { ...os.loader, format: os.loader.format ?? 'raw' },
-    ...(os.nvram === undefined ? {} : { nvram: completeNvram(os.nvram) }),
+    loader: { ...loader, format: loader.format ?? 'raw' },
+    ...(store === undefined ? {} : { nvram: completeNvram(name, store) }),
   };
 }
 
-function completeNvram(store: NonNullable<Domain['document']['os']['nvram']>): typeof store {
+/** Where libvirt keeps it (qemuDomainNVRAMPathFormat). */
+function completeNvram(name: string, store: NonNullable<Domain['document']['os']['nvram']>): typeof store {
   const format = store.format ?? store.templateFormat ?? 'raw';
   return {
     ...store,
+    path: store.path ?? `/var/lib/libvirt/qemu/nvram/${name}_VARS.${format === 'raw' ? 'fd' : format}`,
     format,
     ...(store.template === undefined ? {} : { templateFormat: store.templateFormat ?? format }),
   };

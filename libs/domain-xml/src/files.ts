@@ -54,6 +54,7 @@ export function filesOf(domain: Domain): DomainFile[] {
       ...file('vhost-user-socket', fs.source.socket, false),
     ]),
     ...(devices.tpm?.backend.type === 'external' ? file('tpm-socket', devices.tpm.backend.source.path, false) : []),
+    ...devices.interface.flatMap((card) => file('firmware', card.rom?.file, true)),
     ...devices.interface.flatMap((card) =>
       card.type === 'vhostuser' ? file('vhost-user-socket', card.source.path, false) : [],
     ),
@@ -80,7 +81,7 @@ function backendsOf(devices: Domain['devices']): readonly Backend[] {
 function imageOf(disk: Disk): string | undefined {
   if (disk.type === 'file') return disk.source?.file;
   if (disk.type === 'block') return disk.source?.dev;
-  return disk.source.host.find((host) => host.transport === 'unix')?.socket;
+  return disk.source?.host.find((host) => host.transport === 'unix')?.socket;
 }
 
 function backing(store: BackingStore | undefined): DomainFile[] {

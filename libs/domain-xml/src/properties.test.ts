@@ -53,6 +53,7 @@ describe('any document of the vocabulary', () => {
 const hostile = [
   ',readonly=on',
   'a,id=x',
+  'a=1,b=2',
   '-device',
   '"},{"driver":"x"',
   '../../etc/passwd',

@@ -160,6 +160,78 @@ const rows: readonly (readonly [what: string, parts: Parts, options: readonly st
     ['-rtc', 'base=localtime'],
   ],
   [
+    'a clock on a wall',
+    { top: "<clock offset='timezone' timezone='Asia/Tokyo'/>" },
+    ['-rtc', 'base=1970-01-01T09:00:00'],
+  ],
+  [
+    'a clock that is an hour off',
+    { top: "<clock offset='utc' adjustment='3600'/>" },
+    ['-rtc', 'base=1970-01-01T01:00:00'],
+  ],
+  [
+    'ticks that are made up for',
+    {
+      top: "<clock offset='utc'><timer name='rtc' tickpolicy='catchup'><catchup slew='9'/></timer><timer name='pit' tickpolicy='catchup'/><timer name='hpet' tickpolicy='catchup'/></clock>",
+    },
+    ['-rtc', 'base=utc,driftfix=slew', '-boot'],
+  ],
+  [
+    'limits that disks share',
+    {
+      devices: ['a', 'b']
+        .map(
+          (dev) =>
+            `<disk><source file='/srv/${dev}'/><target dev='vd${dev}'/><iotune><total_bytes_sec>5</total_bytes_sec><group_name>x,y</group_name></iotune></disk>`,
+        )
+        .join(''),
+    },
+    [
+      '-blockdev',
+      '{"driver":"throttle","node-name":"virtio-disk1-throttle","throttle-group":"virtio-disk0-limits","file":"virtio-disk1-format"}',
+    ],
+  ],
+  [
+    'what a card does itself, and no firmware',
+    {
+      devices:
+        "<interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/><driver><host csum='off' gso='off' mrg_rxbuf='off'/><guest tso4='off'/></driver><rom enabled='no'/></interface>",
+    },
+    [
+      '-device',
+      '{"driver":"virtio-net-pci","csum":false,"gso":false,"mrg_rxbuf":false,"guest_tso4":false,"netdev":"hostnet0","id":"net0","mac":"52:54:00:00:00:01","romfile":"","bus":"pci.0","addr":"0x2"}',
+    ],
+  ],
+  [
+    'the firmware of a card',
+    {
+      devices:
+        "<interface type='user'><mac address='52:54:00:00:00:01'/><model type='e1000'/><rom bar='off' file='/srv/rom'/></interface>",
+    },
+    [
+      '-device',
+      '{"driver":"e1000","netdev":"hostnet0","id":"net0","mac":"52:54:00:00:00:01","rombar":0,"romfile":"/srv/rom","bus":"pci.0","addr":"0x2"}',
+    ],
+  ],
+  [
+    "another vendor of the host's CPU",
+    { top: "<cpu mode='host-model'><model vendor_id='Libvirt QEMU'/></cpu>" },
+    ['-cpu', 'host,vendor=Libvirt QEMU'],
+  ],
+  [
+    'the agent of SPICE',
+    { devices: `${spice}<channel type='spicevmc'><target type='virtio'/></channel>` },
+    [
+      '-device',
+      '{"driver":"virtserialport","bus":"virtio-serial0.0","nr":1,"chardev":"charchannel0","id":"channel0","name":"com.redhat.spice.0"}',
+    ],
+  ],
+  [
+    'a socket that nobody numbered',
+    { devices: "<vsock><cid auto='yes'/></vsock>" },
+    ['-device', '{"driver":"vhost-vsock-pci","id":"vsock0","guest-cid":3240307386,"bus":"pci.0","addr":"0x3"}'],
+  ],
+  [
     'enlightenments with parts',
     {
       features:

@@ -29,7 +29,9 @@ function modelOf(cpu: Cpu, type: 'qemu' | 'kvm'): string {
   }
   if (cpu.mode === 'maximum') return `max,migratable=${onOff(cpu.migratable ?? true)}`;
   const base = type === 'kvm' ? 'host' : 'max';
-  return cpu.mode === 'host-model' ? base : `${base},migratable=${onOff(cpu.migratable ?? true)}`;
+  const vendor = cpu.mode === 'host-model' ? cpu.model?.vendor_id : undefined;
+  const named = vendor === undefined ? base : `${base},vendor=${vendor}`;
+  return cpu.mode === 'host-model' ? named : `${base},migratable=${onOff(cpu.migratable ?? true)}`;
 }
 
 const flag = (name: string, value: boolean | undefined): string[] =>

@@ -1,7 +1,7 @@
 import type { Domain } from '../domain.ts';
 import type { Graphics, Input, Sound, Video } from '../vocabulary/media.ts';
 import { audioArguments } from './audio.ts';
-import { device, idOf, pciPlace, required, usbPlace, virtioName, virtioOptions } from './json.ts';
+import { device, idOf, optionValue, pciPlace, required, usbPlace, virtioName, virtioOptions } from './json.ts';
 
 /** Sound, displays, graphics cards and inputs. */
 export function mediaArguments(domain: Domain, directory: string, spicePort: number): string[] {
@@ -32,7 +32,8 @@ function displayArguments(graphics: Graphics, { directory, spicePort, audioId }:
   const socket = listen?.type === 'socket' ? (listen.socket ?? `${directory}/${graphics.type}.sock`) : undefined;
   const keymap = graphics.keymap === undefined ? [] : ['-k', graphics.keymap];
   if (graphics.type === 'vnc') return [...keymap, '-vnc', vncOption(graphics, address, socket, audioId)];
-  const where = socket === undefined ? `port=${graphics.port ?? spicePort},addr=${address}` : `unix=on,addr=${socket}`;
+  const where =
+    socket === undefined ? `port=${graphics.port ?? spicePort},addr=${address}` : `unix=on,addr=${optionValue(socket)}`;
   const option = (name: string, value: string | undefined) => (value === undefined ? '' : `,${name}=${value}`);
   return [
     ...keymap,
@@ -70,7 +71,7 @@ function vncOption(
   const isAuto = graphics.port === undefined || graphics.port === -1;
   const where =
     socket !== undefined
-      ? `unix:${socket}`
+      ? `unix:${optionValue(socket)}`
       : `${bracketed(address)}:${isAuto ? 0 : (graphics.port ?? 5900) - 5900}${isAuto ? ',to=99' : ''}`;
   const share = graphics.sharePolicy === undefined ? '' : `,share=${graphics.sharePolicy}`;
   const power = graphics.powerControl === undefined ? '' : `,power-control=${graphics.powerControl ? 'on' : 'off'}`;

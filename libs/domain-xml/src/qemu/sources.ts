@@ -10,7 +10,7 @@ export function sourceNode(disk: Disk): JsonObject | undefined {
     case 'block':
       return disk.source && { driver: 'host_device', filename: disk.source.dev, aio };
     case 'network':
-      return networkNode(disk.source);
+      return disk.source && networkNode(disk.source);
     default:
       return disk satisfies never;
   }

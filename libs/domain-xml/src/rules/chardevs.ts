@@ -3,12 +3,20 @@ import type { Findings } from '../codec/place.ts';
 import type { Backend } from '../vocabulary/chardev.ts';
 import type { Devices } from '../vocabulary/devices.ts';
 
+/** The one channel of a guest that SPICE serves (qemuValidateDomainChrDef). */
+const agent = 'com.redhat.spice.0';
+
 /** Where bytes go must be said as far as it is not the host's to choose. */
 export function checkChardevs(devices: Devices, findings: Findings): void {
   for (const key of ['serial', 'parallel', 'console', 'channel', 'redirdev', 'smartcard'] as const) {
     const list: readonly Backend[] = devices[key];
     list.forEach((one, i) => checkBackend(one, pathOf('/domain/devices', key, list.length, i), findings));
   }
+  devices.channel.forEach(({ type, target }, i) => {
+    if (type !== 'spicevmc' || target.type !== 'virtio' || (target.name ?? agent) === agent) return;
+    const path = `${pathOf('/domain/devices', 'channel', devices.channel.length, i)}/target/@name`;
+    findings.report('xml-unsupported', path, `SPICE has nothing called ${target.name}`, `Use ${agent}, or spiceport`);
+  });
   devices.rng.forEach(({ backend }, i) => {
     const path = `${pathOf('/domain/devices', 'rng', devices.rng.length, i)}/backend`;
     if (backend.model === 'egd') checkBackend(backend, path, findings);

@@ -4,6 +4,7 @@ import type { Devices } from '../vocabulary/devices.ts';
 import type { DomainDocument } from '../vocabulary/domain.ts';
 import { checkChardevs } from './chardevs.ts';
 import { checkMultifunction } from './multifunction.ts';
+import { checkUsb } from './usb.ts';
 import { checkVirtio } from './virtio.ts';
 
 type Kind = 'xml-invalid' | 'xml-unsupported';
@@ -136,6 +137,7 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
       report('xml-invalid', '/@type', `there are two ${type} displays`, 'Remove one');
   });
   checkVirtio(devices, q35, findings);
+  checkUsb(devices, findings);
   checkAudio(devices, findings);
   checkSpice(devices, findings);
   checkAliases(devices, findings);

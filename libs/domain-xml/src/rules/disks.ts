@@ -1,7 +1,7 @@
 import type { Findings } from '../codec/place.ts';
 import { pathOf } from '../codec/element-codec.ts';
 import { completeDisk } from '../complete/disks.ts';
-import type { Disk } from '../vocabulary/disk.ts';
+import { type Disk, iotuneNames } from '../vocabulary/disk.ts';
 import type { DomainDocument } from '../vocabulary/domain.ts';
 
 /** What a disk's bus allows. */
@@ -33,11 +33,29 @@ export function checkDisks(
     if (thread !== undefined && !threads.has(thread))
       report('/driver/@iothread', `there is no I/O thread ${thread}`, 'Raise <iothreads>');
   });
+  checkGroups(devices.disk, findings);
   devices.controller.forEach((c, i) => {
     const thread = c.type === 'scsi' ? c.driver?.iothread : undefined;
     if (thread === undefined || threads.has(thread)) return;
     const path = pathOf('/domain/devices', 'controller', devices.controller.length, i);
     findings.report('xml-invalid', `${path}/driver/@iothread`, `there is no I/O thread ${thread}`, 'Raise <iothreads>');
+  });
+}
+
+/** A group has one set of limits: disks that name it and others would get those of whichever comes last. */
+function checkGroups(disks: readonly Disk[], findings: Findings): void {
+  const limitsOf = ({ iotune }: Disk): string => {
+    return JSON.stringify(iotuneNames.map((name) => iotune?.[name]));
+  };
+  const hasLimits = (disk: Disk): boolean => limitsOf(disk) !== limitsOf({ ...disk, iotune: {} });
+  disks.forEach((disk, i) => {
+    const group = disk.iotune?.group_name;
+    if (group === undefined || !hasLimits(disk)) return;
+    const first = disks.find((one) => one.iotune?.group_name === group && hasLimits(one));
+    if (first === undefined || limitsOf(first) === limitsOf(disk)) return;
+    const path = `${pathOf('/domain/devices', 'disk', disks.length, i)}/iotune/group_name`;
+    const what = `another disk of group ${group} has other limits`;
+    findings.report('xml-unsupported', path, what, 'Give all of a group the same limits');
   });
 }
 

@@ -40,7 +40,7 @@ const isOfTpm = (option: string | undefined, before: string | undefined): boolea
 
 /** Nobody in place of who would be at the other end; what the guest sees stays. */
 const replacedBackend = (option: string): string =>
-  option.replace(/^(socket|serial|pipe|udp),(id=[^,]*).*$/, 'null,$2');
+  option.replace(/^(socket|serial|pipe|udp),(id=[^,]*).*$/s, 'null,$2');
 
 /** QEMU's own network in place of the host's. */
 function replacedNetwork(option: string): string {
@@ -51,7 +51,9 @@ function replacedNetwork(option: string): string {
 /** Silence in place of what this build or this machine cannot play. */
 function replacedSound(option: string): string {
   const { id, driver } = JSON.parse(option) as { readonly id: string; readonly driver: string };
-  return ['pipewire', 'oss', 'pa', 'alsa', 'jack'].includes(driver) ? JSON.stringify({ id, driver: 'none' }) : option;
+  return ['pipewire', 'oss', 'pa', 'alsa', 'jack', 'sdl'].includes(driver)
+    ? JSON.stringify({ id, driver: 'none' })
+    : option;
 }
 
 const missing = [

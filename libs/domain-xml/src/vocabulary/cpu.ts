@@ -123,6 +123,9 @@ const common = {
   ),
 };
 
+/** What the guest reads of its processor's maker: without commas, as in libvirt (virCPUDefParseXML). */
+const vendorId = pattern(/^[ -+\--~]{12}$/, 'a name of 12 characters without commas', ['KVM-KVM-KVM_', 'Libvirt QEMU']);
+
 /** The processor. */
 export const cpu = choice(
   'mode',
@@ -134,9 +137,7 @@ export const cpu = choice(
         model: optionalChild(
           element({
             fallback: hostSide(attributeOr(oneOf('forbid', 'allow'), 'allow')),
-            vendor_id: optionalAttribute(
-              pattern(/^[A-Za-z0-9_.!+-]{12}$/, 'a name of 12 characters', ['KVM-KVM-KVM_']),
-            ),
+            vendor_id: optionalAttribute(vendorId),
             name: text(token),
           }),
         ),
@@ -151,7 +152,12 @@ export const cpu = choice(
     'host-model': element(
       {
         ...common,
-        model: hostSide(optionalChild(element({ fallback: optionalAttribute(oneOf('forbid', 'allow')) }))),
+        model: optionalChild(
+          element({
+            fallback: hostSide(optionalAttribute(oneOf('forbid', 'allow'))),
+            vendor_id: optionalAttribute(vendorId),
+          }),
+        ),
       },
       { ignored: { '@match': 'it is about custom CPUs' } },
     ),

@@ -54,7 +54,8 @@ const driver = element(
 );
 
 const amount = integer(0, 2 ** 50);
-const iotuneNames = [
+/** Limits on a disk's speed. */
+export const iotuneNames = [
   'total_bytes_sec',
   'read_bytes_sec',
   'write_bytes_sec',
@@ -77,9 +78,17 @@ const iotuneNames = [
 ] as const;
 const limit = optionalChild(textElement(amount));
 const iotune = element(
-  Object.fromEntries(iotuneNames.map((name) => [name, limit])) as Record<(typeof iotuneNames)[number], typeof limit>,
   {
-    refused: { group_name: 'Each disk has limits of its own' },
+    ...(Object.fromEntries(iotuneNames.map((name) => [name, limit])) as Record<
+      (typeof iotuneNames)[number],
+      typeof limit
+    >),
+    /** Disks of one group share its limits. */
+    group_name: optionalChild(
+      textElement(pattern(/^[^\p{Cc}\p{Cs}]{1,128}$/u, 'a name of at most 128 characters', ['group-1'])),
+    ),
+  },
+  {
     check: (limits, report) => {
       // QEMU takes a burst only on top of a limit, and a length only of a burst.
       for (const name of iotuneNames) {
@@ -102,8 +111,17 @@ const sourceRefused = {
   slices: 'Use an image of its own instead of a part of one',
 };
 const sourceOptions = { refused: sourceRefused, ignored: { '@index': 'libvirt numbers the images of running guests' } };
+const always = oneOf('mandatory');
 /** A disk that may be missing would make two different machines. */
-const startupPolicy = optionalAttribute(oneOf('mandatory'));
+const mandatory: typeof always = {
+  ...always,
+  decode: (raw, policy) => {
+    const decoded = always.decode(raw, policy);
+    const hint = 'Ferry never starts a guest without one of its disks: remove it, or the disk';
+    return 'value' in decoded ? decoded : { ...decoded, hint };
+  },
+};
+const startupPolicy = optionalAttribute(mandatory);
 const fileSource = element({ file: attribute(path), startupPolicy, seclabel: sourceLabels }, sourceOptions);
 const blockSource = element({ dev: attribute(path), startupPolicy, seclabel: sourceLabels }, sourceOptions);
 
@@ -270,8 +288,8 @@ type Common = {
   readonly driver?: Of<typeof driver>;
 };
 const options = {
+  ignored: { mirror: 'libvirt reports it of running guests' },
   refused: {
-    mirror: 'A disk that is being copied cannot be moved: let the copy end first',
     transient: 'A disk that forgets its changes is not moved',
     encryption: sourceRefused.encryption,
     auth: sourceRefused.auth,
@@ -295,7 +313,7 @@ export const disk = choice(
   {
     file: element({ source: hostSide(optionalChild(fileSource)), ...common }, options),
     block: element({ source: hostSide(optionalChild(blockSource)), ...common }, options),
-    network: element({ source: hostSide(child(networkSource)), ...common }, options),
+    network: element({ source: hostSide(optionalChild(networkSource)), ...common }, options),
   },
   {
     fallback: 'file',

@@ -25,6 +25,14 @@ const tap = element(
   },
 );
 
+/** What a virtio card leaves to the other end: on unless it is said (qemuBuildNicDevProps). */
+const offloads = {
+  csum: optionalAttribute(onOff),
+  tso4: optionalAttribute(onOff),
+  tso6: optionalAttribute(onOff),
+  ecn: optionalAttribute(onOff),
+  ufo: optionalAttribute(onOff),
+};
 const driver = element({
   name: hostSide(optionalAttribute(oneOf('qemu', 'vhost'))),
   txmode: hostSide(optionalAttribute(oneOf('iothread', 'timer'))),
@@ -36,7 +44,20 @@ const driver = element({
   rss: optionalAttribute(onOff),
   rss_hash_report: optionalAttribute(onOff),
   ...virtioOptions,
+  host: optionalChild(element({ ...offloads, gso: optionalAttribute(onOff), mrg_rxbuf: optionalAttribute(onOff) })),
+  guest: optionalChild(element(offloads)),
 });
+
+/** The firmware that the card brings for booting from the network; the guest sees its size. */
+const rom = element(
+  { enabled: optionalAttribute(yesNo), bar: optionalAttribute(onOff), file: hostSide(optionalAttribute(path)) },
+  {
+    check: ({ enabled, bar, file }, report) => {
+      if (enabled === false && (bar !== undefined || file !== undefined))
+        report('xml-invalid', '/@enabled', 'what is not enabled has no bar and no file', 'Leave one of them out');
+    },
+  },
+);
 
 const common = {
   mac: optionalChild(
@@ -67,6 +88,7 @@ const common = {
   link: optionalChild(element({ state: attribute(oneOf('up', 'down')) })),
   mtu: optionalChild(element({ size: attribute(integer(68, 65535)) })),
   boot,
+  rom: optionalChild(rom),
   acpi: acpiIndex,
   alias,
   address: optionalChild(pciAddress),
@@ -88,6 +110,7 @@ const options = {
     backend: 'Ferry starts no helpers',
     ip: 'The guest configures its own addresses',
     tune: 'Set it on the tap itself',
+    '@trustGuestRxFilters': 'Ferry does not set filters of taps after the guest',
   },
 };
 const { ip: _ip, ...userRefused } = options.refused;

@@ -16,9 +16,10 @@ import { integer, oneOf, path, pattern, printable } from '../codec/scalar.ts';
 import { yesNo } from './common.ts';
 import { nvram } from './nvram.ts';
 
+/** qemuDomainMachineIsQ35, qemuDomainMachineIsI440FX: whether a host has it is for the host to say. */
 const machine = pattern(
-  /^(q35|pc|pc-q35-\d{1,3}\.\d{1,3}|pc-i440fx-\d{1,3}\.\d{1,3})$/,
-  'pc, q35, or one of the pc-q35-* and pc-i440fx-* machines',
+  /^(q35|pc|pc-(q35|i440fx)-[A-Za-z0-9.-]{1,48}|pc-[01]\.[0-9.]{1,8}|rhel[0-9.]{1,16})$/,
+  'pc, q35, or one of the pc-q35-*, pc-i440fx-*, pc-0.*, pc-1.* and rhel* machines',
   ['pc-q35-7.2', 'pc-i440fx-7.2'],
 );
 const machineScalar: typeof machine = {
@@ -111,13 +112,6 @@ function checkFirmware({ firmwareKind, loader, nvram: store }: Firmware, report:
   }
   if (store !== undefined && loader?.type !== 'pflash') {
     return report('xml-invalid', '/nvram', 'a variable store needs a flash loader', "Add <loader type='pflash'>");
-  }
-  if (store !== undefined && store.path === undefined) {
-    return report('xml-unsupported', '/nvram', 'it names no file', 'Give the path: it outlives this run of the guest');
-  }
-  if (loader?.type === 'pflash' && loader.readonly === true && loader.stateless !== true && store === undefined) {
-    const what = 'such firmware keeps its variables in a file of its own, and none is named';
-    report('xml-unsupported', '/loader', what, 'Add <nvram template=…> with the path of the store');
   }
 }
 

@@ -56,7 +56,22 @@ export const hub = element({ type: attribute(oneOf('usb')), alias, address: opti
 
 export const vsock = element({
   model: attributeOr(oneOf('virtio', 'virtio-non-transitional'), 'virtio'),
-  cid: child(element({ address: attribute(integer(3, 2 ** 32 - 2)), auto: optionalAttribute(oneOf('no')) })),
+  cid: child(
+    element(
+      { auto: hostSide(optionalAttribute(yesNo)), address: optionalAttribute(integer(3, 2 ** 32 - 2)) },
+      {
+        check: ({ auto, address }, report) => {
+          if (auto !== true && address === undefined)
+            report(
+              'xml-invalid',
+              '',
+              'attribute address is missing',
+              "Add a number from 3 to 4294967294, or auto='yes'",
+            );
+        },
+      },
+    ),
+  ),
   ...common,
 });
 
