@@ -1,4 +1,5 @@
 import { assignAliases } from './complete/aliases.ts';
+import { completeFirmware } from './complete/firmware.ts';
 import { addImpliedDevices } from './complete/implied.ts';
 import { assignPciAddresses } from './complete/pci-addresses.ts';
 import { type Domain, domainOf, memoryOf } from './domain.ts';
@@ -19,12 +20,14 @@ export interface HostDefaults {
 export function completeDomain(domain: Domain, host: HostDefaults): Domain {
   const { document } = domain;
   const machine = host.machineAliases[domain.machine] ?? domain.machine;
+  const firmware = completeFirmware(document);
   const withDefaults: Domain['document'] = {
     ...document,
     currentMemory: Math.min(document.currentMemory ?? memoryOf(document), memoryOf(document)),
     memory: { ...document.memory, kib: memoryOf(document) },
     ...completeIothreads(document),
-    os: { ...completeFirmware(document), type: { ...document.os.type, machine }, boot: bootOrder(document) },
+    ...firmware,
+    os: { ...firmware.os, type: { ...document.os.type, machine }, boot: bootOrder(document) },
     cpu: completeCpu(document),
     clock: document.clock ?? { offset: 'utc', timer: [] },
     on_poweroff: document.on_poweroff ?? 'destroy',
@@ -48,30 +51,6 @@ function bootOrder({ os, devices }: Domain['document']): Domain['document']['os'
     (device) => device.boot !== undefined,
   );
   return os.boot.length > 0 || ordered ? os.boot : [{ dev: 'hd' }];
-}
-
-/** Flash images are raw unless it is said, and read-only ones keep their variables beside them (qemuDomainDefPostParse). */
-function completeFirmware({ name, os }: Domain['document']): Domain['document']['os'] {
-  const { loader, nvram } = os;
-  if (loader?.type !== 'pflash') return os;
-  const isSplit = loader.readonly === true && loader.stateless !== true;
-  const store = nvram ?? (isSplit ? { format: loader.format ?? 'raw' } : undefined);
-  return {
-    ...os,
-    loader: { ...loader, format: loader.format ?? 'raw' },
-    ...(store === undefined ? {} : { nvram: completeNvram(name, store) }),
-  };
-}
-
-/** Where libvirt keeps it (qemuDomainNVRAMPathFormat). */
-function completeNvram(name: string, store: NonNullable<Domain['document']['os']['nvram']>): typeof store {
-  const format = store.format ?? store.templateFormat ?? 'raw';
-  return {
-    ...store,
-    path: store.path ?? `/var/lib/libvirt/qemu/nvram/${name}_VARS.${format === 'raw' ? 'fd' : format}`,
-    format,
-    ...(store.template === undefined ? {} : { templateFormat: store.templateFormat ?? format }),
-  };
 }
 
 /** Numbers the I/O threads that only their count names, where others have numbers (virDomainIOThreadIDArrayInit). */

@@ -33,7 +33,7 @@ export function filesOf(domain: Domain): DomainFile[] {
   const file = (use: DomainFile['use'], path: string | undefined, readOnly: boolean): DomainFile[] =>
     path === undefined ? [] : [{ path, use, readOnly }];
   return [
-    ...file('firmware', os.loader?.path, os.loader?.type === 'rom' || os.loader?.readonly === true),
+    ...file('firmware', os.loader?.path, os.loader?.type !== 'pflash' || os.loader.readonly === true),
     ...file('nvram', os.nvram?.path, false).map((one) => ({
       ...one,
       ...(os.nvram?.template === undefined ? {} : { template: os.nvram.template }),

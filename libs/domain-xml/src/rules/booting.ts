@@ -1,10 +1,12 @@
 import { pathOf } from '../codec/element-codec.ts';
 import type { Findings } from '../codec/place.ts';
+import { chooseFirmware } from '../complete/firmware.ts';
 import { isQ35 } from '../machines.ts';
 import type { DomainDocument } from '../vocabulary/domain.ts';
 
 /** Boot order is given once: by the devices or by `<os>`. */
-export function checkBooting({ os, features, devices }: DomainDocument, findings: Findings): void {
+export function checkBooting(document: DomainDocument, findings: Findings): void {
+  const { os, features, devices } = document;
   const ordered = (['disk', 'interface', 'redirdev'] as const).flatMap((key) =>
     devices[key].flatMap(({ boot }, i) => {
       const path = `${pathOf('/domain/devices', key, devices[key].length, i)}/boot/@order`;
@@ -18,6 +20,9 @@ export function checkBooting({ os, features, devices }: DomainDocument, findings
     if (ordered.findIndex((one) => one.order === order) < i)
       findings.report('xml-invalid', path, `two devices have boot order ${order}`, 'Number them differently');
   });
+  const firmware = chooseFirmware(document);
+  if (firmware !== undefined && 'what' in firmware)
+    findings.report('xml-unsupported', `/domain/os${firmware.below}`, firmware.what, 'Name it: <loader> and <nvram>');
   checkFirmware(os, features, findings);
   const kinds = os.boot.map(({ dev }) => dev);
   if (new Set(kinds).size < kinds.length) {

@@ -55,7 +55,7 @@ export const os = element(
       element({
         readonly: optionalAttribute(yesNo),
         secure: optionalAttribute(yesNo),
-        type: attributeOr(oneOf('rom', 'pflash'), 'rom'),
+        type: optionalAttribute(oneOf('rom', 'pflash')),
         stateless: optionalAttribute(yesNo),
         format: optionalAttribute(oneOf('raw', 'qcow2')),
         path: hostSide(optionalText(path)),
@@ -93,20 +93,15 @@ export const os = element(
 type Firmware = {
   readonly firmwareKind?: 'bios' | 'efi';
   readonly loader?: {
-    readonly type: 'rom' | 'pflash';
+    readonly type?: 'rom' | 'pflash';
     readonly path?: string;
-    readonly readonly?: boolean;
-    readonly stateless?: boolean;
   };
-  readonly nvram?: { readonly path?: string };
+  readonly nvram?: object;
 };
 
 function checkFirmware({ firmwareKind, loader, nvram: store }: Firmware, report: Report): void {
-  // QEMU's own firmware is a BIOS; of UEFI firmware each host has another.
-  if (firmwareKind === 'efi' && loader?.path === undefined) {
-    const what = 'the firmware is left to the host, and another host would choose another';
-    return report('xml-unsupported', '/@firmware', what, 'Name it: <loader> and <nvram template=…>');
-  }
+  // Which one it is then is chosen by what the whole document asks for.
+  if (firmwareKind === 'efi' && loader?.path === undefined) return;
   if (loader !== undefined && loader.path === undefined) {
     return report('xml-invalid', '/loader', 'it names no file', 'Give the path of the firmware');
   }
