@@ -83,6 +83,8 @@ describe("QEMU's own arguments", () => {
 
 const booted = (dev: string, order: number) =>
   `<disk><source file='/var/lib/libvirt/images/${dev}'/><target dev='${dev}'/><boot order='${order}'/></disk>`;
+const placed = (dev: string, address: string) =>
+  `<disk><source file='/var/lib/libvirt/images/${dev}'/><target dev='${dev}' bus='sata'/>${address}</disk>`;
 const limited = (dev: string, limit: number) =>
   `<disk><source file='/var/lib/libvirt/images/${dev}'/><target dev='${dev}'/><iotune><total_bytes_sec>${limit}</total_bytes_sec><group_name>g</group_name></iotune></disk>`;
 
@@ -225,6 +227,33 @@ describe('a document that is refused', () => {
       'two sets of limits in a group',
       guest(`${limited('vda', 1)}${limited('vdb', 2)}`),
       '/domain/devices/disk[2]/iotune/group_name:7 another disk of group g has other limits',
+    ],
+    [
+      'a feature with two policies',
+      guest('', "<cpu><model>qemu64</model><feature name='svm'/><feature name='svm' policy='disable'/></cpu>"),
+      '/domain/cpu/feature[2]/@name:6 svm is given twice',
+    ],
+    [
+      'more vCPUs than ordinary interrupts reach',
+      guest().replace('<vcpu>1</vcpu>', '<vcpu>256</vcpu>'),
+      '/domain/vcpu:5 more than 255 vCPUs need extended interrupts',
+    ],
+    [
+      'limits on all and on each',
+      guest(
+        "<disk><source file='/var/lib/libvirt/images/a'/><target dev='vda'/><iotune><total_iops_sec>3</total_iops_sec><read_iops_sec>1</read_iops_sec></iotune></disk>",
+      ),
+      '/domain/devices/disk/iotune/total_iops_sec:7 reading and writing have limits of their own',
+    ],
+    [
+      'two drives in one place',
+      guest(`${placed('sda', '')}${placed('sdb', "<address type='drive' unit='0'/>")}`),
+      '/domain/devices/disk[2]/address:7 another disk is in this place',
+    ],
+    [
+      'a drive in the place of another name',
+      guest(`${placed('sda', "<address type='drive' unit='1'/>")}${placed('sdb', '')}`),
+      '/domain/devices/disk[2]/target/@dev:7 another disk is in this place',
     ],
     [
       'a disk that may be missing',

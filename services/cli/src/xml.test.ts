@@ -125,6 +125,17 @@ describe('ferry xml complete', () => {
 });
 
 describe('ferry xml qemu', () => {
+  it('takes arguments of the document only where the environment allows it', async () => {
+    const xml = readFileSync(ofTest('tiny-rom.in.xml'), 'utf8').replace(
+      '</devices>',
+      '</devices><q:commandline xmlns:q="http://libvirt.org/schemas/domain/qemu/1.0"><q:arg value="-x,y"/></q:commandline>',
+    );
+    const args = ['xml', 'qemu', written('more.xml', xml)];
+    expect((await runWith({}, args)).stderr).toContain('commandline> is not supported. FERRY_QEMU_COMMANDLINE');
+    const { status, stdout } = await runWith({ FERRY_QEMU_COMMANDLINE: 'allow' }, args);
+    expect([status, stdout.endsWith('-x,y\n')]).toEqual([0, true]);
+  });
+
   it('gives a command line that QEMU takes as it is', async () => {
     const rom = await buildGuest();
     const serial = { type: 'file', path: join(dir, 'console') } as const;

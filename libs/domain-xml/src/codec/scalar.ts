@@ -101,8 +101,8 @@ export function pattern(expression: RegExp, accepts: string, samples: readonly s
 
 /** What libvirt takes for a name (virDomainDefPostParseCheckFeatures, virXMLCheckIllegalChars), on one line and of a length that fits everywhere. */
 export const name = pattern(
-  /^(?!\s*$)[^\p{Cc}\p{Cs}/]{1,128}$/u,
-  'a name without / and control characters (at most 128, not only spaces)',
+  /^(?!\s*$)[^\p{Cc}\p{Cs}/]{1,127}$/u,
+  'a name without / and control characters (at most 127, not only spaces)',
   ['web-1', 'a', 'Guest_7.b+c:d@e', 'a=1,b=2', '-web "ü" {1}'],
 );
 

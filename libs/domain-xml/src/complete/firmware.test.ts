@@ -30,13 +30,7 @@ describe('UEFI firmware that is not named', () => {
     ],
     ['that boots anything', completed(off), 'CODE_4M.fd', 'VARS_4M.fd', false],
     ['that is not guarded', completed("<loader secure='no'/>"), 'CODE_4M.fd', 'VARS_4M.fd', false],
-    [
-      'of a machine without SMM',
-      completed('', 'pc-q35-7.2', "<smm state='off'/>"),
-      'CODE_4M.fd',
-      'VARS_4M.fd',
-      false,
-    ],
+    ['of a machine without SMM', completed('', 'pc-q35-7.2', "<smm state='off'/>"), 'CODE_4M.fd', 'VARS_4M.fd', false],
     ['of a pc', completed('', 'pc-i440fx-7.2'), 'CODE_4M.fd', 'VARS_4M.fd', false],
   ])('is the one %s', (_, domain, code, variables, isSecure) => {
     const { os, features } = domain.document;

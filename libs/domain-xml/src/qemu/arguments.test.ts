@@ -286,6 +286,17 @@ const rows: readonly (readonly [what: string, parts: Parts, options: readonly st
     ],
   ],
   [
+    'an image whose name would end a path',
+    {
+      devices:
+        "<disk type='network'><source protocol='https' name='a b?c#d' query='x'><host name='h'/></source><target dev='vda'/></disk>",
+    },
+    [
+      '-blockdev',
+      '{"driver":"https","url":"https://h:443/a%20b%3Fc%23d?x","node-name":"virtio-disk0-storage","auto-read-only":true,"read-only":false}',
+    ],
+  ],
+  [
     'a network of its own',
     {
       devices:

@@ -34,11 +34,27 @@ export function checkDisks(
       report('/driver/@iothread', `there is no I/O thread ${thread}`, 'Raise <iothreads>');
   });
   checkGroups(devices.disk, findings);
+  checkPlaces(devices.disk, findings);
   devices.controller.forEach((c, i) => {
     const thread = c.type === 'scsi' ? c.driver?.iothread : undefined;
     if (thread === undefined || threads.has(thread)) return;
     const path = pathOf('/domain/devices', 'controller', devices.controller.length, i);
     findings.report('xml-invalid', `${path}/driver/@iothread`, `there is no I/O thread ${thread}`, 'Raise <iothreads>');
+  });
+}
+
+/** Each drive has a place of its own (virDomainDefCheckDuplicateDriveAddresses), whether it is given or comes from its name. */
+function checkPlaces(disks: readonly Disk[], findings: Findings): void {
+  const places = disks.map((disk) => {
+    const { address, target } = completeDisk(disk);
+    if (address?.type !== 'drive') return undefined;
+    return [target.bus, address.controller, address.bus, address.target, address.unit].join('/');
+  });
+  places.forEach((place, i) => {
+    if (place === undefined || places.indexOf(place) === i) return;
+    const path = pathOf('/domain/devices', 'disk', disks.length, i);
+    const at = disks[i]?.address === undefined ? `${path}/target/@dev` : `${path}/address`;
+    findings.report('xml-invalid', at, 'another disk is in this place', 'Give each its own');
   });
 }
 

@@ -92,7 +92,7 @@ function checkIothreadPins({ cputune, iothreads = 0, iothreadids }: DomainDocume
   );
 }
 
-function checkCpus({ vcpu, cpu, type }: DomainDocument, findings: Findings): void {
+function checkCpus({ vcpu, cpu, type, devices }: DomainDocument, findings: Findings): void {
   if (vcpu.current !== undefined && vcpu.current > vcpu.count) {
     findings.report('xml-invalid', '/domain/vcpu/@current', `it is more than ${vcpu.count}`, 'Lower it');
   }
@@ -101,6 +101,11 @@ function checkCpus({ vcpu, cpu, type }: DomainDocument, findings: Findings): voi
   if (places !== undefined && places !== vcpu.count) {
     const what = `the topology has places for ${places} vCPUs, <vcpu> says ${vcpu.count}`;
     findings.report('xml-invalid', '/domain/cpu/topology', what, 'Make them equal');
+  }
+  // qemuValidateDomainVCpuTopology
+  if (vcpu.count > 255 && devices.iommu?.driver?.eim !== true) {
+    const hint = "Use a q35 machine and <iommu model='intel'><driver intremap='on' eim='on'/></iommu>";
+    findings.report('xml-invalid', '/domain/vcpu', 'more than 255 vCPUs need extended interrupts', hint);
   }
   if (cpu?.mode === 'host-passthrough' && type !== 'kvm') {
     const what = 'host-passthrough needs hardware virtualization';

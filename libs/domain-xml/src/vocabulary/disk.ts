@@ -90,6 +90,17 @@ const iotune = element(
   },
   {
     check: (limits, report) => {
+      // virDomainDiskDefIotuneParse: a limit on all together excludes those on each.
+      for (const what of ['bytes_sec', 'iops_sec', 'bytes_sec_max', 'iops_sec_max'] as const) {
+        const each = [limits[`read_${what}`], limits[`write_${what}`]];
+        if ((limits[`total_${what}`] ?? 0) > 0 && each.some((one = 0) => one > 0))
+          report(
+            'xml-invalid',
+            `/total_${what}`,
+            'reading and writing have limits of their own',
+            'Give one or the other',
+          );
+      }
       // QEMU takes a burst only on top of a limit, and a length only of a burst.
       for (const name of iotuneNames) {
         const base = iotuneNames.find(
@@ -137,10 +148,13 @@ const volumeName = pattern(/^[A-Za-z0-9_.:/+~-]{1,255}$/, 'a name of letters, di
 const hosts = children(host);
 /** Ferry has no TLS set-up for disks. */
 const tls = optionalAttribute(oneOf('no'));
+/** A path below the server, as it was before it is put into a URL. */
+const webName = pattern(/^[^\p{Cc}\p{Cs}]{1,1024}$/u, 'a path on one line', ['image.iso', 'a b?c']);
 const volume = { name: attribute(volumeName), tls, host: hosts };
 const seconds = integer(1, 2 ** 31 - 1);
 const web = {
   ...volume,
+  name: attribute(webName),
   query: optionalAttribute(pattern(/^[A-Za-z0-9_.:/?=&%+~-]{1,1024}$/, 'what may follow the ? of a URL', ['a=b&c'])),
   readahead: optionalChild(element({ size: attribute(seconds) })),
   timeout: optionalChild(element({ seconds: attribute(seconds) })),

@@ -124,7 +124,7 @@ export const document = element(
       bootloader: 'It is a choice of Xen',
       snapshots: 'Ferry makes no snapshots',
       '{http://libvirt.org/schemas/domain/qemu/1.0}commandline':
-        'Arguments that Ferry does not know would make a machine that it cannot build again',
+        'FERRY_QEMU_COMMANDLINE=allow takes them as they are, on every host: they can reach all that QEMU can',
     },
   },
 );
