@@ -256,6 +256,11 @@ describe('a document that is refused', () => {
       '/domain/devices/disk[2]/target/@dev:7 another disk is in this place',
     ],
     [
+      'a secure channel without a port',
+      guest("<graphics type='spice'><channel name='main' mode='secure'/></graphics>"),
+      '/domain/devices/graphics/channel/@mode:7 it is to be secure, and there is no tlsPort',
+    ],
+    [
       'a disk that may be missing',
       guest("<disk><source file='/var/lib/libvirt/images/a' startupPolicy='optional'/><target dev='vda'/></disk>"),
       '/domain/devices/disk/source/@startupPolicy:7 "optional" is not supported',

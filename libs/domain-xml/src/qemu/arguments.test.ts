@@ -140,6 +140,25 @@ const rows: readonly (readonly [what: string, parts: Parts, options: readonly st
     ],
   ],
   [
+    'SPICE channels that are encrypted',
+    {
+      devices:
+        "<graphics type='spice' port='5901' tlsPort='5902' defaultMode='secure'><channel name='main' mode='any'/><channel name='inputs' mode='secure'/></graphics>",
+    },
+    [
+      '-spice',
+      'port=5901,addr=127.0.0.1,disable-ticketing=on,tls-port=5902,x509-dir=/etc/pki/libvirt-spice,tls-channel=default,tls-channel=inputs,seamless-migration=on',
+    ],
+  ],
+  [
+    'SPICE that is encrypted alone',
+    { devices: "<graphics type='spice' tlsPort='5902'/>" },
+    [
+      '-spice',
+      'addr=127.0.0.1,disable-ticketing=on,tls-port=5902,x509-dir=/etc/pki/libvirt-spice,seamless-migration=on',
+    ],
+  ],
+  [
     'a VNC display for browsers',
     { devices: "<graphics type='vnc' port='5901' websocket='5700'/>" },
     ['-vnc', '127.0.0.1:1,websocket=5700,audiodev=audio1'],

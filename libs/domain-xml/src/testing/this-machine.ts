@@ -11,11 +11,15 @@ export function forThisMachine(options: readonly string[], directory: string): s
     if (before === '-netdev') return replacedNetwork(option);
     if (before === '-audiodev') return replacedSound(option);
     if (before === '-fsdev') return option.replace(/,path=[^,]*/, `,path=${directory}`);
-    if (before === '-spice') return option.replace(/^port=\d+,addr=[^,]*/, `unix=on,addr=${directory}/spice`);
+    if (before === '-spice')
+      return withoutTls(option).replace(/^(port=\d+,)?addr=[^,]*/, `unix=on,addr=${directory}/spice`);
     if (before === '-vnc') return option.replace(/^(\[[^\]]*\]|[\d.]+):/, '127.0.0.1:');
     return option;
   });
 }
+
+/** No certificates are here. */
+const withoutTls = (option: string): string => option.replaceAll(/,(tls-port|x509-dir|tls-channel)=[^,]*/g, '');
 
 /** Memory of this machine, of ordinary pages, taken when it is needed. */
 function ordinaryMemory(option: string): string {
