@@ -21,7 +21,8 @@ export interface DomainFile {
     | 'display-socket'
     | 'vhost-user-socket'
     | 'tpm-socket'
-    | 'directory';
+    | 'directory'
+    | 'persistent-memory';
   readonly readOnly: boolean;
   /** What the file is made from where it is not there yet. */
   readonly template?: string;
@@ -53,6 +54,11 @@ export function filesOf(domain: Domain): DomainFile[] {
       ...file('directory', fs.source.dir, fs.readonly !== undefined),
       ...file('vhost-user-socket', fs.source.socket, false),
     ]),
+    ...devices.memory.flatMap((module) =>
+      module.model === 'nvdimm'
+        ? file('persistent-memory', module.source.path, module.target.readonly !== undefined)
+        : [],
+    ),
     ...(devices.tpm?.backend.type === 'external' ? file('tpm-socket', devices.tpm.backend.source.path, false) : []),
     ...devices.interface.flatMap((card) => file('firmware', card.rom?.file, true)),
     ...devices.interface.flatMap((card) =>

@@ -316,6 +316,20 @@ const rows: readonly (readonly [what: string, parts: Parts, options: readonly st
     ],
   ],
   [
+    'memory that is a file',
+    {
+      top: "<maxMemory slots='2' unit='MiB'>256</maxMemory>",
+      devices:
+        "<memory model='nvdimm' access='shared'><source><path>/srv/nv</path><alignsize unit='KiB'>2048</alignsize></source><target><size unit='MiB'>32</size><label><size unit='KiB'>128</size></label><readonly/></target></memory>",
+    },
+    [
+      '-object',
+      '{"qom-type":"memory-backend-file","id":"memnvdimm0","mem-path":"/srv/nv","share":true,"size":33554432,"align":2097152,"readonly":true}',
+      '-device',
+      '{"driver":"nvdimm","label-size":131072,"unarmed":true,"memdev":"memnvdimm0","id":"nvdimm0","slot":0}',
+    ],
+  ],
+  [
     'a network of its own',
     {
       devices:

@@ -53,6 +53,7 @@ function machineOption(domain: Domain): string {
     'memory-backend': hasNodes(domain) ? undefined : 'pc.ram',
     graphics: os.bios?.useserial === true ? 'off' : undefined,
     hpet: onOff(hpet?.present),
+    nvdimm: document.devices.memory.some((module) => module.model === 'nvdimm') ? 'on' : undefined,
     acpi: features?.acpi === undefined ? 'off' : 'on',
     'pcspk-audiodev':
       speaker === undefined ? undefined : `audio${speaker.audio?.id ?? document.devices.audio[0]?.id ?? 1}`,

@@ -24,6 +24,8 @@ const withoutTls = (option: string): string => option.replaceAll(/,(tls-port|x50
 /** Memory of this machine, of ordinary pages, taken when it is needed. */
 function ordinaryMemory(option: string): string {
   const object = JSON.parse(option) as Record<string, unknown>;
+  if (object['qom-type'] === 'memory-backend-file' && !String(object['mem-path']).startsWith('/dev/shm/'))
+    return JSON.stringify({ 'qom-type': 'memory-backend-ram', id: object['id'], size: object['size'] });
   const special = ['hugetlb', 'hugetlbsize', 'prealloc', 'prealloc-threads', 'host-nodes', 'policy'];
   return JSON.stringify(Object.fromEntries(Object.entries(object).filter(([key]) => !special.includes(key))));
 }
