@@ -351,6 +351,19 @@ const rows: readonly (readonly [what: string, parts: Parts, options: readonly st
     ['-netdev', '{"type":"socket","id":"hostnet0","udp":"127.0.0.1:1","localaddr":"127.0.0.1:2"}'],
   ],
   [
+    'a tap that it makes itself',
+    {
+      devices:
+        "<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0'/><target dev='vnet0'/></interface>",
+    },
+    ['-netdev', '{"type":"tap","id":"hostnet0","ifname":"ferry7b81a0776","script":"no","downscript":"no"}'],
+  ],
+  [
+    'a tap that is named',
+    { devices: "<interface type='ethernet'><target dev='tap7'/></interface>" },
+    ['-netdev', '{"type":"tap","id":"hostnet0","ifname":"tap7","script":"no","downscript":"no"}'],
+  ],
+  [
     'a card that is plugged into nothing',
     { devices: "<interface type='null'><mac address='52:54:00:00:00:01'/></interface>" },
     ['-device', '{"driver":"rtl8139","id":"net0","mac":"52:54:00:00:00:01","bus":"pci.0","addr":"0x2"}'],

@@ -1,5 +1,6 @@
 import type { Domain } from '../domain.ts';
 import type { NetworkInterface } from '../vocabulary/interface.ts';
+import { tapName } from '../taps.ts';
 import { bootIndex } from './boot-order.ts';
 import {
   device,
@@ -14,10 +15,10 @@ import {
 } from './json.ts';
 
 /** A network card and what it is plugged into on the host. */
-export function interfaceArguments(card: NetworkInterface, domain: Domain): string[] {
+export function interfaceArguments(card: NetworkInterface, domain: Domain, directory: string): string[] {
   const id = idOf(card);
   const queues = card.driver?.queues;
-  const { options, netdev } = backend(card, `host${id}`, queues);
+  const { options, netdev } = backend(card, `host${id}`, queues, directory);
   const model = required(card.model, 'interface model').type;
   const isVirtio = model.startsWith('virtio');
   return [
@@ -76,6 +77,7 @@ function backend(
   card: NetworkInterface,
   id: string,
   queues: number | undefined,
+  directory: string,
 ): { options: string[]; netdev?: JsonObject } {
   switch (card.type) {
     case 'user':
@@ -95,7 +97,7 @@ function backend(
     case 'ethernet':
     case 'bridge': {
       const vhost = card.driver?.name === 'vhost' ? true : undefined;
-      const ifname = required(card.target, 'network device').dev;
+      const ifname = tapName(card, directory);
       return { options: [], netdev: { type: 'tap', id, ifname, script: 'no', downscript: 'no', queues, vhost } };
     }
     case 'vhostuser': {

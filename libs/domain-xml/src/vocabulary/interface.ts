@@ -10,17 +10,13 @@ const deviceName = pattern(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/, 'a network devic
   'tap0',
 ]);
 const ipv6 = pattern(/^[0-9a-fA-F:]{2,39}$/, 'an IPv6 address', ['fec0::']);
+/** The tap that it is plugged into; QEMU makes it, unless it is there already (`managed='no'`). */
 const tap = element(
-  { dev: attribute(deviceName), managed: optionalAttribute(yesNo) },
+  { dev: optionalAttribute(deviceName), managed: optionalAttribute(yesNo) },
   {
-    check: ({ managed }, report) => {
-      if (managed === false) return;
-      report(
-        'xml-unsupported',
-        managed === undefined ? '' : '/@managed',
-        'Ferry does not make network devices',
-        "Make the tap first and add managed='no'",
-      );
+    check: ({ dev, managed }, report) => {
+      if (managed === false && dev === undefined)
+        report('xml-invalid', '/@managed', 'it names no network device', 'Add dev, or let QEMU make one');
     },
   },
 );
@@ -121,19 +117,7 @@ function checkNetworks({ ip }: { readonly ip: readonly { readonly family: string
 }
 
 const card = <F extends Fields>(fields: F) => element({ ...fields, ...common }, options);
-const tapCard = <F extends Fields>(fields: F) =>
-  element(
-    { ...fields, target: hostSide(optionalChild(tap)), ...common },
-    {
-      ...options,
-      check: (value, report) => {
-        // A check sees only what its element has, and this one has a tap.
-        if ((value as { readonly target?: object }).target !== undefined) return;
-        const what = 'it names no network device, and Ferry does not make them';
-        report('xml-unsupported', '', what, "Make the tap first and add <target dev=… managed='no'/>");
-      },
-    },
-  );
+const tapCard = <F extends Fields>(fields: F) => card({ ...fields, target: hostSide(optionalChild(tap)) });
 
 const portNumber = attribute(integer(1, 65535));
 const end = { address: optionalAttribute(hostName), port: portNumber };

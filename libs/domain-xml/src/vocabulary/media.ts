@@ -106,8 +106,8 @@ function checkSecurity({ tlsPort, defaultMode, channel }: Secured, report: Repor
   const what = 'it is to be secure, and there is no tlsPort';
   if (defaultMode === 'secure') report('xml-invalid', '/@defaultMode', what, 'Add tlsPort with a number');
   channel.forEach(({ mode }, i) => {
-    const path = `${pathOf('', 'channel', channel.length, i)}/@mode`;
-    if (mode === 'secure') report('xml-invalid', path, what, 'Add tlsPort with a number');
+    const at = `${pathOf('', 'channel', channel.length, i)}/@mode`;
+    if (mode === 'secure') report('xml-invalid', at, what, 'Add tlsPort with a number');
   });
 }
 
