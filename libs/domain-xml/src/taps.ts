@@ -1,10 +1,13 @@
 import { createHash } from 'node:crypto';
 import type { Domain } from './domain.ts';
+import { required } from './qemu/json.ts';
 import type { NetworkInterface } from './vocabulary/interface.ts';
 
 /** A network device that QEMU makes for a card, and that ends with it. */
 export interface Tap {
   readonly name: string;
+  /** High, so that the bridge does not take it for its own (virNetDevTapCreateInBridgePort). */
+  readonly address: string;
   readonly bridge?: string;
   readonly mtu?: number;
 }
@@ -28,6 +31,7 @@ export function tapsToPlugIn({ devices }: Domain, directory: string): readonly T
     return [
       {
         name: tapName(card, directory),
+        address: `fe${required(card.mac, 'MAC address').address.slice(2)}`,
         ...(card.type === 'bridge' ? { bridge: card.source.bridge } : {}),
         ...(card.mtu === undefined ? {} : { mtu: card.mtu.size }),
       },

@@ -53,11 +53,14 @@ describe('a card on a bridge', () => {
       return;
     }
     const guest = await creating;
-    expect(await pluggedIn()).toMatchObject([{ ifname: expect.stringMatching(/^ferry[0-9a-f]{9}$/), mtu: 1400 }]);
+    expect(await pluggedIn()).toMatchObject([
+      { ifname: expect.stringMatching(/^ferry[0-9a-f]{9}$/), mtu: 1400, address: expect.stringMatching(/^fe:54:00:/) },
+    ]);
     expect((await pluggedIn())[0]?.flags).toContain('UP');
     await send(guest.process, 'SIGKILL');
     await waitGone(guest.process, wait());
-    expect(await pluggedIn()).toEqual([]);
+    // The kernel takes it away a moment after the process is gone.
+    for (const end = wait(); (await pluggedIn()).length > 0; ) end.throwIfAborted();
   });
 
   it('does not start a guest whose bridge is not there', async () => {

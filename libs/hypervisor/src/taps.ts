@@ -8,8 +8,10 @@ const run = promisify(execFile);
 
 /** Throws HypervisorError qemu-start-failed if a bridge is not there. */
 export async function plugIn(taps: readonly Tap[], domain: string): Promise<void> {
-  for (const { name, bridge, mtu } of taps) {
+  for (const { name, address, bridge, mtu } of taps) {
     const options = [
+      'address',
+      address,
       ...(bridge === undefined ? [] : ['master', bridge]),
       ...(mtu === undefined ? [] : ['mtu', String(mtu)]),
     ];
