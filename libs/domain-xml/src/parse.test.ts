@@ -256,6 +256,38 @@ describe('a document that is refused', () => {
       '/domain/devices/disk[2]/target/@dev:7 another disk is in this place',
     ],
     [
+      'the caches of a host that it is not on',
+      guest('', "<cpu><model>qemu64</model><cache mode='passthrough'/></cpu>"),
+      '/domain/cpu/cache/@mode:6 this CPU has not the caches of the host',
+    ],
+    [
+      'a cache that QEMU has not',
+      guest('', "<cpu><model>qemu64</model><cache mode='emulate'/></cpu>"),
+      '/domain/cpu/cache:6 QEMU emulates a cache of level 3 alone',
+    ],
+    [
+      'two channels of one name',
+      guest("<channel type='pty'><target type='virtio' name='a'/></channel>".repeat(2)),
+      '/domain/devices/channel[2]/target:7 two channels are called a',
+    ],
+    [
+      'five serial ports',
+      guest("<serial type='pty'/>".repeat(5)),
+      '/domain/devices/serial[5]:7 there are four serial ports on ISA',
+    ],
+    [
+      'a companion of no USB 2 controller',
+      guest(
+        "<controller type='usb' index='0' model='qemu-xhci'/><controller type='usb' index='0' model='ich9-uhci1'><master startport='0'/></controller>",
+      ),
+      '/domain/devices/controller[2]:7 a companion needs its USB 2 controller',
+    ],
+    [
+      'a floppy on a controller that is not there',
+      guest("<disk device='floppy'><source file='/var/lib/libvirt/images/a'/><target dev='fdc'/></disk>"),
+      '/domain/devices/disk/target/@dev:7 a machine has one floppy controller',
+    ],
+    [
       'a secure channel without a port',
       guest("<graphics type='spice'><channel name='main' mode='secure'/></graphics>"),
       '/domain/devices/graphics/channel/@mode:7 it is to be secure, and there is no tlsPort',

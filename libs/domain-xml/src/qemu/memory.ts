@@ -83,7 +83,7 @@ function hostNodes(
 
 function nodes(domain: Domain): string[] {
   const cells = domain.document.cpu?.numa?.cell ?? [];
-  return cells.flatMap((cell, i) => {
+  const objects = cells.flatMap((cell, i) => {
     const id = cell.id ?? i;
     const memory = backend(domain, `ram-node${id}`, Math.ceil(cell.memory / 1024) * 1024 * 1024, id, {
       access: cell.memAccess,
@@ -92,12 +92,13 @@ function nodes(domain: Domain): string[] {
     const cpus = rangesOf(cell.cpus ?? [])
       .map((range) => `,cpus=${range}`)
       .join('');
-    const distances = (cell.distances?.sibling ?? []).flatMap((to) => [
-      '-numa',
-      `dist,src=${id},dst=${to.id},val=${to.value}`,
-    ]);
-    return ['-object', json(memory), '-numa', `node,nodeid=${id}${cpus},memdev=ram-node${id}`, ...distances];
+    return ['-object', json(memory), '-numa', `node,nodeid=${id}${cpus},memdev=ram-node${id}`];
   });
+  // Both ends of a distance must be there before it.
+  const distances = cells.flatMap((cell, i) =>
+    (cell.distances?.sibling ?? []).flatMap((to) => ['-numa', `dist,src=${cell.id ?? i},dst=${to.id},val=${to.value}`]),
+  );
+  return [...objects, ...distances];
 }
 
 /** Memory modules. */

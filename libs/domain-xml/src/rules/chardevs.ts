@@ -17,10 +17,32 @@ export function checkChardevs(devices: Devices, findings: Findings): void {
     const path = `${pathOf('/domain/devices', 'channel', devices.channel.length, i)}/target/@name`;
     findings.report('xml-unsupported', path, `SPICE has nothing called ${target.name}`, `Use ${agent}, or spiceport`);
   });
+  checkPorts(devices, findings);
   devices.rng.forEach(({ backend }, i) => {
     const path = `${pathOf('/domain/devices', 'rng', devices.rng.length, i)}/backend`;
     if (backend.model === 'egd') checkBackend(backend, path, findings);
   });
+}
+
+/** QEMU takes a name once, and a machine has four serial ports on ISA. */
+function checkPorts({ channel, serial }: Devices, findings: Findings): void {
+  const names = channel.map(({ type, target }) =>
+    target.type === 'virtio' ? (target.name ?? (type === 'spicevmc' ? agent : undefined)) : undefined,
+  );
+  names.forEach((name, i) => {
+    if (name === undefined || names.indexOf(name) === i) return;
+    const path = `${pathOf('/domain/devices', 'channel', channel.length, i)}/target`;
+    findings.report('xml-invalid', path, `two channels are called ${name}`, 'Give each its own name');
+  });
+  const isa = serial.flatMap(({ target, address }, i) => {
+    const type = target?.type ?? (address === undefined || address.type === 'isa' ? 'isa-serial' : address.type);
+    return type === 'isa-serial' ? [i] : [];
+  });
+  for (const i of isa) {
+    if (isa.indexOf(i) < 4 && (serial[i]?.target?.port ?? 0) < 4) continue;
+    const path = pathOf('/domain/devices', 'serial', serial.length, i);
+    findings.report('xml-invalid', path, 'there are four serial ports on ISA', "Use <target type='pci-serial'/>");
+  }
 }
 
 function checkBackend(one: Backend, path: string, findings: Findings): void {

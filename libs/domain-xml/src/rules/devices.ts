@@ -36,7 +36,7 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
         one.type === 'usb' &&
         one.index === c.index &&
         one.master === undefined &&
-        one.model?.startsWith('ich9-uhci') !== true;
+        (one.model === 'ich9-ehci1' || one.model === 'ehci');
       if (!devices.controller.some(isMaster))
         report(
           'xml-invalid',

@@ -90,7 +90,13 @@ const virtioOnly = [
 ] as const;
 
 function checkBus(disk: Disk, q35: boolean, report: Report): void {
-  const bus = completeDisk(disk).target.bus ?? 'virtio';
+  const { address: where, target } = completeDisk(disk);
+  const bus = target.bus ?? 'virtio';
+  if (((bus === 'ide' && !q35) || bus === 'fdc') && where?.type === 'drive' && where.controller > 0) {
+    const at = disk.address === undefined ? '/target/@dev' : '/address/@controller';
+    const what = bus === 'ide' ? 'a pc has one IDE controller' : 'a machine has one floppy controller';
+    report('xml-unsupported', at, what, bus === 'ide' ? 'Use SATA' : 'Use fda and fdb');
+  }
   if (bus === 'ide' && q35) report('xml-unsupported', '/target/@bus', 'a q35 machine has no IDE', "Use bus='sata'");
   if (disk.device === 'cdrom' && (bus === 'virtio' || bus === 'fdc'))
     report('xml-invalid', '/target/@bus', `a CD-ROM cannot be on ${bus}`, "Use bus='sata' or 'scsi'");

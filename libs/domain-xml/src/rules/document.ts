@@ -111,6 +111,18 @@ function checkCpus({ vcpu, cpu, type, devices }: DomainDocument, findings: Findi
     const what = 'host-passthrough needs hardware virtualization';
     findings.report('xml-unsupported', '/domain/cpu/@mode', what, "Use <domain type='kvm'> or a custom CPU model");
   }
+  // qemuValidateDomainDefCpu
+  if (cpu?.cache?.mode === 'passthrough' && cpu.mode !== 'host-passthrough' && cpu.mode !== 'maximum') {
+    findings.report(
+      'xml-invalid',
+      '/domain/cpu/cache/@mode',
+      'this CPU has not the caches of the host',
+      "Use 'emulate'",
+    );
+  }
+  if (cpu?.cache?.mode === 'emulate' && cpu.cache.level !== 3) {
+    findings.report('xml-invalid', '/domain/cpu/cache', 'QEMU emulates a cache of level 3 alone', "Add level='3'");
+  }
   const cells = cpu?.numa?.cell ?? [];
   const ids = cells.map((cell, i) => cell.id ?? i);
   if (new Set(ids).size < ids.length || ids.some((id) => id >= cells.length)) {
