@@ -288,6 +288,16 @@ describe('a document that is refused', () => {
       '/domain/devices/disk/target/@dev:7 a machine has one floppy controller',
     ],
     [
+      'two smart cards',
+      guest("<graphics type='spice'/>" + "<smartcard mode='passthrough' type='spicevmc'/>".repeat(2)),
+      '/domain/devices/smartcard[2]:7 QEMU has one reader, for one card',
+    ],
+    [
+      'a port of another bus',
+      guest("<channel type='pty'><target type='virtio'/><address type='virtio-serial' bus='2' port='1'/></channel>"),
+      '/domain/devices/channel/address/@bus:7 there is no bus 2',
+    ],
+    [
       'a secure channel without a port',
       guest("<graphics type='spice'><channel name='main' mode='secure'/></graphics>"),
       '/domain/devices/graphics/channel/@mode:7 it is to be secure, and there is no tlsPort',

@@ -24,8 +24,12 @@ export function checkChardevs(devices: Devices, findings: Findings): void {
   });
 }
 
-/** QEMU takes a name once, and a machine has four serial ports on ISA. */
-function checkPorts({ channel, serial }: Devices, findings: Findings): void {
+/** QEMU takes a name once and one smart card, and a machine has four serial ports on ISA. */
+function checkPorts({ channel, serial, smartcard }: Devices, findings: Findings): void {
+  smartcard.slice(1).forEach((_, i) => {
+    const path = pathOf('/domain/devices', 'smartcard', smartcard.length, i + 1);
+    findings.report('xml-unsupported', path, 'QEMU has one reader, for one card', 'Remove it');
+  });
   const names = channel.map(({ type, target }) =>
     target.type === 'virtio' ? (target.name ?? (type === 'spicevmc' ? agent : undefined)) : undefined,
   );
