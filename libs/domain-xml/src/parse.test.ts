@@ -298,6 +298,11 @@ describe('a document that is refused', () => {
       '/domain/devices/channel/address/@bus:7 there is no bus 2',
     ],
     [
+      'an ACPI table whose name ends early',
+      guest().replace('</os>', "<acpi><table type='slic'>/var/lib/libvirt/images/a:b</table></acpi></os>"),
+      '/domain/os/acpi/table:6 QEMU takes a colon for the end of it',
+    ],
+    [
       'a secure channel without a port',
       guest("<graphics type='spice'><channel name='main' mode='secure'/></graphics>"),
       '/domain/devices/graphics/channel/@mode:7 it is to be secure, and there is no tlsPort',

@@ -1,5 +1,5 @@
 import type { Of } from '../codec/element.ts';
-import { element, type Report, textElement } from '../codec/element-codec.ts';
+import { element, pathOf, type Report, textElement } from '../codec/element-codec.ts';
 import {
   attribute,
   attributeOr,
@@ -85,6 +85,13 @@ export const os = element(
       if (value.kernel === undefined && (value.initrd !== undefined || value.cmdline !== undefined)) {
         report('xml-invalid', '', 'initrd and cmdline need a kernel', 'Add <kernel>');
       }
+      // acpi_table_add: what a colon parts are files of one table.
+      const tables = value.acpi?.table ?? [];
+      tables.forEach((table, i) => {
+        const at = pathOf('/acpi', 'table', tables.length, i);
+        if (table.path.includes(':'))
+          report('xml-unsupported', at, 'QEMU takes a colon for the end of it', 'Rename it');
+      });
       checkFirmware(value, report);
     },
   },
