@@ -303,6 +303,23 @@ describe('a document that is refused', () => {
       '/domain/os/acpi/table:6 QEMU takes a colon for the end of it',
     ],
     [
+      'a VNC display below its ports',
+      guest("<graphics type='vnc' port='80'/>"),
+      '/domain/devices/graphics/@port:7 ports of VNC begin with 5900',
+    ],
+    [
+      'a floppy with a number',
+      guest(
+        "<disk device='floppy'><source file='/var/lib/libvirt/images/a'/><target dev='fda'/><serial>1</serial></disk>",
+      ),
+      '/domain/devices/disk/serial:7 a floppy has no serial number',
+    ],
+    [
+      'two that are stdio',
+      guest("<serial type='stdio'/><parallel type='stdio'/>"),
+      '/domain/devices/parallel/@type:7 something else has stdio',
+    ],
+    [
       'a secure channel without a port',
       guest("<graphics type='spice'><channel name='main' mode='secure'/></graphics>"),
       '/domain/devices/graphics/channel/@mode:7 it is to be secure, and there is no tlsPort',

@@ -8,6 +8,16 @@ const agent = 'com.redhat.spice.0';
 
 /** Where bytes go must be said as far as it is not the host's to choose. */
 export function checkChardevs(devices: Devices, findings: Findings): void {
+  let stdio = 0;
+  for (const key of ['serial', 'parallel', 'channel', 'redirdev', 'smartcard'] as const) {
+    const list: readonly Backend[] = devices[key];
+    list.forEach(({ type }, i) => {
+      if (type === 'stdio') stdio += 1;
+      if (type !== 'stdio' || stdio === 1) return;
+      const path = `${pathOf('/domain/devices', key, list.length, i)}/@type`;
+      findings.report('xml-invalid', path, 'something else has stdio', 'QEMU has it once: use another type');
+    });
+  }
   for (const key of ['serial', 'parallel', 'console', 'channel', 'redirdev', 'smartcard'] as const) {
     const list: readonly Backend[] = devices[key];
     list.forEach((one, i) => checkBackend(one, pathOf('/domain/devices', key, list.length, i), findings));

@@ -132,9 +132,11 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
   });
   checkMultifunction(devices, findings);
   checkChardevs(devices, findings);
-  each('graphics', ({ type }, report, i) => {
+  each('graphics', ({ type, port, autoport }, report, i) => {
     if (devices.graphics.findIndex((one) => one.type === type) < i)
       report('xml-invalid', '/@type', `there are two ${type} displays`, 'Remove one');
+    if (type === 'vnc' && autoport !== true && port !== undefined && port !== -1 && port < 5900)
+      report('xml-invalid', '/@port', 'ports of VNC begin with 5900', "Raise it, or use autoport='yes'");
   });
   checkVirtio(devices, q35, findings);
   checkUsb(devices, findings);

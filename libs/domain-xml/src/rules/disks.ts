@@ -126,6 +126,8 @@ function checkBus(disk: Disk, q35: boolean, report: Report): void {
         );
     }
   }
+  if (bus === 'fdc' && disk.serial !== undefined)
+    report('xml-invalid', '/serial', 'a floppy has no serial number', 'Remove it');
   if (bus === 'virtio') return;
   for (const name of virtioOnly) {
     if (disk.driver?.[name] !== undefined)
