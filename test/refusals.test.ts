@@ -70,9 +70,9 @@ describe('XML', () => {
       /hostdev/,
     ],
     ['with an unsupported attribute', 'xml-unsupported', (xml) => xml.replace('<vcpu', '<vcpu magic="yes"'), /magic/],
-    ['whose name has a comma', 'xml-invalid', (xml) => xml.replace('<name>untouched', '<name>a,b'), /name/],
+    ['whose name has a slash', 'xml-invalid', (xml) => xml.replace('<name>untouched', '<name>a/b'), /name/],
     ['whose name has a newline', 'xml-invalid', (xml) => xml.replace('<name>untouched', '<name>a&#10;b'), /name/],
-    ['whose path has a comma', 'xml-invalid', (xml) => xml.replace('.out', ',x.out'), /serial/],
+    ['whose path has a newline', 'xml-invalid', (xml) => xml.replace('.out', '&#10;x.out'), /serial/],
     [
       'whose path has "..": it would leave the allowed directories',
       'xml-invalid',

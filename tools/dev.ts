@@ -5,10 +5,10 @@ import { check } from './check.ts';
 
 const root = join(import.meta.dirname, '..');
 
-/** Runs a command in the checkout's root with our own terminal and gives its exit status; a signal counts as 128 + its number. */
-function run(argv: readonly string[], env: Record<string, string> = {}): Promise<number> {
+/** Runs a command with our own terminal and gives its exit status; a signal counts as 128 + its number. */
+function run(argv: readonly string[], env: Record<string, string> = {}, cwd = root): Promise<number> {
   const [file = '', ...args] = argv;
-  const child = spawn(file, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
+  const child = spawn(file, args, { cwd, stdio: 'inherit', env: { ...process.env, ...env } });
   // Ctrl-C reaches the child by itself (same terminal); it decides what to do with it, we only wait.
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => child.kill('SIGTERM'));
@@ -18,8 +18,8 @@ function run(argv: readonly string[], env: Record<string, string> = {}): Promise
   });
 }
 
-const script = (path: string, args: readonly string[]): Promise<number> =>
-  run([process.execPath, join(root, path), ...args]);
+const script = (path: string, args: readonly string[], cwd = root): Promise<number> =>
+  run([process.execPath, join(root, path), ...args], {}, cwd);
 
 const jest = (args: readonly string[]): Promise<number> =>
   run([process.execPath, '--experimental-vm-modules', join(root, 'node_modules/jest/bin/jest.js'), ...args], {
@@ -51,7 +51,8 @@ const commands: Readonly<Record<string, Command>> = {
   ferry: {
     usage: 'ferry …',
     what: 'the command line that talks to the lab; `ferry --help`',
-    run: (args) => script('services/cli/src/main.ts', args),
+    // It names files of its caller, who need not be in the checkout.
+    run: (args) => script('services/cli/src/main.ts', args, process.env['FERRY_CALLED_FROM']),
   },
   check: {
     usage: 'check',

@@ -35,6 +35,8 @@ export interface Config {
   readonly domainPaths: readonly string[];
   /** Directories that all hosts see, whatever their file system says. */
   readonly sharedPaths: readonly string[];
+  /** Whether documents may add arguments for QEMU of their own. */
+  readonly allowQemuArguments: boolean;
   readonly memoryReserveBytes: number;
   readonly logLevel: (typeof logLevels)[number];
   readonly metricsListen: HostPort | undefined;
@@ -106,6 +108,7 @@ const variables = z.object({
   FERRY_HOLD_MS: integer(1_000, 86_400_000).default(300_000),
   FERRY_DOMAIN_PATHS: directories.default(['/var/lib/libvirt/images', '/var/lib/ferry']),
   FERRY_SHARED_PATHS: directories.default([]),
+  FERRY_QEMU_COMMANDLINE: z.enum(['allow', 'refuse'], 'must be allow or refuse').default('refuse'),
   FERRY_MEMORY_RESERVE_MIB: integer(0, 2 ** 30).default(0),
   FERRY_LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
   FERRY_METRICS_LISTEN: hostPort.optional(),
@@ -144,6 +147,7 @@ function configOf(v: Variables): Config {
     holdMs: v.FERRY_HOLD_MS,
     domainPaths: v.FERRY_DOMAIN_PATHS,
     sharedPaths: v.FERRY_SHARED_PATHS,
+    allowQemuArguments: v.FERRY_QEMU_COMMANDLINE === 'allow',
     memoryReserveBytes: v.FERRY_MEMORY_RESERVE_MIB * 2 ** 20,
     logLevel: v.FERRY_LOG_LEVEL,
     metricsListen: v.FERRY_METRICS_LISTEN,

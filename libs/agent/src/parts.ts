@@ -43,7 +43,11 @@ export async function openParts(
         stateDir: config.stateDir,
         binary: config.qemu,
         side,
-        policy: { allowedRoots: config.domainPaths, maxBytes: 1024 * 1024 },
+        policy: {
+          allowedRoots: config.domainPaths,
+          maxBytes: 1024 * 1024,
+          allowQemuArguments: config.allowQemuArguments,
+        },
         sharedPaths: config.sharedPaths,
         memoryReserveBytes: config.memoryReserveBytes,
       },

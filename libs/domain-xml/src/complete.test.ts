@@ -38,6 +38,36 @@ describe('completing a document', () => {
     expect(new Set(macs()).size).toBe(2);
   });
 
+  it('adds hubs when there are more USB devices than ports', () => {
+    const mice = "<input type='mouse' bus='usb'/>".repeat(12);
+    const { hub, input } = complete(`<hub type='usb'/>${mice}`, 'pc').devices;
+    expect(hub.map((one) => one.address?.port)).toEqual(['1', '2']);
+    expect(input.filter((one) => one.bus === 'usb').map(({ address }) => address?.type)).toEqual(Array(12).fill('usb'));
+  });
+
+  it('takes memory from the NUMA nodes where none is given, and no balloon is larger than it', () => {
+    const xml = (memory: string) => `<domain type='qemu'><name>a</name>${memory}<vcpu>2</vcpu><os><type>hvm</type></os>
+      <cpu><numa><cell cpus='0' memory='65536'/><cell cpus='1' memory='65536'/></numa></cpu><devices/></domain>`;
+    for (const memory of ['', "<memory>131072</memory><currentMemory unit='TiB'>1</currentMemory>"]) {
+      const { document, currentMemoryBytes } = completeDomain(parseDomain(xml(memory), policy), host);
+      expect([document.memory.kib, currentMemoryBytes]).toEqual([131_072, 131_072 * 1024]);
+    }
+  });
+
+  it('puts the variables of firmware where libvirt does', () => {
+    const xml = `<domain type='qemu'><name>a b</name><memory>65536</memory><os><type machine='q35'>hvm</type>
+      <loader type='pflash' readonly='yes'>/var/lib/ferry/code.fd</loader></os><devices/></domain>`;
+    const { nvram } = completeDomain(parseDomain(xml, policy), host).document.os;
+    expect(nvram?.path).toBe('/var/lib/libvirt/qemu/nvram/a b_VARS.fd');
+  });
+
+  it('takes a network drive without a medium for an empty one', () => {
+    const { disk: disks } = complete(
+      "<disk type='network' device='cdrom'><target dev='sda' bus='sata'/></disk>",
+    ).devices;
+    expect(disks).toMatchObject([{ type: 'file', device: 'cdrom' }]);
+  });
+
   it('adds bridges when a pc is full', () => {
     const { controller } = complete(
       Array.from({ length: 31 }, (_, i) =>
@@ -54,12 +84,17 @@ describe('completing a document', () => {
     [
       'an address is used twice',
       disk('vda', "<address type='pci' slot='5'/>") + disk('vdb', "<address type='pci' slot='5'/>"),
-      'used twice',
+      '/domain/devices/disk[2]/address (line 2): PCI address 00:05.0: this PCI address is used twice',
+    ],
+    [
+      'an address of the chipset is taken',
+      "<video><model type='cirrus'/><address type='pci' slot='0x1f'/></video>",
+      '/domain/devices/video/address (line 2): PCI address 00:1f.0: this PCI address is used twice',
     ],
     [
       'a USB port is not there',
       "<input type='mouse' bus='usb'><address type='usb' bus='0' port='9'/></input>",
-      'no USB port',
+      '/domain/devices/input/address (line 2): there is no USB port 9',
     ],
     [
       'the SATA of a q35 is elsewhere',

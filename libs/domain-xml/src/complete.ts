@@ -1,7 +1,8 @@
 import { assignAliases } from './complete/aliases.ts';
+import { completeFirmware } from './complete/firmware.ts';
 import { addImpliedDevices } from './complete/implied.ts';
 import { assignPciAddresses } from './complete/pci-addresses.ts';
-import { type Domain, domainOf } from './domain.ts';
+import { type Domain, domainOf, memoryOf } from './domain.ts';
 import { Findings } from './codec/place.ts';
 import { isQ35 } from './machines.ts';
 import { checkDocument } from './rules/document.ts';
@@ -19,12 +20,14 @@ export interface HostDefaults {
 export function completeDomain(domain: Domain, host: HostDefaults): Domain {
   const { document } = domain;
   const machine = host.machineAliases[domain.machine] ?? domain.machine;
+  const firmware = completeFirmware(document);
   const withDefaults: Domain['document'] = {
     ...document,
     currentMemory: Math.min(document.currentMemory ?? memoryOf(document), memoryOf(document)),
     memory: { ...document.memory, kib: memoryOf(document) },
     ...completeIothreads(document),
-    os: { ...completeFirmware(document.os), type: { ...document.os.type, machine }, boot: bootOrder(document) },
+    ...firmware,
+    os: { ...firmware.os, type: { ...document.os.type, machine }, boot: bootOrder(document) },
     cpu: completeCpu(document),
     clock: document.clock ?? { offset: 'utc', timer: [] },
     on_poweroff: document.on_poweroff ?? 'destroy',
@@ -48,33 +51,6 @@ function bootOrder({ os, devices }: Domain['document']): Domain['document']['os'
     (device) => device.boot !== undefined,
   );
   return os.boot.length > 0 || ordered ? os.boot : [{ dev: 'hd' }];
-}
-
-/** NUMA nodes and modules have all the memory there is between them (virDomainDefPostParseMemory). */
-function memoryOf({ memory, cpu, devices }: Domain['document']): number {
-  const cells = cpu?.numa?.cell ?? [];
-  if (cells.length === 0) return memory.kib;
-  const modules = devices.memory.reduce((sum, module) => sum + module.target.size, 0);
-  return cells.reduce((sum, cell) => sum + cell.memory, modules);
-}
-
-/** Flash images are raw unless it is said (qemuDomainDefPostParse). */
-function completeFirmware(os: Domain['document']['os']): Domain['document']['os'] {
-  if (os.loader?.type !== 'pflash') return os;
-  return {
-    ...os,
-    loader: { ...os.loader, format: os.loader.format ?? 'raw' },
-    ...(os.nvram === undefined ? {} : { nvram: completeNvram(os.nvram) }),
-  };
-}
-
-function completeNvram(store: NonNullable<Domain['document']['os']['nvram']>): typeof store {
-  const format = store.format ?? store.templateFormat ?? 'raw';
-  return {
-    ...store,
-    format,
-    ...(store.template === undefined ? {} : { templateFormat: store.templateFormat ?? format }),
-  };
 }
 
 /** Numbers the I/O threads that only their count names, where others have numbers (virDomainIOThreadIDArrayInit). */

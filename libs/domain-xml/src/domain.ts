@@ -39,6 +39,13 @@ export function startMemoryBytes({ memory, cpu, devices }: DomainDocument): numb
   return aligned(memory.kib - sum(devices.memory.map((module) => module.target.size)));
 }
 
+/** NUMA nodes and modules have all the memory there is between them (virDomainDefPostParseMemory). */
+export function memoryOf({ memory, cpu, devices }: DomainDocument): number {
+  const cells = cpu?.numa?.cell ?? [];
+  if (cells.length === 0) return memory.kib;
+  return sum([...cells.map((cell) => cell.memory), ...devices.memory.map((module) => module.target.size)]);
+}
+
 /** A domain from its document. */
 export function domainOf(document: Domain['document'], kept: Kept): Domain {
   return {

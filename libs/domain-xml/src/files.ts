@@ -21,7 +21,8 @@ export interface DomainFile {
     | 'display-socket'
     | 'vhost-user-socket'
     | 'tpm-socket'
-    | 'directory';
+    | 'directory'
+    | 'persistent-memory';
   readonly readOnly: boolean;
   /** What the file is made from where it is not there yet. */
   readonly template?: string;
@@ -33,7 +34,7 @@ export function filesOf(domain: Domain): DomainFile[] {
   const file = (use: DomainFile['use'], path: string | undefined, readOnly: boolean): DomainFile[] =>
     path === undefined ? [] : [{ path, use, readOnly }];
   return [
-    ...file('firmware', os.loader?.path, os.loader?.type === 'rom' || os.loader?.readonly === true),
+    ...file('firmware', os.loader?.path, os.loader?.type !== 'pflash' || os.loader.readonly === true),
     ...file('nvram', os.nvram?.path, false).map((one) => ({
       ...one,
       ...(os.nvram?.template === undefined ? {} : { template: os.nvram.template }),
@@ -53,7 +54,13 @@ export function filesOf(domain: Domain): DomainFile[] {
       ...file('directory', fs.source.dir, fs.readonly !== undefined),
       ...file('vhost-user-socket', fs.source.socket, false),
     ]),
+    ...devices.memory.flatMap((module) =>
+      module.model === 'nvdimm'
+        ? file('persistent-memory', module.source.path, module.target.readonly !== undefined)
+        : [],
+    ),
     ...(devices.tpm?.backend.type === 'external' ? file('tpm-socket', devices.tpm.backend.source.path, false) : []),
+    ...devices.interface.flatMap((card) => file('firmware', card.rom?.file, true)),
     ...devices.interface.flatMap((card) =>
       card.type === 'vhostuser' ? file('vhost-user-socket', card.source.path, false) : [],
     ),
@@ -80,7 +87,7 @@ function backendsOf(devices: Domain['devices']): readonly Backend[] {
 function imageOf(disk: Disk): string | undefined {
   if (disk.type === 'file') return disk.source?.file;
   if (disk.type === 'block') return disk.source?.dev;
-  return disk.source.host.find((host) => host.transport === 'unix')?.socket;
+  return disk.source?.host.find((host) => host.transport === 'unix')?.socket;
 }
 
 function backing(store: BackingStore | undefined): DomainFile[] {

@@ -1,2 +1,2 @@
 /** Whether a machine is built on PCI Express. */
-export const isQ35 = (machine: string): boolean => machine.includes('q35');
+export const isQ35 = (machine: string): boolean => machine === 'q35' || machine.startsWith('pc-q35-');

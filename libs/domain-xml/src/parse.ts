@@ -3,9 +3,9 @@ import { findWhatIsBehind } from './behind.ts';
 import { pathOf } from './codec/element-codec.ts';
 import { Findings, type XmlPolicy } from './codec/place.ts';
 import { printable } from './codec/scalar.ts';
-import { type Domain, domainOf, type Kept } from './domain.ts';
+import { type Domain, domainOf, type Kept, memoryOf } from './domain.ts';
 import { checkDocument } from './rules/document.ts';
-import { document } from './vocabulary/domain.ts';
+import { document, type DomainDocument } from './vocabulary/domain.ts';
 import { withoutGenerated } from './xml/generated.ts';
 import { readXml, type XmlNode, type XmlSource } from './xml/read.ts';
 
@@ -36,7 +36,7 @@ export function parseDomain(xml: string, policy: XmlPolicy): Domain {
       : !notForeign.some((uri) => node.namespace.startsWith(uri)) ||
         (policy.allowQemuArguments === true && isCommandLine(node));
   const known = withoutGenerated({ ...root, children: root.children.filter((node) => !isKept(node)) });
-  const value = document.decode(known, '/domain', findings);
+  const value = withMemory(document.decode(known, '/domain', findings));
   const kept = keep(source, isKept, findings);
   if (value !== undefined) checkDocument(value, findings);
   if (value === undefined) findWhatIsBehind(known, findings, (rest) => readAgain(rest, policy));
@@ -45,9 +45,15 @@ export function parseDomain(xml: string, policy: XmlPolicy): Domain {
   return domainOf({ ...value, uuid: value.uuid ?? randomUUID(), ...(genid === undefined ? {} : { genid }) }, kept);
 }
 
+/** A document that gives no memory has that of its NUMA nodes and modules. */
+function withMemory(value: DomainDocument | undefined): DomainDocument | undefined {
+  if (value === undefined || value.memory.kib > 0) return value;
+  return { ...value, memory: { ...value.memory, kib: memoryOf(value) } };
+}
+
 function readAgain(rest: XmlNode, policy: XmlPolicy): Findings {
   const findings = new Findings(policy);
-  const value = document.decode(rest, '/domain', findings);
+  const value = withMemory(document.decode(rest, '/domain', findings));
   if (value !== undefined) checkDocument(value, findings);
   return findings;
 }

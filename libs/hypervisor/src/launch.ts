@@ -1,7 +1,15 @@
 /** Starts a QEMU, detached from the agent, its CPUs stopped. */
 import { spawn } from 'node:child_process';
 import { open } from 'node:fs/promises';
-import { type Domain, pinningOf, qemuArguments, spiceHost, type StartCommand, startCommands } from '@ferry/domain-xml';
+import {
+  type Domain,
+  pinningOf,
+  qemuArguments,
+  spiceHost,
+  type StartCommand,
+  startCommands,
+  tapsToPlugIn,
+} from '@ferry/domain-xml';
 import { Monitor } from '@ferry/qemu-qmp';
 import type { QemuBinary } from './binary.ts';
 import type { DomainDirectory, DomainPaths } from './domain-directory.ts';
@@ -9,6 +17,7 @@ import { HypervisorError } from './errors.ts';
 import { machineProblem } from './host-checks.ts';
 import { onCpus, pinThreads } from './pinning.ts';
 import { freePort } from './ports.ts';
+import { plugIn } from './taps.ts';
 import { startTpm } from './tpm.ts';
 import { identify, send, type ProcessIdentity } from './qemu-process.ts';
 
@@ -116,6 +125,7 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
       await using starting = new AsyncDisposableStack();
       starting.use(monitor);
       await pinThreads(process.pid, pinning, domain.name);
+      await plugIn(tapsToPlugIn(domain, paths.dir), domain.name);
       for (const command of startCommands(domain, order.incoming)) await tell(monitor, command, signal);
       starting.move();
       otherwise.move();

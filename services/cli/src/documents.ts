@@ -2,8 +2,12 @@
 import { completeDomain, type Domain, DomainXmlError, parseDomain, type XmlProblem } from '@ferry/domain-xml';
 import { bytesOf, documentBytesMax } from './document-file.ts';
 
-/** What a domain's files may be is for the host to say that runs it. */
-const anywhere = { allowedRoots: ['/'], maxBytes: documentBytesMax };
+/** What a domain's files may be is for the host to say that runs it; whether it may add arguments for QEMU is said as the host would be told. */
+const anywhere = () => ({
+  allowedRoots: ['/'],
+  maxBytes: documentBytesMax,
+  allowQemuArguments: process.env['FERRY_QEMU_COMMANDLINE'] === 'allow',
+});
 /** `pc` and `q35` stay as they are: which version they mean is for the host to say, too. */
 const noHost = { machineAliases: {} };
 
@@ -20,7 +24,7 @@ export interface Refused {
 export function readOffline(file: string): ReadDocument {
   const text = textOf(file);
   if (typeof text !== 'string') return { file, reason: 'xml-malformed', refused: [text] };
-  return { file, ...orRefused(() => ({ domain: completeDomain(parseDomain(text, anywhere), noHost) })) };
+  return { file, ...orRefused(() => ({ domain: completeDomain(parseDomain(text, anywhere()), noHost) })) };
 }
 
 /** What `act` makes of a document, or what is wrong with it. One document that nobody foresaw must not keep us from the others. */

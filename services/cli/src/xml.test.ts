@@ -1,7 +1,8 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { buildGuest, guestXml } from '@ferry/guest';
 import { runWith } from './testing/run-ferry.ts';
@@ -43,6 +44,13 @@ const foreign = (arch: string, machine: string): string =>
   `<domain type='qemu'><name>x</name><memory>65536</memory><os><type arch='${arch}' machine='${machine}'>hvm</type></os></domain>`;
 
 describe('ferry xml complete', () => {
+  it('finds files from where it is called, by way of ./dev too', async () => {
+    written('here.xml', readFileSync(ofTest('web-server.in.xml')));
+    const dev = join(import.meta.dirname, '../../../dev');
+    const { stdout, stderr } = await promisify(execFile)(dev, ['ferry', 'xml', 'complete', 'here.xml'], { cwd: dir });
+    expect({ stdout, stderr }).toEqual({ stderr: '', stdout: readFileSync(ofTest('web-server.out.xml'), 'utf8') });
+  });
+
   it('prints the completed document', async () => {
     const ran = await runWith({}, ['xml', 'complete', ofTest('web-server.in.xml')]);
     expect(ran).toEqual({ status: 0, stderr: '', stdout: readFileSync(ofTest('web-server.out.xml'), 'utf8') });
@@ -117,6 +125,17 @@ describe('ferry xml complete', () => {
 });
 
 describe('ferry xml qemu', () => {
+  it('takes arguments of the document only where the environment allows it', async () => {
+    const xml = readFileSync(ofTest('tiny-rom.in.xml'), 'utf8').replace(
+      '</devices>',
+      '</devices><q:commandline xmlns:q="http://libvirt.org/schemas/domain/qemu/1.0"><q:arg value="-x,y"/></q:commandline>',
+    );
+    const args = ['xml', 'qemu', written('more.xml', xml)];
+    expect((await runWith({}, args)).stderr).toContain('commandline> is not supported. FERRY_QEMU_COMMANDLINE');
+    const { status, stdout } = await runWith({ FERRY_QEMU_COMMANDLINE: 'allow' }, args);
+    expect([status, stdout.endsWith('-x,y\n')]).toEqual([0, true]);
+  });
+
   it('gives a command line that QEMU takes as it is', async () => {
     const rom = await buildGuest();
     const serial = { type: 'file', path: join(dir, 'console') } as const;

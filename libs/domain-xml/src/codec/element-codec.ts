@@ -1,7 +1,7 @@
 import type { XmlNode } from '../xml/read.ts';
 import type { XmlOut } from '../xml/write.ts';
 import type { ElementCodec, ElementValue, Field, Fields, FieldShape, Shape } from './element.ts';
-import type { Findings } from './place.ts';
+import { type Findings, withOrigin } from './place.ts';
 import { shown, type Scalar } from './scalar.ts';
 
 export interface ElementOptions<T> {
@@ -35,7 +35,7 @@ export function element<F extends Fields>(
       if (findings.problems.length > before) return undefined;
       const complete = value as ElementValue<F>;
       options.check?.(complete, (kind, below, what, hint) => findings.report(kind, `${path}${below}`, what, hint));
-      return complete;
+      return withOrigin(complete, path, node.line);
     },
     encode: (name, value, guestOnly) => {
       const attributes: [string, string][] = [];
@@ -109,7 +109,7 @@ export function choice<A extends string, C extends Readonly<Record<string, Eleme
       const rest = new Map(node.attributes);
       rest.delete(attribute);
       const value = codec.decode({ ...node, attributes: rest }, path, findings);
-      return value === undefined ? undefined : ({ [attribute]: word, ...value } as unknown as Value);
+      return value && withOrigin({ [attribute]: word, ...value } as unknown as Value, path, node.line);
     },
     encode: (name, value, guestOnly) => {
       const { [attribute]: word, ...rest } = value as Record<string, unknown>;

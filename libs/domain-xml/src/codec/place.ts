@@ -50,4 +50,14 @@ export class Findings {
   }
 }
 
+/** Where each element's value was read, for what is found out about it later. */
+const origins = new WeakMap<object, { readonly path: string; readonly line: number }>();
+export const originOf = (value: object | undefined): { readonly path: string; readonly line: number } | undefined =>
+  value && origins.get(value);
+/** Notes where an element's value stands, and gives it back. */
+export function withOrigin<T extends object>(value: T, path: string, line: number): T {
+  origins.set(value, { path, line });
+  return value;
+}
+
 const elementOf = (path: string): string => path.replace(/\/@[^/]*$/, '');

@@ -99,11 +99,11 @@ export function pattern(expression: RegExp, accepts: string, samples: readonly s
   };
 }
 
-/** Names go into QEMU options and file names, so they can hold nothing that has a meaning there. */
+/** What libvirt takes for a name (virDomainDefPostParseCheckFeatures, virXMLCheckIllegalChars), on one line and of a length that fits everywhere. */
 export const name = pattern(
-  /^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9_.+:@-]{0,127}$/,
-  'a name of letters, digits and _ . + : @ - (at most 128, a letter or digit first, no ..)',
-  ['web-1', 'a', 'Guest_7.b+c:d@e'],
+  /^(?!\s*$)[^\p{Cc}\p{Cs}/]{1,127}$/u,
+  'a name without / and control characters (at most 127, not only spaces)',
+  ['web-1', 'a', 'Guest_7.b+c:d@e', 'a=1,b=2', '-web "ü" {1}'],
 );
 
 /** A token with the characters of device names, versions and models. */
@@ -126,13 +126,6 @@ export const printable = pattern(/^[^\p{Cc}\p{Cs}]{0,4096}$/u, 'text on one line
   '',
   'a=b,c "d"',
 ]);
-
-/** Text inside one of QEMU's comma-separated options. */
-export const safeText = pattern(
-  /^[A-Za-z0-9 _.+:@=/-]{0,1024}$/,
-  'text of letters, digits, spaces and _ . + : @ = / -',
-  ['dirty=16M tick=10', 'a'],
-);
 
 export const uuid: Scalar<string> = {
   decode: (raw) => {
@@ -159,8 +152,8 @@ export const macAddress: Scalar<string> = {
   samples: ['52:54:00:09:a4:37'],
 };
 
-/** A path that cannot leave its directory or its place in an option, whatever it is of. */
-const plainPath = /^\/[^\p{Cc}\p{Cs},]{0,4094}$/u;
+/** A path that cannot leave its directory, whatever it is of. */
+const plainPath = /^\/[^\p{Cc}\p{Cs}]{0,4094}$/u;
 const hasDots = (raw: string): boolean => raw.split('/').includes('..');
 
 /** An absolute path that is kept but that Ferry itself does not open, such as `<emulator>`. */
@@ -168,10 +161,7 @@ export const anyPath: Scalar<string> = {
   decode: (raw) =>
     plainPath.test(raw) && !raw.includes('..')
       ? { value: raw }
-      : invalid(
-          `${shown(raw)} cannot be a path here`,
-          'Give an absolute path without commas, control characters or ..',
-        ),
+      : invalid(`${shown(raw)} cannot be a path here`, 'Give an absolute path without control characters or ..'),
   encode: (value) => value,
   accepts: 'an absolute path',
   samples: ['/usr/bin/qemu-system-x86_64'],
@@ -191,5 +181,5 @@ export const path: Scalar<string> = {
   },
   encode: (value) => value,
   accepts: 'an absolute path below an allowed directory',
-  samples: ['/var/lib/libvirt/images/guest.qcow2', '/var/lib/libvirt/images/with space & ü.raw'],
+  samples: ['/var/lib/libvirt/images/guest.qcow2', '/var/lib/libvirt/images/with space, & ü.raw'],
 };

@@ -52,7 +52,7 @@ export function assignAliases(devices: Devices, q35: boolean): Devices {
     rng: count(devices.rng, 'rng'),
     shmem: count(devices.shmem, 'shmem'),
     panic: count(devices.panic, 'panic'),
-    memory: devices.memory.map((one) => name(one, `dimm${one.address?.slot ?? 0}`)),
+    memory: devices.memory.map((one) => name(one, `${one.model}${one.address?.slot ?? 0}`)),
     crypto: count(devices.crypto, 'crypto'),
     ...(memballoon === undefined || memballoon.model === 'none' ? {} : { memballoon: name(memballoon, 'balloon0') }),
     ...(iommu === undefined ? {} : { iommu: name(iommu, 'iommu0') }),

@@ -11,11 +11,11 @@ export function assignVirtioSerialPorts(devices: Devices): Devices {
     const c = devices.controller.find((one) => one.type === 'virtio-serial' && one.index === index);
     return (c?.type === 'virtio-serial' ? c.ports : undefined) ?? 31;
   };
-  const take = (controller: number, port: number) => {
+  const take = (controller: number, port: number, address?: object) => {
     const ports = taken.get(controller) ?? new Set();
     if (ports.has(port)) {
       throw invalid(
-        '/domain/devices',
+        address,
         `port ${port} of virtio-serial controller ${controller} is used twice`,
         'Give each its own',
       );
@@ -27,7 +27,8 @@ export function assignVirtioSerialPorts(devices: Devices): Devices {
   for (const { address } of [...devices.console.filter(isVirtio), ...devices.channel.filter(isOnVirtio)]) {
     if (address?.port === undefined) continue;
     // A channel cannot have port 0; one that says so gets another.
-    if (address.port > 0 || devices.console.some((c) => c.address === address)) take(address.controller, address.port);
+    if (address.port > 0 || devices.console.some((c) => c.address === address))
+      take(address.controller, address.port, address);
   }
   const added: Controller[] = [];
   const free = (from: number, only?: number): { controller: number; port: number } => {
@@ -71,7 +72,8 @@ const portsOfUsb = ({ model, ports }: UsbController): number => {
 };
 
 /** Ports of USB controllers and hubs, in libvirt's order: hubs, disks, readers, inputs, serial ports, sound, redirected devices. */
-export function assignUsbPorts(devices: Devices): Devices {
+export function assignUsbPorts(asGiven: Devices): Devices {
+  const devices = withHubs(asGiven);
   const buses = new Map<number, UsbHub>();
   for (const c of devices.controller) {
     if (c.type !== 'usb' || portsOfUsb(c) === 0) continue;
@@ -81,8 +83,8 @@ export function assignUsbPorts(devices: Devices): Devices {
   const given = (one: OnUsb): UsbAddress | undefined => (isUsb(one.address) ? one.address : undefined);
   const take = (address: UsbAddress, hub: boolean) => {
     const bus = buses.get(address.bus);
-    if (bus === undefined) throw invalid('/domain/devices', `there is no USB bus ${address.bus}`, 'Add its controller');
-    if (address.port !== undefined) bus.take(address.port.split('.').map(Number), hub);
+    if (bus === undefined) throw invalid(address, `there is no USB bus ${address.bus}`, 'Add its controller');
+    if (address.port !== undefined) bus.take(address.port.split('.').map(Number), hub, address);
   };
   const onUsb: readonly OnUsb[] = [
     ...devices.disk,
@@ -112,7 +114,7 @@ export function assignUsbPorts(devices: Devices): Devices {
       root.take(path, hub);
       return { ...one, address: { type: 'usb', bus, port: path.join('.') } };
     }
-    throw invalid('/domain/devices', 'there is no free USB port', 'Add a USB controller or a hub');
+    throw invalid(address, 'there is no free USB port', 'Add a USB controller or a hub');
   };
   const hub = devices.hub.map((one) => place(one, true, true));
   const disk = devices.disk.map((one) => place(one, one.target.bus === 'usb'));
@@ -122,6 +124,26 @@ export function assignUsbPorts(devices: Devices): Devices {
   const sound = devices.sound.map((one) => place(one, one.model === 'usb'));
   const redirdev = devices.redirdev.map((one) => place(one));
   return { ...devices, hub, disk, controller, input, serial, sound, redirdev };
+}
+
+const hubPorts = 8;
+
+/** More devices than ports get more hubs; where each goes is found out later (qemuDomainUSBAddressAddHubs). */
+function withHubs(devices: Devices): Devices {
+  const ports = devices.controller.reduce((sum, c) => sum + (c.type === 'usb' ? portsOfUsb(c) : 0), 0);
+  const onUsb = [
+    devices.hub,
+    devices.disk.filter((one) => one.target.bus === 'usb'),
+    devices.controller.filter((one) => one.type === 'ccid'),
+    devices.input.filter((one) => one.bus === 'usb'),
+    devices.serial.filter((one) => one.target?.type === 'usb-serial'),
+    devices.sound.filter((one) => one.model === 'usb'),
+    devices.redirdev,
+  ].reduce((sum, some) => sum + some.length, 0);
+  const lacking = onUsb - ports - hubPorts * devices.hub.length;
+  if (ports === 0 || lacking <= 0) return devices;
+  const more = Array.from({ length: Math.ceil((lacking + 1) / (hubPorts - 1)) }, () => ({ type: 'usb' as const }));
+  return { ...devices, hub: [...devices.hub, ...more] };
 }
 
 const isUsb = (address: { readonly type: string } | undefined): address is UsbAddress => address?.type === 'usb';
@@ -135,15 +157,15 @@ class UsbHub {
     this.#ports = ports;
   }
 
-  take([port, ...rest]: readonly number[], hub: boolean): void {
+  take([port, ...rest]: readonly number[], hub: boolean, address?: UsbAddress): void {
     if (port === undefined || port > this.#ports)
-      throw invalid('/domain/devices', `there is no USB port ${port}`, 'Leave it out');
+      throw invalid(address, `there is no USB port ${port}`, 'Leave it out');
     const there = this.#taken.get(port);
     if (rest.length === 0) {
-      if (there !== undefined) throw invalid('/domain/devices', `USB port ${port} is used twice`, 'Leave one out');
-      this.#taken.set(port, hub ? new UsbHub(8) : 'device');
-    } else if (there instanceof UsbHub) there.take(rest, hub);
-    else throw invalid('/domain/devices', `there is no hub at USB port ${port}`, 'Add it, or leave the port out');
+      if (there !== undefined) throw invalid(address, `USB port ${port} is used twice`, 'Leave one out');
+      this.#taken.set(port, hub ? new UsbHub(hubPorts) : 'device');
+    } else if (there instanceof UsbHub) there.take(rest, hub, address);
+    else throw invalid(address, `there is no hub at USB port ${port}`, 'Add it, or leave the port out');
   }
 
   /** The first free port, here or in a hub below. */

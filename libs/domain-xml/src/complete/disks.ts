@@ -9,7 +9,8 @@ export function diskIndex(dev: string): number {
 }
 
 /** Fills in a disk's bus, by the beginning of its name, what is below its image, and its place on a bus of drives. */
-export function completeDisk(disk: Disk): Disk {
+export function completeDisk(given: Disk): Disk {
+  const disk = given.type === 'network' && given.source === undefined ? emptyDrive(given) : given;
   const bus = disk.target.bus ?? busOf(disk);
   // Only a USB disk can be told to be removable; of others libvirt does not read it.
   const { removable: _removable, tray, ...others } = disk.target;
@@ -27,6 +28,12 @@ export function completeDisk(disk: Disk): Disk {
   };
   const address = disk.address === undefined ? driveAddress(bus, diskIndex(disk.target.dev)) : undefined;
   return address === undefined ? withBus : { ...withBus, address };
+}
+
+/** A drive without a medium is on no network (virDomainDiskDefParsePrivateData…, qemuDomainDeviceDiskDefPostParse). */
+function emptyDrive(disk: Extract<Disk, { type: 'network' }>): Disk {
+  const { source: _source, ...rest } = disk;
+  return { ...rest, type: 'file' };
 }
 
 /** Disks of one bus stand together, by name, whatever their order in the document (virDomainDiskInsert). */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Domain } from '../domain.ts';
 import { isQ35 } from '../machines.ts';
+import type { NetworkInterface } from '../vocabulary/interface.ts';
 import type { Tpm } from '../vocabulary/tpm.ts';
 import { assignSlots, assignUsbPorts, assignVirtioSerialPorts } from './bus-addresses.ts';
 import { completeConsoles } from './consoles.ts';
@@ -20,7 +21,7 @@ export function addImpliedDevices(document: Domain['document']): Domain['documen
     ...completeConsoles(given),
     ...completeMedia(given),
     interface: given.interface.map((card, i) => ({
-      ...card,
+      ...withoutGeneratedTap(card),
       mac: card.mac ?? { address: madeUpMac(document.uuid, i) },
       model: card.model ?? { type: 'rtl8139' as const },
     })),
@@ -45,6 +46,14 @@ function completeTpm(tpm: Tpm): Tpm {
     model,
     backend: { ...tpm.backend, version: tpm.backend.version ?? (model === 'tpm-crb' ? '2.0' : '1.2') },
   };
+}
+
+/** A name that libvirt made up is for it to make up anew (virDomainNetDefParseXML). */
+function withoutGeneratedTap(card: NetworkInterface): NetworkInterface {
+  if (card.type !== 'bridge' && card.type !== 'ethernet') return card;
+  const { target, ...rest } = card;
+  const isGenerated = target?.managed !== false && target?.dev?.startsWith('vnet') === true;
+  return isGenerated ? rest : card;
 }
 
 /** QEMU's own prefix; the same document gets the same address each time. */

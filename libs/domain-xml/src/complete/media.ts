@@ -40,7 +40,7 @@ function completeGraphics(graphics: Graphics): Graphics {
     ...(graphics.listenAddress === undefined && address !== undefined ? { listenAddress: address } : {}),
   };
   if (first?.type === 'none') return withListen;
-  if (graphics.type === 'spice' && first?.type === 'address' && !isPortAuto(graphics) && (graphics.port ?? 0) <= 0) {
+  if (graphics.type === 'spice' && first?.type === 'address' && !isPortAuto(graphics) && hasNoPort(graphics)) {
     // It asks for no port at all: clients are handed in by the host.
     const { autoport: _autoport, port: _port, listenAddress: _address, ...rest } = withListen;
     return { ...rest, listen: [{ type: 'none' }] };
@@ -50,11 +50,15 @@ function completeGraphics(graphics: Graphics): Graphics {
       ? ({ ...withListen, socket: first.socket } as Graphics)
       : withListen;
   }
-  const auto = isPortAuto(graphics) || graphics.port === undefined;
+  const isSecureOnly = graphics.type === 'spice' && (graphics.tlsPort ?? 0) > 0;
+  const auto = isPortAuto(graphics) || (graphics.port === undefined && !isSecureOnly);
   if (graphics.type === 'vnc') return { ...withListen, port: auto ? -1 : (graphics.port ?? -1), autoport: auto };
   const { port: _port, ...rest } = withListen;
   return auto ? { ...rest, autoport: true } : { ...withListen, autoport: false };
 }
+
+const hasNoPort = ({ port = 0, tlsPort = 0 }: Extract<Graphics, { type: 'spice' }>): boolean =>
+  port <= 0 && tlsPort <= 0;
 
 const isPortAuto = ({ autoport, port }: Graphics): boolean => autoport === true || port === -1;
 

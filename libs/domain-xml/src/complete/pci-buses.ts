@@ -1,3 +1,4 @@
+import { originOf } from '../codec/place.ts';
 import { DomainXmlError } from '../errors.ts';
 import type { PciAddress } from '../vocabulary/address.ts';
 import type { PciController } from '../vocabulary/controller.ts';
@@ -61,8 +62,8 @@ const kinds: Readonly<Record<PciModel, BusKind>> = {
 interface Bus {
   readonly model: PciModel;
   readonly kind: BusKind;
-  /** Functions taken in each slot. */
-  readonly taken: Map<number, Set<number>>;
+  /** Functions taken in each slot, and by which address. */
+  readonly taken: Map<number, Map<number, Place>>;
   /** Slots whose functions root ports share. */
   readonly shared: Set<number>;
 }
@@ -116,20 +117,22 @@ export class PciBuses {
     if (!chipset && (place.slot < min || place.slot > max)) {
       throw this.#wrong(place, `a ${bus.model} has slots ${min} to ${max}`, 'Leave the address out');
     }
-    const functions = bus.taken.get(place.slot) ?? new Set();
-    if (functions.has(place.function))
-      throw this.#wrong(place, 'this PCI address is used twice', 'Give each device its own');
+    const functions = bus.taken.get(place.slot) ?? new Map<number, Place>();
+    const other = functions.get(place.function);
+    // What the chipset has there is in no document.
+    if (other !== undefined)
+      throw this.#wrong(chipset ? other : place, 'this PCI address is used twice', 'Give each device its own');
     if (functions.size === 0 && connection === 'pcie-root-port') bus.shared.add(place.slot);
-    bus.taken.set(place.slot, functions.add(place.function));
+    bus.taken.set(place.slot, functions.set(place.function, place));
   }
 
   /** Takes the next free place for a device that has none (virDomainPCIAddressReserveNextAddr). */
   next(connection: Connection, fn?: number): Place {
     const place = this.#find(connection, fn ?? 0, fn === undefined);
     const bus = this.#buses[place.bus];
-    const functions = bus?.taken.get(place.slot) ?? new Set();
+    const functions = bus?.taken.get(place.slot) ?? new Map<number, Place>();
     if (functions.size === 0 && connection === 'pcie-root-port') bus?.shared.add(place.slot);
-    bus?.taken.set(place.slot, functions.add(place.function));
+    bus?.taken.set(place.slot, functions.set(place.function, place));
     return place;
   }
 
@@ -147,7 +150,7 @@ export class PciBuses {
       }
     }
     if (!this.mayGrow || this.#buses.length >= 256) {
-      throw invalid('/domain/devices', `there is no free PCI slot for a ${connection}`, 'Remove devices');
+      throw invalid(undefined, `there is no free PCI slot for a ${connection}`, 'Remove devices');
     }
     this.#grow(connection);
     return this.#find(connection, fn, anyFunction);
@@ -172,20 +175,22 @@ export class PciBuses {
     ) {
       return this.#add('pcie-root-port');
     }
-    throw invalid('/domain/devices', `there is no free place for a ${connection}`, 'Add the controller that it needs');
+    throw invalid(undefined, `there is no free place for a ${connection}`, 'Add the controller that it needs');
   }
 
   #add(model: PciModel): void {
     this.#buses.push({ model, kind: kinds[model], taken: new Map(), shared: new Set() });
   }
 
-  #wrong({ bus, slot, function: fn }: Place, what: string, hint: string): DomainXmlError {
+  #wrong(place: Place, what: string, hint: string): DomainXmlError {
+    const { bus, slot, function: fn } = place;
     const address = `${bus.toString(16).padStart(2, '0')}:${slot.toString(16).padStart(2, '0')}.${fn}`;
-    return invalid('/domain/devices', `PCI address ${address}: ${what}`, hint);
+    return invalid(place, `PCI address ${address}: ${what}`, hint);
   }
 }
 
-/** A document that cannot be completed. */
-export function invalid(path: string, what: string, hint: string): DomainXmlError {
-  return new DomainXmlError('xml-invalid', [{ path, line: 0, what, hint }]);
+/** A document that cannot be completed: because of an element that was read, or of all devices together. */
+export function invalid(of: object | undefined, what: string, hint: string): DomainXmlError {
+  const { path, line } = originOf(of) ?? { path: '/domain/devices', line: 0 };
+  return new DomainXmlError('xml-invalid', [{ path, line, what, hint }]);
 }

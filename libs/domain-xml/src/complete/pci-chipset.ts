@@ -19,7 +19,7 @@ function fixed<C extends { readonly address?: PciAddress }>(controller: C, place
   if (controller.address === undefined) return { ...controller, address: at(place) };
   if (isAt(controller.address, place)) return controller;
   throw invalid(
-    '/domain/devices',
+    controller.address,
     `${words} is at PCI address 00:${place.slot.toString(16)}.${place.function}`,
     'Leave its address out',
   );

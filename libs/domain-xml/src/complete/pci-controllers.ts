@@ -49,8 +49,7 @@ function freeBusNumber(all: readonly Controller[]): number {
     256,
     ...all.flatMap((c) => (c.type === 'pci' && c.target?.busNr !== undefined ? [c.target.busNr] : [])),
   );
-  if (lowest <= 2)
-    throw invalid('/domain/devices/controller', 'there is no bus number left for an expander bus', 'Give it a busNr');
+  if (lowest <= 2) throw invalid(undefined, 'there is no bus number left for an expander bus', 'Give it a busNr');
   return lowest - 2;
 }
 

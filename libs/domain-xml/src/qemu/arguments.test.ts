@@ -140,6 +140,25 @@ const rows: readonly (readonly [what: string, parts: Parts, options: readonly st
     ],
   ],
   [
+    'SPICE channels that are encrypted',
+    {
+      devices:
+        "<graphics type='spice' port='5901' tlsPort='5902' defaultMode='secure'><channel name='main' mode='any'/><channel name='inputs' mode='secure'/></graphics>",
+    },
+    [
+      '-spice',
+      'port=5901,addr=127.0.0.1,disable-ticketing=on,tls-port=5902,x509-dir=/etc/pki/libvirt-spice,tls-channel=default,tls-channel=inputs,seamless-migration=on',
+    ],
+  ],
+  [
+    'SPICE that is encrypted alone',
+    { devices: "<graphics type='spice' tlsPort='5902'/>" },
+    [
+      '-spice',
+      'addr=127.0.0.1,disable-ticketing=on,tls-port=5902,x509-dir=/etc/pki/libvirt-spice,seamless-migration=on',
+    ],
+  ],
+  [
     'a VNC display for browsers',
     { devices: "<graphics type='vnc' port='5901' websocket='5700'/>" },
     ['-vnc', '127.0.0.1:1,websocket=5700,audiodev=audio1'],
@@ -158,6 +177,78 @@ const rows: readonly (readonly [what: string, parts: Parts, options: readonly st
     'a clock at no distance',
     { top: "<clock offset='variable' adjustment='0' basis='localtime'/>" },
     ['-rtc', 'base=localtime'],
+  ],
+  [
+    'a clock on a wall',
+    { top: "<clock offset='timezone' timezone='Asia/Tokyo'/>" },
+    ['-rtc', 'base=1970-01-01T09:00:00'],
+  ],
+  [
+    'a clock that is an hour off',
+    { top: "<clock offset='utc' adjustment='3600'/>" },
+    ['-rtc', 'base=1970-01-01T01:00:00'],
+  ],
+  [
+    'ticks that are made up for',
+    {
+      top: "<clock offset='utc'><timer name='rtc' tickpolicy='catchup'><catchup slew='9'/></timer><timer name='pit' tickpolicy='catchup'/><timer name='hpet' tickpolicy='catchup'/></clock>",
+    },
+    ['-rtc', 'base=utc,driftfix=slew', '-boot'],
+  ],
+  [
+    'limits that disks share',
+    {
+      devices: ['a', 'b']
+        .map(
+          (dev) =>
+            `<disk><source file='/srv/${dev}'/><target dev='vd${dev}'/><iotune><total_bytes_sec>5</total_bytes_sec><group_name>x,y</group_name></iotune></disk>`,
+        )
+        .join(''),
+    },
+    [
+      '-blockdev',
+      '{"driver":"throttle","node-name":"virtio-disk1-throttle","throttle-group":"virtio-disk0-limits","file":"virtio-disk1-format"}',
+    ],
+  ],
+  [
+    'what a card does itself, and no firmware',
+    {
+      devices:
+        "<interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/><driver><host csum='off' gso='off' mrg_rxbuf='off'/><guest tso4='off'/></driver><rom enabled='no'/></interface>",
+    },
+    [
+      '-device',
+      '{"driver":"virtio-net-pci","csum":false,"gso":false,"mrg_rxbuf":false,"guest_tso4":false,"netdev":"hostnet0","id":"net0","mac":"52:54:00:00:00:01","romfile":"","bus":"pci.0","addr":"0x2"}',
+    ],
+  ],
+  [
+    'the firmware of a card',
+    {
+      devices:
+        "<interface type='user'><mac address='52:54:00:00:00:01'/><model type='e1000'/><rom bar='off' file='/srv/rom'/></interface>",
+    },
+    [
+      '-device',
+      '{"driver":"e1000","netdev":"hostnet0","id":"net0","mac":"52:54:00:00:00:01","rombar":0,"romfile":"/srv/rom","bus":"pci.0","addr":"0x2"}',
+    ],
+  ],
+  [
+    "another vendor of the host's CPU",
+    { top: "<cpu mode='host-model'><model vendor_id='Libvirt QEMU'/></cpu>" },
+    ['-cpu', 'host,vendor=Libvirt QEMU'],
+  ],
+  [
+    'the agent of SPICE',
+    { devices: `${spice}<channel type='spicevmc'><target type='virtio'/></channel>` },
+    [
+      '-device',
+      '{"driver":"virtserialport","bus":"virtio-serial0.0","nr":1,"chardev":"charchannel0","id":"channel0","name":"com.redhat.spice.0"}',
+    ],
+  ],
+  [
+    'a socket that nobody numbered',
+    { devices: "<vsock><cid auto='yes'/></vsock>" },
+    ['-device', '{"driver":"vhost-vsock-pci","id":"vsock0","guest-cid":3240307386,"bus":"pci.0","addr":"0x3"}'],
   ],
   [
     'enlightenments with parts',
@@ -214,6 +305,38 @@ const rows: readonly (readonly [what: string, parts: Parts, options: readonly st
     ],
   ],
   [
+    'an image whose name would end a path',
+    {
+      devices:
+        "<disk type='network'><source protocol='https' name='a b?c#d' query='x'><host name='h'/></source><target dev='vda'/></disk>",
+    },
+    [
+      '-blockdev',
+      '{"driver":"https","url":"https://h:443/a%20b%3Fc%23d?x","node-name":"virtio-disk0-storage","auto-read-only":true,"read-only":false}',
+    ],
+  ],
+  [
+    'how far its nodes are from each other, once all are there',
+    {
+      top: "<vcpu>2</vcpu><cpu><numa><cell id='0' cpus='0' memory='32' unit='MiB'><distances><sibling id='1' value='21'/></distances></cell><cell id='1' cpus='1' memory='32' unit='MiB'/></numa></cpu>",
+    },
+    ['-numa', 'node,nodeid=1,cpus=1,memdev=ram-node1', '-numa', 'dist,src=0,dst=1,val=21'],
+  ],
+  [
+    'memory that is a file',
+    {
+      top: "<maxMemory slots='2' unit='MiB'>256</maxMemory>",
+      devices:
+        "<memory model='nvdimm' access='shared'><source><path>/srv/nv</path><alignsize unit='KiB'>2048</alignsize></source><target><size unit='MiB'>32</size><label><size unit='KiB'>128</size></label><readonly/></target></memory>",
+    },
+    [
+      '-object',
+      '{"qom-type":"memory-backend-file","id":"memnvdimm0","mem-path":"/srv/nv","share":true,"size":33554432,"align":2097152,"readonly":true}',
+      '-device',
+      '{"driver":"nvdimm","label-size":131072,"unarmed":true,"memdev":"memnvdimm0","id":"nvdimm0","slot":0}',
+    ],
+  ],
+  [
     'a network of its own',
     {
       devices:
@@ -233,6 +356,19 @@ const rows: readonly (readonly [what: string, parts: Parts, options: readonly st
         "<interface type='udp'><source address='127.0.0.1' port='1'><local address='127.0.0.1' port='2'/></source></interface>",
     },
     ['-netdev', '{"type":"socket","id":"hostnet0","udp":"127.0.0.1:1","localaddr":"127.0.0.1:2"}'],
+  ],
+  [
+    'a tap that it makes itself',
+    {
+      devices:
+        "<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0'/><target dev='vnet0'/></interface>",
+    },
+    ['-netdev', '{"type":"tap","id":"hostnet0","ifname":"ferry7b81a0776","script":"no","downscript":"no"}'],
+  ],
+  [
+    'a tap that is named',
+    { devices: "<interface type='ethernet'><target dev='tap7'/></interface>" },
+    ['-netdev', '{"type":"tap","id":"hostnet0","ifname":"tap7","script":"no","downscript":"no"}'],
   ],
   [
     'a card that is plugged into nothing',

@@ -26,7 +26,7 @@ export function qemuArguments(
     ...memoryModuleArguments(domain),
     ...controllerArguments(domain),
     ...devices.disk.flatMap((disk) => diskArguments(disk, domain)),
-    ...devices.interface.flatMap((card) => interfaceArguments(card, domain)),
+    ...devices.interface.flatMap((card) => interfaceArguments(card, domain, directory)),
     ...chardevArguments(domain, directory),
     ...mediaArguments(domain, directory, spicePort),
     ...smallDeviceArguments(domain, directory),

@@ -1,6 +1,6 @@
 import type { Domain } from '../domain.ts';
 import type { Backend, Channel, Console, Smartcard } from '../vocabulary/chardev.ts';
-import { device, idOf, json, type JsonObject, pciPlace, required, usbPlace } from './json.ts';
+import { device, idOf, json, type JsonObject, optionValue, pciPlace, required, usbPlace } from './json.ts';
 
 /** Serial and parallel ports, consoles, channels, card readers and redirected devices, and where their bytes go. */
 export function chardevArguments({ devices }: Domain, directory: string): string[] {
@@ -59,7 +59,14 @@ function channelDevice(channel: Channel, controllers: Domain['devices']['control
   const [id, chardev] = [idOf(channel), `char${idOf(channel)}`];
   const { target } = channel;
   if (target.type === 'virtio')
-    return device({ driver: 'virtserialport', ...virtioPort(channel, controllers), chardev, id, name: target.name });
+    return device({
+      driver: 'virtserialport',
+      ...virtioPort(channel, controllers),
+      chardev,
+      id,
+      // The agent of SPICE has one name (qemuBuildVirtioSerialPortDevProps).
+      name: target.name ?? (channel.type === 'spicevmc' ? 'com.redhat.spice.0' : undefined),
+    });
   const guestfwd = [{ str: `tcp:${target.address}:${target.port}-chardev:${chardev}` }];
   return ['-netdev', json({ type: 'user', id, guestfwd })];
 }
@@ -101,10 +108,12 @@ function virtioPort(one: Console | Channel, controllers: Domain['devices']['cont
   return { bus: `${idOf(required(on, `virtio-serial controller ${controller}`))}.${bus}`, nr: port };
 }
 
-/** `-chardev` has no JSON in QEMU 7.2: names, hosts and paths are checked to have no commas. */
+/** `-chardev` has no JSON in QEMU 7.2: names and hosts are checked to have no commas. */
 export function backendArguments(one: Backend, id: string, directory: string, spice: SpiceName = 'vdagent'): string[] {
   const log =
-    one.log === undefined ? '' : `,logfile=${one.log.file},logappend=${one.log.append === false ? 'off' : 'on'}`;
+    one.log === undefined
+      ? ''
+      : `,logfile=${optionValue(one.log.file)},logappend=${one.log.append === false ? 'off' : 'on'}`;
   return ['-chardev', `${backendOption(one, id, directory, spice)}${log}`];
 }
 
@@ -120,13 +129,13 @@ function backendOption(one: Backend, id: string, directory: string, spice: Spice
       return `${one.type},id=${id}`;
     case 'file':
       // What the guest wrote before a migration stays, unless the document asks for a new file.
-      return `file,id=${id},path=${one.source.path},append=${one.source.append === false ? 'off' : 'on'}`;
+      return `file,id=${id},path=${optionValue(one.source.path)},append=${one.source.append === false ? 'off' : 'on'}`;
     case 'pipe':
-      return `pipe,id=${id},path=${one.source.path}`;
+      return `pipe,id=${id},path=${optionValue(one.source.path)}`;
     case 'dev':
-      return `serial,id=${id},path=${one.source.path}`;
+      return `serial,id=${id},path=${optionValue(one.source.path)}`;
     case 'unix':
-      return `socket,id=${id},path=${one.source?.path ?? `${directory}/${id.replace(/^char/, '')}.sock`}${socketMode(one.source)}`;
+      return `socket,id=${id},path=${optionValue(one.source?.path ?? `${directory}/${id.replace(/^char/, '')}.sock`)}${socketMode(one.source)}`;
     case 'tcp': {
       const telnet = one.protocol.type === 'telnet' ? ',telnet=on' : '';
       return `socket,id=${id},host=${one.source.host},port=${one.source.service}${telnet}${socketMode(one.source)}`;

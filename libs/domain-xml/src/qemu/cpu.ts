@@ -29,7 +29,9 @@ function modelOf(cpu: Cpu, type: 'qemu' | 'kvm'): string {
   }
   if (cpu.mode === 'maximum') return `max,migratable=${onOff(cpu.migratable ?? true)}`;
   const base = type === 'kvm' ? 'host' : 'max';
-  return cpu.mode === 'host-model' ? base : `${base},migratable=${onOff(cpu.migratable ?? true)}`;
+  const vendor = cpu.mode === 'host-model' ? cpu.model?.vendor_id : undefined;
+  const named = vendor === undefined ? base : `${base},vendor=${vendor}`;
+  return cpu.mode === 'host-model' ? named : `${base},migratable=${onOff(cpu.migratable ?? true)}`;
 }
 
 const flag = (name: string, value: boolean | undefined): string[] =>
@@ -100,10 +102,12 @@ function hypervFlags(hyperv: Features['hyperv']): string[] {
 }
 
 /** qemuBuildCpuCommandLine: which caches the guest is told of. */
-function cacheFlags({ cache }: Cpu): string[] {
+function cacheFlags({ mode, cache }: Cpu): string[] {
   if (cache === undefined) return [];
-  if (cache.mode === 'emulate') return ['l3-cache=on'];
-  return [`host-cache-info=${onOff(cache.mode === 'passthrough')}`, 'l3-cache=off'];
+  // Only such CPUs know of the host's.
+  const isHosts = mode === 'host-passthrough' || mode === 'maximum';
+  const host = isHosts ? [`host-cache-info=${onOff(cache.mode === 'passthrough')}`] : [];
+  return [...host, `l3-cache=${onOff(cache.mode === 'emulate')}`];
 }
 
 function addressFlags({ maxphysaddr }: Cpu): string[] {

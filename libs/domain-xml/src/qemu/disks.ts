@@ -20,9 +20,11 @@ import { throttleArguments } from './throttling.ts';
 /** A disk: what holds its bytes, the format on top of that, and the device. QEMU's own image locks stay as they are. */
 export function diskArguments(disk: Disk, domain: Domain): string[] {
   const id = idOf(disk);
-  // What lies beside an open tray is not in the drive.
-  const source = disk.device !== 'disk' && disk.target.tray === 'open' ? undefined : sourceNode(disk);
-  const throttled = throttleArguments(disk);
+  const source = mediumOf(disk);
+  const throttled = throttleArguments(
+    disk,
+    domain.devices.disk.filter((one) => mediumOf(one) !== undefined),
+  );
   const drive = throttled.length > 0 ? `${id}-throttle` : `${id}-format`;
   const nodes = source === undefined ? [] : [...blockNodes(disk, source), ...throttled];
   const order = bootIndex(disk, domain);
@@ -52,6 +54,10 @@ export function diskArguments(disk: Disk, domain: Domain): string[] {
     }),
   ];
 }
+
+/** What lies beside an open tray is not in the drive. */
+const mediumOf = (disk: Disk): JsonObject | undefined =>
+  disk.device !== 'disk' && disk.target.tray === 'open' ? undefined : sourceNode(disk);
 
 function blockNodes(disk: Disk, source: JsonObject): string[] {
   const id = idOf(disk);

@@ -1,5 +1,5 @@
 import type { Domain } from '../domain.ts';
-import { json, required } from './json.ts';
+import { json, optionValue, required } from './json.ts';
 
 /** What a flash image does to the machine: the first is the firmware, the second its variables. */
 export function firmwareMachineOptions({ document: { os } }: Domain): Readonly<Record<string, string | undefined>> {
@@ -24,7 +24,10 @@ export function firmwareArguments({ document: { os } }: Domain): string[] {
     ...option('-kernel', os.kernel),
     ...option('-initrd', os.initrd),
     ...option('-append', os.cmdline),
-    ...(os.acpi?.table ?? []).flatMap((table) => ['-acpitable', `sig=${table.type.toUpperCase()},file=${table.path}`]),
+    ...(os.acpi?.table ?? []).flatMap((table) => [
+      '-acpitable',
+      `sig=${table.type.toUpperCase()},file=${optionValue(table.path)}`,
+    ]),
   ];
 }
 

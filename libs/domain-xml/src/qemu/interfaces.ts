@@ -1,13 +1,24 @@
 import type { Domain } from '../domain.ts';
 import type { NetworkInterface } from '../vocabulary/interface.ts';
+import { tapName } from '../taps.ts';
 import { bootIndex } from './boot-order.ts';
-import { device, idOf, json, type JsonObject, pciPlace, required, virtioName, virtioOptions } from './json.ts';
+import {
+  device,
+  idOf,
+  json,
+  type JsonObject,
+  optionValue,
+  pciPlace,
+  required,
+  virtioName,
+  virtioOptions,
+} from './json.ts';
 
 /** A network card and what it is plugged into on the host. */
-export function interfaceArguments(card: NetworkInterface, domain: Domain): string[] {
+export function interfaceArguments(card: NetworkInterface, domain: Domain, directory: string): string[] {
   const id = idOf(card);
   const queues = card.driver?.queues;
-  const { options, netdev } = backend(card, `host${id}`, queues);
+  const { options, netdev } = backend(card, `host${id}`, queues, directory);
   const model = required(card.model, 'interface model').type;
   const isVirtio = model.startsWith('virtio');
   return [
@@ -20,9 +31,16 @@ export function interfaceArguments(card: NetworkInterface, domain: Domain): stri
       id,
       mac: required(card.mac, 'MAC address').address,
       bootindex: bootIndex(card, domain),
+      ...romOf(card),
       ...pciPlace(card, domain.devices.controller),
     }),
   ];
+}
+
+/** qemuBuildRomProps: no firmware is an empty file. */
+function romOf({ rom }: NetworkInterface): JsonObject {
+  if (rom?.enabled === false) return { romfile: '' };
+  return { rombar: rom?.bar === undefined ? undefined : Number(rom.bar), romfile: rom?.file };
 }
 
 function virtioCard({ driver, mtu }: NetworkInterface): JsonObject {
@@ -40,6 +58,18 @@ function virtioCard({ driver, mtu }: NetworkInterface): JsonObject {
     rx_queue_size: driver?.rx_queue_size,
     tx_queue_size: driver?.tx_queue_size,
     host_mtu: mtu?.size,
+    csum: driver?.host?.csum,
+    gso: driver?.host?.gso,
+    host_tso4: driver?.host?.tso4,
+    host_tso6: driver?.host?.tso6,
+    host_ecn: driver?.host?.ecn,
+    host_ufo: driver?.host?.ufo,
+    mrg_rxbuf: driver?.host?.mrg_rxbuf,
+    guest_csum: driver?.guest?.csum,
+    guest_tso4: driver?.guest?.tso4,
+    guest_tso6: driver?.guest?.tso6,
+    guest_ecn: driver?.guest?.ecn,
+    guest_ufo: driver?.guest?.ufo,
   };
 }
 
@@ -47,6 +77,7 @@ function backend(
   card: NetworkInterface,
   id: string,
   queues: number | undefined,
+  directory: string,
 ): { options: string[]; netdev?: JsonObject } {
   switch (card.type) {
     case 'user':
@@ -66,7 +97,7 @@ function backend(
     case 'ethernet':
     case 'bridge': {
       const vhost = card.driver?.name === 'vhost' ? true : undefined;
-      const ifname = required(card.target, 'network device').dev;
+      const ifname = tapName(card, directory);
       return { options: [], netdev: { type: 'tap', id, ifname, script: 'no', downscript: 'no', queues, vhost } };
     }
     case 'vhostuser': {
@@ -78,7 +109,7 @@ function backend(
             ? `,reconnect=${again.timeout ?? 10}`
             : '';
       return {
-        options: ['-chardev', `socket,id=char${id},path=${card.source.path}${server}`],
+        options: ['-chardev', `socket,id=char${id},path=${optionValue(card.source.path)}${server}`],
         netdev: { type: 'vhost-user', id, chardev: `char${id}`, queues },
       };
     }

@@ -12,6 +12,9 @@ export const json = (value: JsonObject): string =>
     '$1',
   );
 
+/** A value inside one of QEMU's comma-separated options, where a comma is doubled (get_opt_value). */
+export const optionValue = (value: string): string => value.replaceAll(',', ',,');
+
 /** `-device` and its JSON. */
 export const device = (value: JsonObject): string[] => ['-device', json(value)];
 

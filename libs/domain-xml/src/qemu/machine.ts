@@ -2,7 +2,7 @@ import type { Domain } from '../domain.ts';
 import { isQ35 } from '../machines.ts';
 import { cpuOption } from './cpu.ts';
 import { firmwareArguments, firmwareMachineOptions } from './firmware.ts';
-import { json, onOff } from './json.ts';
+import { json, onOff, optionValue } from './json.ts';
 import { hasNodes, memoryArguments } from './memory.ts';
 
 /** Machine, processor, memory, firmware or kernel, clock, and what happens at a guest's end. */
@@ -11,7 +11,7 @@ export function machineArguments(domain: Domain, nowMs: number): string[] {
   return [
     '-name',
     // Threads carry their names, by which they are pinned.
-    `guest=${domain.name},debug-threads=on`,
+    `guest=${optionValue(domain.name)},debug-threads=on`,
     '-uuid',
     domain.uuid,
     '-machine',
@@ -53,6 +53,7 @@ function machineOption(domain: Domain): string {
     'memory-backend': hasNodes(domain) ? undefined : 'pc.ram',
     graphics: os.bios?.useserial === true ? 'off' : undefined,
     hpet: onOff(hpet?.present),
+    nvdimm: document.devices.memory.some((module) => module.model === 'nvdimm') ? 'on' : undefined,
     acpi: features?.acpi === undefined ? 'off' : 'on',
     'pcspk-audiodev':
       speaker === undefined ? undefined : `audio${speaker.audio?.id ?? document.devices.audio[0]?.id ?? 1}`,
@@ -113,10 +114,18 @@ function mainLoopArguments({ document: { defaultiothread: pool } }: Domain): str
 function clockBase(clock: Domain['document']['clock'], nowMs: number): string {
   const at = (ms: number) => new Date(ms).toISOString().slice(0, 19);
   if (clock?.offset === 'absolute') return at(clock.start * 1000);
+  if (clock?.offset === 'timezone') return timeAt(clock.timezone, nowMs);
   if (clock?.offset !== 'variable') return clock?.offset ?? 'utc';
   if (clock.adjustment === 0) return clock.basis;
   const zone = clock.basis === 'localtime' ? -new Date(nowMs).getTimezoneOffset() * 60 : 0;
   return at(nowMs + (zone + clock.adjustment) * 1000);
+}
+
+/** What a clock in that time zone shows, as `-rtc` wants it: Sweden writes dates like ISO. */
+function timeAt(timeZone: string, nowMs: number): string {
+  return new Intl.DateTimeFormat('sv', { timeZone, dateStyle: 'short', timeStyle: 'medium' })
+    .format(nowMs)
+    .replace(' ', 'T');
 }
 
 function clockArguments({ document: { clock, type } }: Domain, nowMs: number): string[] {
@@ -133,11 +142,13 @@ function clockArguments({ document: { clock, type } }: Domain, nowMs: number): s
           : '';
   const drift = rtc?.tickpolicy === 'catchup' ? ',driftfix=slew' : '';
   const policy =
-    type === 'kvm' && pit?.tickpolicy !== undefined ? ['-global', `kvm-pit.lost_tick_policy=${pit.tickpolicy}`] : [];
+    type === 'kvm' && pit?.tickpolicy !== undefined && pit.tickpolicy !== 'catchup'
+      ? ['-global', `kvm-pit.lost_tick_policy=${pit.tickpolicy}`]
+      : [];
   return ['-rtc', `base=${base}${source}${drift}`, ...policy];
 }
 
-/** `-fw_cfg` knows no JSON in QEMU 7.2, so names and values are restricted to characters without a meaning there. */
+/** `-fw_cfg` knows no JSON in QEMU 7.2. */
 function fwcfgArguments({ document }: Domain): string[] {
   return document.sysinfo.flatMap((info) =>
     info.type !== 'fwcfg'
@@ -145,22 +156,19 @@ function fwcfgArguments({ document }: Domain): string[] {
       : info.entry.flatMap((entry) => [
           '-fw_cfg',
           entry.file === undefined
-            ? `name=${entry.name},string=${entry.value}`
-            : `name=${entry.name},file=${entry.file}`,
+            ? `name=${entry.name},string=${optionValue(entry.value)}`
+            : `name=${entry.name},file=${optionValue(entry.file)}`,
         ]),
   );
 }
 
-/** What the guest reads of its maker. A comma in a value is doubled, which is how QEMU's options carry one. */
+/** What the guest reads of its maker. */
 function smbiosArguments({ document }: Domain): string[] {
   if (document.os.smbios?.mode !== 'sysinfo') return [];
   const option = (type: number, entries: readonly { readonly name: string; readonly value: string }[]) =>
     entries.length === 0
       ? []
-      : [
-          '-smbios',
-          [`type=${type}`, ...entries.map((one) => `${one.name}=${one.value.replaceAll(',', ',,')}`)].join(','),
-        ];
+      : ['-smbios', [`type=${type}`, ...entries.map((one) => `${one.name}=${optionValue(one.value)}`)].join(',')];
   return document.sysinfo.flatMap((info) =>
     info.type !== 'smbios'
       ? []

@@ -1,7 +1,7 @@
 import type { Domain } from '../domain.ts';
 import type { Graphics, Input, Sound, Video } from '../vocabulary/media.ts';
 import { audioArguments } from './audio.ts';
-import { device, idOf, pciPlace, required, usbPlace, virtioName, virtioOptions } from './json.ts';
+import { device, idOf, optionValue, pciPlace, required, usbPlace, virtioName, virtioOptions } from './json.ts';
 
 /** Sound, displays, graphics cards and inputs. */
 export function mediaArguments(domain: Domain, directory: string, spicePort: number): string[] {
@@ -32,7 +32,8 @@ function displayArguments(graphics: Graphics, { directory, spicePort, audioId }:
   const socket = listen?.type === 'socket' ? (listen.socket ?? `${directory}/${graphics.type}.sock`) : undefined;
   const keymap = graphics.keymap === undefined ? [] : ['-k', graphics.keymap];
   if (graphics.type === 'vnc') return [...keymap, '-vnc', vncOption(graphics, address, socket, audioId)];
-  const where = socket === undefined ? `port=${graphics.port ?? spicePort},addr=${address}` : `unix=on,addr=${socket}`;
+  const where =
+    socket === undefined ? `${plainPort(graphics, spicePort)}addr=${address}` : `unix=on,addr=${optionValue(socket)}`;
   const option = (name: string, value: string | undefined) => (value === undefined ? '' : `,${name}=${value}`);
   return [
     ...keymap,
@@ -52,12 +53,26 @@ function displayArguments(graphics: Graphics, { directory, spicePort, audioId }:
       ) +
       option('disable-copy-paste', graphics.clipboard?.copypaste === false ? 'on' : undefined) +
       option('disable-agent-file-xfer', graphics.filetransfer?.enable === false ? 'on' : undefined) +
-      option('plaintext-channel', graphics.defaultMode === 'insecure' ? 'default' : undefined) +
-      graphics.channel
-        .map((one) => option('plaintext-channel', one.mode === 'insecure' ? one.name : undefined))
-        .join('') +
+      option('tls-port', graphics.tlsPort === undefined ? undefined : String(graphics.tlsPort)) +
+      option('x509-dir', graphics.tlsPort === undefined ? undefined : certificates) +
+      channelMode('default', graphics.defaultMode) +
+      graphics.channel.map((one) => channelMode(one.name, one.mode)).join('') +
       ',seamless-migration=on',
   ];
+}
+
+/** One that is encrypted alone has no other port. */
+function plainPort({ port, autoport, tlsPort }: Extract<Graphics, { type: 'spice' }>, free: number): string {
+  if (port === undefined && autoport !== true && tlsPort !== undefined) return '';
+  return `port=${port ?? free},`;
+}
+
+/** Where libvirt has those of SPICE (qemu.conf: spice_tls_x509_cert_dir). */
+const certificates = '/etc/pki/libvirt-spice';
+
+function channelMode(name: string, mode: 'any' | 'insecure' | 'secure' | undefined): string {
+  if (mode === undefined || mode === 'any') return '';
+  return `,${mode === 'secure' ? 'tls' : 'plaintext'}-channel=${name}`;
 }
 
 function vncOption(
@@ -70,7 +85,7 @@ function vncOption(
   const isAuto = graphics.port === undefined || graphics.port === -1;
   const where =
     socket !== undefined
-      ? `unix:${socket}`
+      ? `unix:${optionValue(socket)}`
       : `${bracketed(address)}:${isAuto ? 0 : (graphics.port ?? 5900) - 5900}${isAuto ? ',to=99' : ''}`;
   const share = graphics.sharePolicy === undefined ? '' : `,share=${graphics.sharePolicy}`;
   const power = graphics.powerControl === undefined ? '' : `,power-control=${graphics.powerControl ? 'on' : 'off'}`;

@@ -1,5 +1,6 @@
 import { type Domain, startMemoryBytes } from '../domain.ts';
 import { rangesOf } from '../vocabulary/cpu.ts';
+import type { MemoryModule } from '../vocabulary/small-devices.ts';
 import { device, idOf, json, type JsonObject, required } from './json.ts';
 
 const unitKib: Readonly<Record<string, number>> = { KiB: 1, k: 1, MiB: 1024, M: 1024, GiB: 1024 ** 2, G: 1024 ** 2 };
@@ -82,7 +83,7 @@ function hostNodes(
 
 function nodes(domain: Domain): string[] {
   const cells = domain.document.cpu?.numa?.cell ?? [];
-  return cells.flatMap((cell, i) => {
+  const objects = cells.flatMap((cell, i) => {
     const id = cell.id ?? i;
     const memory = backend(domain, `ram-node${id}`, Math.ceil(cell.memory / 1024) * 1024 * 1024, id, {
       access: cell.memAccess,
@@ -91,18 +92,20 @@ function nodes(domain: Domain): string[] {
     const cpus = rangesOf(cell.cpus ?? [])
       .map((range) => `,cpus=${range}`)
       .join('');
-    const distances = (cell.distances?.sibling ?? []).flatMap((to) => [
-      '-numa',
-      `dist,src=${id},dst=${to.id},val=${to.value}`,
-    ]);
-    return ['-object', json(memory), '-numa', `node,nodeid=${id}${cpus},memdev=ram-node${id}`, ...distances];
+    return ['-object', json(memory), '-numa', `node,nodeid=${id}${cpus},memdev=ram-node${id}`];
   });
+  // Both ends of a distance must be there before it.
+  const distances = cells.flatMap((cell, i) =>
+    (cell.distances?.sibling ?? []).flatMap((to) => ['-numa', `dist,src=${cell.id ?? i},dst=${to.id},val=${to.value}`]),
+  );
+  return [...objects, ...distances];
 }
 
 /** Memory modules. */
 export function memoryModuleArguments(domain: Domain): string[] {
   return domain.devices.memory.flatMap((module) => {
     const id = idOf(module);
+    if (module.model === 'nvdimm') return persistentMemory(module, domain);
     const { size, node } = module.target;
     const { slot, base } = required(module.address, 'memory slot');
     const nodemask = module.source?.nodemask;
@@ -125,4 +128,36 @@ export function memoryModuleArguments(domain: Domain): string[] {
       }),
     ];
   });
+}
+
+/** Memory that is a file. A label is at its end, and taken from its size. */
+function persistentMemory(module: Extract<MemoryModule, { model: 'nvdimm' }>, domain: Domain): string[] {
+  const id = idOf(module);
+  const { source, target } = module;
+  const access = module.access ?? domain.document.memoryBacking?.access?.mode;
+  const { slot, base } = required(module.address, 'memory slot');
+  const isReadOnly = target.readonly === undefined ? undefined : true;
+  return [
+    '-object',
+    json({
+      'qom-type': 'memory-backend-file',
+      id: `mem${id}`,
+      'mem-path': source.path,
+      share: access === undefined ? undefined : access === 'shared',
+      size: target.size * 1024,
+      align: source.alignsize === undefined ? undefined : source.alignsize * 1024,
+      pmem: source.pmem === undefined ? undefined : true,
+      readonly: isReadOnly,
+    }),
+    ...device({
+      driver: 'nvdimm',
+      node: target.node ?? (hasNodes(domain) ? 0 : undefined),
+      'label-size': target.label === undefined ? undefined : target.label.size * 1024,
+      unarmed: isReadOnly,
+      memdev: `mem${id}`,
+      id,
+      slot,
+      addr: base,
+    }),
+  ];
 }

@@ -3,13 +3,65 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { completeDomain } from '../complete.ts';
 import { parseDomain } from '../parse.ts';
-import { devicesOf, withDirectory } from '../testing/real-qemu.ts';
+import { asking, devicesOf, withDirectory } from '../testing/real-qemu.ts';
 import { qemuArguments } from './arguments.ts';
 
 const optionsOf = (xml: string, directory: string) =>
   qemuArguments(
     completeDomain(parseDomain(xml, { allowedRoots: [directory], maxBytes: 1 << 20 }), { machineAliases: {} }),
   );
+
+const hostile = [
+  'a=1,b=2',
+  '-device,readonly=on',
+  '"},{"driver":"x"',
+  "$(id);'%s%n",
+  ' two  words ',
+  'ü 東京',
+  'file:x,,y,',
+  '<&>#\\',
+];
+const inXml = (text: string): string =>
+  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;').replaceAll("'", '&apos;');
+
+describe('a real QEMU', () => {
+  it.each(hostile)('knows %j by just that, whatever has the name', async (text) => {
+    const told = await withDirectory(async (directory) => {
+      for (const name of ['disk', 'log']) writeFileSync(join(directory, `${name}${text}`), Buffer.alloc(1 << 20));
+      const options = optionsOf(
+        `<domain type='qemu'><name>${inXml(text)}</name><memory unit='MiB'>16</memory>
+          <sysinfo type='smbios'><system><entry name='product'>${inXml(text)}</entry></system></sysinfo>
+          <sysinfo type='fwcfg'><entry name='opt/a'>${inXml(text)}</entry></sysinfo>
+          <os><type machine='pc-i440fx-7.2'>hvm</type><smbios mode='sysinfo'/></os><features><acpi/></features>
+          <devices>
+            <disk><source file='${directory}/disk${inXml(text)}'/><target dev='vda'/></disk>
+            <serial type='file'><source path='${directory}/log${inXml(text)}'/></serial>
+            <channel type='null'><target type='virtio' name='${inXml(text)}'/></channel>
+          </devices></domain>`,
+        directory,
+      );
+      return asking(options, directory, async (execute) => {
+        const named = (await execute('query-name')) as { readonly name: string };
+        const blocks = (await execute('query-named-block-nodes')) as readonly { readonly file: string }[];
+        const ports = (await execute('query-chardev')) as readonly {
+          readonly label: string;
+          readonly filename: string;
+        }[];
+        const path = '/machine/peripheral/channel0';
+        return {
+          name: named.name,
+          files: [...new Set(blocks.map(({ file }) => file.replace(`${directory}/`, '')))],
+          port: await execute('qom-get', { path, property: 'name' }),
+          devices: await execute('qom-list', { path: '/machine/peripheral' }).then((all) => (all as object[]).length),
+          logs: ports.filter(({ label }) => label === 'charserial0').length,
+        };
+      });
+    });
+    const expected = { name: text, files: [`disk${text}`], port: text, logs: 1 };
+    expect(told).toMatchObject(expected);
+    expect(told.devices).toBe(7);
+  });
+});
 
 describe('a real QEMU accepts the arguments', () => {
   it('of a guest that is only a firmware ROM', async () => {

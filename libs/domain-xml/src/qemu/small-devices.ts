@@ -1,9 +1,10 @@
+import { createHash } from 'node:crypto';
 import type { Domain } from '../domain.ts';
 import type { Filesystem, Rng } from '../vocabulary/small-devices.ts';
 import { tpmSocket } from '../tpm-socket.ts';
 import type { Tpm } from '../vocabulary/tpm.ts';
 import { backendArguments } from './chardevs.ts';
-import { device, idOf, json, onOff, pciPlace, required, virtioName, virtioOptions } from './json.ts';
+import { device, idOf, json, onOff, optionValue, pciPlace, required, virtioName, virtioOptions } from './json.ts';
 
 /** Everything that is one device and at most one object behind it. */
 export function smallDeviceArguments(domain: Domain, directory: string): string[] {
@@ -72,7 +73,7 @@ export function smallDeviceArguments(domain: Domain, directory: string): string[
       : device({
           driver: virtioName('vhost-vsock-pci', vsock.model),
           id: idOf(vsock),
-          'guest-cid': vsock.cid.address,
+          'guest-cid': vsock.cid.address ?? madeUpCid(domain.uuid),
           ...virtioOptions(vsock.driver),
           ...pciPlace(vsock, all),
         })),
@@ -96,6 +97,12 @@ export function smallDeviceArguments(domain: Domain, directory: string): string[
   ];
 }
 
+/** The same on every host, so that the guest keeps it when it moves; from the 2³² there are, two guests hardly ever get one. */
+function madeUpCid(uuid: string): number {
+  const first = 3;
+  return first + (createHash('sha256').update(uuid).digest().readUInt32BE() % (2 ** 32 - 1 - first));
+}
+
 type Controllers = Domain['devices']['controller'];
 
 /** A directory that QEMU serves itself. */
@@ -106,7 +113,7 @@ function directoryArguments(fs: Filesystem, controllers: Controllers): string[] 
   const fsdev =
     `local,security_model=${model}${option('multidevs', fs.multidevs === 'default' ? undefined : fs.multidevs)}` +
     `${option('writeout', fs.driver?.wrpolicy)}${option('fmode', fs.fmode)}${option('dmode', fs.dmode)}` +
-    `,id=fsdev-${id},path=${required(fs.source.dir, 'directory')}${fs.readonly === undefined ? '' : ',readonly=on'}`;
+    `,id=fsdev-${id},path=${optionValue(required(fs.source.dir, 'directory'))}${fs.readonly === undefined ? '' : ',readonly=on'}`;
   return [
     '-fsdev',
     fsdev,
@@ -127,7 +134,7 @@ function virtiofsArguments(fs: Filesystem, controllers: Controllers): string[] {
   const socket = required(fs.source.socket, 'socket');
   return [
     '-chardev',
-    `socket,id=chr-vu-${id},path=${socket}`,
+    `socket,id=chr-vu-${id},path=${optionValue(socket)}`,
     ...device({
       driver: 'vhost-user-fs-pci',
       id,
@@ -146,7 +153,7 @@ function tpmArguments(tpm: Tpm, ownSocket: string | undefined): string[] {
   const socket = tpm.backend.type === 'external' ? tpm.backend.source.path : required(ownSocket, 'TPM socket');
   return [
     '-chardev',
-    `socket,id=${chardev},path=${socket}`,
+    `socket,id=${chardev},path=${optionValue(socket)}`,
     '-tpmdev',
     `emulator,id=tpm-${id},chardev=${chardev}`,
     ...device({ driver: required(tpm.model, 'TPM model'), tpmdev: `tpm-${id}`, id }),

@@ -10,7 +10,7 @@ export function sourceNode(disk: Disk): JsonObject | undefined {
     case 'block':
       return disk.source && { driver: 'host_device', filename: disk.source.dev, aio };
     case 'network':
-      return networkNode(disk.source);
+      return disk.source && networkNode(disk.source);
     default:
       return disk satisfies never;
   }
@@ -55,7 +55,7 @@ function networkNode(source: NetworkSource): JsonObject {
       const query = source.query === undefined ? '' : `?${source.query}`;
       return {
         driver: source.protocol,
-        url: `${source.protocol}://${bracketed(host?.name ?? 'localhost')}:${port}/${source.name}${query}`,
+        url: `${source.protocol}://${bracketed(host?.name ?? 'localhost')}:${port}/${inUrl(source.name)}${query}`,
         readahead: source.readahead?.size,
         timeout: source.timeout?.seconds,
         sslverify: verify,
@@ -65,6 +65,9 @@ function networkNode(source: NetworkSource): JsonObject {
       return source satisfies never;
   }
 }
+
+/** What would end a path is part of it (virURIFormat). */
+const inUrl = (path: string): string => encodeURI(path).replaceAll('?', '%3F').replaceAll('#', '%23');
 
 const bracketed = (name: string): string => (name.includes(':') ? `[${name}]` : name);
 

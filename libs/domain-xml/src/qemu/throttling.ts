@@ -23,22 +23,33 @@ const names = {
   write_iops_sec_max_length: 'x-iops-write-max-length',
 } as const;
 
-/** Limits on a disk's speed: a group of its own and a filter above the format. Empty when there are none. */
-export function throttleArguments(disk: Disk): string[] {
+/**
+ * Limits on a disk's speed: a filter above the format, and a group, its own or that of all disks which name it. Empty when there are
+ * none.
+ */
+export function throttleArguments(disk: Disk, all: readonly Disk[]): string[] {
   const { iotune } = disk;
   if (iotune === undefined) return [];
   const id = idOf(disk);
+  const group = iotune.group_name;
+  const first = group === undefined ? disk : (all.find((one) => one.iotune?.group_name === group) ?? disk);
+  const groupId = `${idOf(first)}-limits`;
+  // One that names a group and no limits has those of the group, which are the same wherever they are given.
+  const of = group === undefined ? iotune : (limitsOf(all, group) ?? iotune);
   const limits: Record<string, number> = {};
   for (const [ours, theirs] of Object.entries(names) as [keyof typeof names, string][]) {
-    const value = iotune[ours];
+    const value = of[ours];
     if (value !== undefined) limits[theirs] = value;
   }
-  const group: JsonObject = { 'qom-type': 'throttle-group', id: `${id}-limits`, ...limits };
+  const object: JsonObject = { 'qom-type': 'throttle-group', id: groupId, ...limits };
   const filter = {
     driver: 'throttle',
     'node-name': `${id}-throttle`,
-    'throttle-group': `${id}-limits`,
+    'throttle-group': groupId,
     file: `${id}-format`,
   };
-  return ['-object', json(group), '-blockdev', json(filter)];
+  return [...(first === disk ? ['-object', json(object)] : []), '-blockdev', json(filter)];
 }
+
+const limitsOf = (all: readonly Disk[], group: string): Disk['iotune'] =>
+  all.find(({ iotune }) => iotune?.group_name === group && Object.keys(iotune).length > 1)?.iotune;

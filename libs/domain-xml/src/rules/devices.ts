@@ -4,6 +4,7 @@ import type { Devices } from '../vocabulary/devices.ts';
 import type { DomainDocument } from '../vocabulary/domain.ts';
 import { checkChardevs } from './chardevs.ts';
 import { checkMultifunction } from './multifunction.ts';
+import { checkUsb } from './usb.ts';
 import { checkVirtio } from './virtio.ts';
 
 type Kind = 'xml-invalid' | 'xml-unsupported';
@@ -35,7 +36,7 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
         one.type === 'usb' &&
         one.index === c.index &&
         one.master === undefined &&
-        one.model?.startsWith('ich9-uhci') !== true;
+        (one.model === 'ich9-ehci1' || one.model === 'ehci');
       if (!devices.controller.some(isMaster))
         report(
           'xml-invalid',
@@ -131,11 +132,14 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
   });
   checkMultifunction(devices, findings);
   checkChardevs(devices, findings);
-  each('graphics', ({ type }, report, i) => {
+  each('graphics', ({ type, port, autoport }, report, i) => {
     if (devices.graphics.findIndex((one) => one.type === type) < i)
       report('xml-invalid', '/@type', `there are two ${type} displays`, 'Remove one');
+    if (type === 'vnc' && autoport !== true && port !== undefined && port !== -1 && port < 5900)
+      report('xml-invalid', '/@port', 'ports of VNC begin with 5900', "Raise it, or use autoport='yes'");
   });
   checkVirtio(devices, q35, findings);
+  checkUsb(devices, findings);
   checkAudio(devices, findings);
   checkSpice(devices, findings);
   checkAliases(devices, findings);

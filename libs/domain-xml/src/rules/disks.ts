@@ -1,7 +1,7 @@
 import type { Findings } from '../codec/place.ts';
 import { pathOf } from '../codec/element-codec.ts';
 import { completeDisk } from '../complete/disks.ts';
-import type { Disk } from '../vocabulary/disk.ts';
+import { type Disk, iotuneNames } from '../vocabulary/disk.ts';
 import type { DomainDocument } from '../vocabulary/domain.ts';
 
 /** What a disk's bus allows. */
@@ -33,11 +33,45 @@ export function checkDisks(
     if (thread !== undefined && !threads.has(thread))
       report('/driver/@iothread', `there is no I/O thread ${thread}`, 'Raise <iothreads>');
   });
+  checkGroups(devices.disk, findings);
+  checkPlaces(devices.disk, findings);
   devices.controller.forEach((c, i) => {
     const thread = c.type === 'scsi' ? c.driver?.iothread : undefined;
     if (thread === undefined || threads.has(thread)) return;
     const path = pathOf('/domain/devices', 'controller', devices.controller.length, i);
     findings.report('xml-invalid', `${path}/driver/@iothread`, `there is no I/O thread ${thread}`, 'Raise <iothreads>');
+  });
+}
+
+/** Each drive has a place of its own (virDomainDefCheckDuplicateDriveAddresses), whether it is given or comes from its name. */
+function checkPlaces(disks: readonly Disk[], findings: Findings): void {
+  const places = disks.map((disk) => {
+    const { address, target } = completeDisk(disk);
+    if (address?.type !== 'drive') return undefined;
+    return [target.bus, address.controller, address.bus, address.target, address.unit].join('/');
+  });
+  places.forEach((place, i) => {
+    if (place === undefined || places.indexOf(place) === i) return;
+    const path = pathOf('/domain/devices', 'disk', disks.length, i);
+    const at = disks[i]?.address === undefined ? `${path}/target/@dev` : `${path}/address`;
+    findings.report('xml-invalid', at, 'another disk is in this place', 'Give each its own');
+  });
+}
+
+/** A group has one set of limits: disks that name it and others would get those of whichever comes last. */
+function checkGroups(disks: readonly Disk[], findings: Findings): void {
+  const limitsOf = ({ iotune }: Disk): string => {
+    return JSON.stringify(iotuneNames.map((name) => iotune?.[name]));
+  };
+  const hasLimits = (disk: Disk): boolean => limitsOf(disk) !== limitsOf({ ...disk, iotune: {} });
+  disks.forEach((disk, i) => {
+    const group = disk.iotune?.group_name;
+    if (group === undefined || !hasLimits(disk)) return;
+    const first = disks.find((one) => one.iotune?.group_name === group && hasLimits(one));
+    if (first === undefined || limitsOf(first) === limitsOf(disk)) return;
+    const path = `${pathOf('/domain/devices', 'disk', disks.length, i)}/iotune/group_name`;
+    const what = `another disk of group ${group} has other limits`;
+    findings.report('xml-unsupported', path, what, 'Give all of a group the same limits');
   });
 }
 
@@ -56,7 +90,13 @@ const virtioOnly = [
 ] as const;
 
 function checkBus(disk: Disk, q35: boolean, report: Report): void {
-  const bus = completeDisk(disk).target.bus ?? 'virtio';
+  const { address: where, target } = completeDisk(disk);
+  const bus = target.bus ?? 'virtio';
+  if (((bus === 'ide' && !q35) || bus === 'fdc') && where?.type === 'drive' && where.controller > 0) {
+    const at = disk.address === undefined ? '/target/@dev' : '/address/@controller';
+    const what = bus === 'ide' ? 'a pc has one IDE controller' : 'a machine has one floppy controller';
+    report('xml-unsupported', at, what, bus === 'ide' ? 'Use SATA' : 'Use fda and fdb');
+  }
   if (bus === 'ide' && q35) report('xml-unsupported', '/target/@bus', 'a q35 machine has no IDE', "Use bus='sata'");
   if (disk.device === 'cdrom' && (bus === 'virtio' || bus === 'fdc'))
     report('xml-invalid', '/target/@bus', `a CD-ROM cannot be on ${bus}`, "Use bus='sata' or 'scsi'");
@@ -86,6 +126,8 @@ function checkBus(disk: Disk, q35: boolean, report: Report): void {
         );
     }
   }
+  if (bus === 'fdc' && disk.serial !== undefined)
+    report('xml-invalid', '/serial', 'a floppy has no serial number', 'Remove it');
   if (bus === 'virtio') return;
   for (const name of virtioOnly) {
     if (disk.driver?.[name] !== undefined)

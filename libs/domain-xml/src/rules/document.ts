@@ -12,6 +12,8 @@ export function checkDocument(document: DomainDocument, findings: Findings): voi
   const q35 = isQ35(document.os.type.machine ?? 'pc');
   checkMemory(document, findings);
   checkCpus(document, findings);
+  checkUuid(document, findings);
+  checkPages(document, findings);
   checkIothreadPins(document, findings);
   checkSharedMemory(document, findings);
   checkBooting(document, findings);
@@ -20,14 +22,11 @@ export function checkDocument(document: DomainDocument, findings: Findings): voi
 }
 
 function checkMemory(
-  { memory: { kib: memory }, currentMemory, maxMemory, devices, cpu, features }: DomainDocument,
+  { memory: { kib: memory }, maxMemory, devices, cpu, features }: DomainDocument,
   findings: Findings,
 ): void {
   if (memory > 2 ** 42) {
     findings.report('xml-invalid', '/domain/memory', 'all memory together is more than 4 PiB', 'Lower it');
-  }
-  if (currentMemory !== undefined && currentMemory > memory) {
-    findings.report('xml-invalid', '/domain/currentMemory', 'it is more than <memory>', 'Raise <memory> or lower this');
   }
   if (maxMemory !== undefined && maxMemory.kib < memory) {
     findings.report('xml-invalid', '/domain/maxMemory', 'it is less than <memory>', 'Raise it');
@@ -47,7 +46,7 @@ function checkMemory(
   if (maxMemory !== undefined && mib(maxMemory.kib) <= mib(memory - modules)) {
     findings.report('xml-invalid', '/domain/maxMemory', 'there is no room for a module above <memory>', 'Raise it');
   }
-  if (cells === 0 && modules >= memory) {
+  if (cells === 0 && memory > 0 && modules >= memory) {
     findings.report(
       'xml-invalid',
       '/domain/memory',
@@ -55,6 +54,29 @@ function checkMemory(
       'Raise <memory>: it includes them',
     );
   }
+}
+
+/** The guest has one UUID, wherever it reads it (qemuValidateDomainDefSysinfo, virDomainDefPostParse…). */
+function checkUuid({ uuid, sysinfo }: DomainDocument, findings: Findings): void {
+  sysinfo.forEach((info, i) => {
+    const given = info.type === 'smbios' ? info.system?.entry.find((one) => one.name === 'uuid')?.value : undefined;
+    const plain = (one: string): string => one.replaceAll('-', '').toLowerCase();
+    if (given === undefined || uuid === undefined || plain(given) === plain(uuid)) return;
+    const path = `${pathOf('/domain', 'sysinfo', sysinfo.length, i)}/system`;
+    findings.report('xml-invalid', path, 'its uuid is not that of the domain', 'Make them equal, or leave it out');
+  });
+}
+
+/** Pages are given for nodes that there are; a guest without nodes is one (qemuValidateDomainDefMemoryHugepages). */
+function checkPages({ memoryBacking, cpu }: DomainDocument, findings: Findings): void {
+  const nodes = Math.max(1, cpu?.numa?.cell.length ?? 0);
+  const pages = memoryBacking?.hugepages?.page ?? [];
+  pages.forEach(({ nodeset = [] }, i) => {
+    const lost = nodeset.find((node) => node >= nodes);
+    if (lost === undefined) return;
+    const path = `${pathOf('/domain/memoryBacking/hugepages', 'page', pages.length, i)}/@nodeset`;
+    findings.report('xml-invalid', path, `the guest has no node ${lost}`, 'Name its own NUMA nodes');
+  });
 }
 
 function checkIothreadPins({ cputune, iothreads = 0, iothreadids }: DomainDocument, findings: Findings): void {
@@ -70,7 +92,7 @@ function checkIothreadPins({ cputune, iothreads = 0, iothreadids }: DomainDocume
   );
 }
 
-function checkCpus({ vcpu, cpu, type }: DomainDocument, findings: Findings): void {
+function checkCpus({ vcpu, cpu, type, devices }: DomainDocument, findings: Findings): void {
   if (vcpu.current !== undefined && vcpu.current > vcpu.count) {
     findings.report('xml-invalid', '/domain/vcpu/@current', `it is more than ${vcpu.count}`, 'Lower it');
   }
@@ -80,9 +102,26 @@ function checkCpus({ vcpu, cpu, type }: DomainDocument, findings: Findings): voi
     const what = `the topology has places for ${places} vCPUs, <vcpu> says ${vcpu.count}`;
     findings.report('xml-invalid', '/domain/cpu/topology', what, 'Make them equal');
   }
+  // qemuValidateDomainVCpuTopology
+  if (vcpu.count > 255 && devices.iommu?.driver?.eim !== true) {
+    const hint = "Use a q35 machine and <iommu model='intel'><driver intremap='on' eim='on'/></iommu>";
+    findings.report('xml-invalid', '/domain/vcpu', 'more than 255 vCPUs need extended interrupts', hint);
+  }
   if (cpu?.mode === 'host-passthrough' && type !== 'kvm') {
     const what = 'host-passthrough needs hardware virtualization';
     findings.report('xml-unsupported', '/domain/cpu/@mode', what, "Use <domain type='kvm'> or a custom CPU model");
+  }
+  // qemuValidateDomainDefCpu
+  if (cpu?.cache?.mode === 'passthrough' && cpu.mode !== 'host-passthrough' && cpu.mode !== 'maximum') {
+    findings.report(
+      'xml-invalid',
+      '/domain/cpu/cache/@mode',
+      'this CPU has not the caches of the host',
+      "Use 'emulate'",
+    );
+  }
+  if (cpu?.cache?.mode === 'emulate' && cpu.cache.level !== 3) {
+    findings.report('xml-invalid', '/domain/cpu/cache', 'QEMU emulates a cache of level 3 alone', "Add level='3'");
   }
   const cells = cpu?.numa?.cell ?? [];
   const ids = cells.map((cell, i) => cell.id ?? i);

@@ -6,8 +6,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-/** Starts a real QEMU with these options, stopped, and asks over a bare socket where its devices are. Throws what QEMU complains of. */
-export async function devicesOf(options: readonly string[], directory: string): Promise<Record<string, string>> {
+/** Runs a command of QEMU's and gives what it returns. */
+type Execute = (name: string, args?: Record<string, string>) => Promise<unknown>;
+
+/** Where each device with a PCI address is: `{ net0: 'pci.1 00.0' }`. Throws what QEMU complains of. */
+export const devicesOf = (options: readonly string[], directory: string): Promise<Record<string, string>> =>
+  asking(options, directory, addressesFrom);
+
+/** Starts a real QEMU with these options, stopped, and asks it over a bare socket. Throws what QEMU complains of. */
+export async function asking<T>(
+  options: readonly string[],
+  directory: string,
+  ask: (execute: Execute) => Promise<T>,
+): Promise<T> {
   const socket = join(directory, 'qmp');
   const launcher = ['-S', '-nodefaults', '-no-user-config', '-display', 'none'];
   // QEMU connects to us, so there is nothing to wait for.
@@ -25,7 +36,7 @@ export async function devicesOf(options: readonly string[], directory: string): 
   try {
     const connected = once(server, 'connection').then(async ([connection]: Socket[]) => {
       try {
-        return await ask(connection);
+        return await ask(await greeted(connection));
       } finally {
         connection?.destroy();
       }
@@ -45,12 +56,11 @@ export async function devicesOf(options: readonly string[], directory: string): 
   }
 }
 
-/** Where each device with a PCI address is: `{ net0: 'pci.1 00.0' }`. */
-async function ask(connection: Socket | undefined): Promise<Record<string, string>> {
+async function greeted(connection: Socket | undefined): Promise<Execute> {
   if (connection === undefined) throw new Error('no connection');
   const lines = createInterface(connection)[Symbol.asyncIterator]();
   const read = async () => JSON.parse(String((await lines.next()).value)) as { return?: unknown; event?: string };
-  const execute = async (name: string, args: Record<string, string> = {}): Promise<unknown> => {
+  const execute: Execute = async (name, args = {}) => {
     connection.write(`${JSON.stringify({ execute: name, arguments: args })}\n`);
     let reply = await read();
     while (reply.event !== undefined) reply = await read();
@@ -58,6 +68,10 @@ async function ask(connection: Socket | undefined): Promise<Record<string, strin
   };
   await read();
   await execute('qmp_capabilities');
+  return execute;
+}
+
+async function addressesFrom(execute: Execute): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
   // A stopped guest has no firmware that numbered its buses: what query-pci leaves out, QOM knows.
   for (const { name } of (await execute('qom-list', { path: '/machine/peripheral' })) as { name: string }[]) {

@@ -11,15 +11,21 @@ export function forThisMachine(options: readonly string[], directory: string): s
     if (before === '-netdev') return replacedNetwork(option);
     if (before === '-audiodev') return replacedSound(option);
     if (before === '-fsdev') return option.replace(/,path=[^,]*/, `,path=${directory}`);
-    if (before === '-spice') return option.replace(/^port=\d+,addr=[^,]*/, `unix=on,addr=${directory}/spice`);
+    if (before === '-spice')
+      return withoutTls(option).replace(/^(port=\d+,)?addr=[^,]*/, `unix=on,addr=${directory}/spice`);
     if (before === '-vnc') return option.replace(/^(\[[^\]]*\]|[\d.]+):/, '127.0.0.1:');
     return option;
   });
 }
 
+/** No certificates are here. */
+const withoutTls = (option: string): string => option.replaceAll(/,(tls-port|x509-dir|tls-channel)=[^,]*/g, '');
+
 /** Memory of this machine, of ordinary pages, taken when it is needed. */
 function ordinaryMemory(option: string): string {
   const object = JSON.parse(option) as Record<string, unknown>;
+  if (object['qom-type'] === 'memory-backend-file' && !String(object['mem-path']).startsWith('/dev/shm/'))
+    return JSON.stringify({ 'qom-type': 'memory-backend-ram', id: object['id'], size: object['size'] });
   const special = ['hugetlb', 'hugetlbsize', 'prealloc', 'prealloc-threads', 'host-nodes', 'policy'];
   return JSON.stringify(Object.fromEntries(Object.entries(object).filter(([key]) => !special.includes(key))));
 }
@@ -40,7 +46,7 @@ const isOfTpm = (option: string | undefined, before: string | undefined): boolea
 
 /** Nobody in place of who would be at the other end; what the guest sees stays. */
 const replacedBackend = (option: string): string =>
-  option.replace(/^(socket|serial|pipe|udp),(id=[^,]*).*$/, 'null,$2');
+  option.replace(/^(socket|serial|pipe|udp),(id=[^,]*).*$/s, 'null,$2');
 
 /** QEMU's own network in place of the host's. */
 function replacedNetwork(option: string): string {
@@ -51,7 +57,9 @@ function replacedNetwork(option: string): string {
 /** Silence in place of what this build or this machine cannot play. */
 function replacedSound(option: string): string {
   const { id, driver } = JSON.parse(option) as { readonly id: string; readonly driver: string };
-  return ['pipewire', 'oss', 'pa', 'alsa', 'jack'].includes(driver) ? JSON.stringify({ id, driver: 'none' }) : option;
+  return ['pipewire', 'oss', 'pa', 'alsa', 'jack', 'sdl'].includes(driver)
+    ? JSON.stringify({ id, driver: 'none' })
+    : option;
 }
 
 const missing = [

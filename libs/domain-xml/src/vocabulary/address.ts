@@ -18,11 +18,19 @@ const drive = element({
   unit: attributeOr(integer(0, 16383), 0),
 });
 
-const virtioSerial = element({
-  controller: attributeOr(integer(0, 255), 0),
-  bus: attributeOr(integer(0, 255), 0),
-  port: optionalAttribute(integer(0, 255)),
-});
+/** A controller has one bus; which one is given without a port is of no account (virDomainVirtioSerialAddrAutoAssign). */
+const virtioSerial = element(
+  {
+    controller: attributeOr(integer(0, 255), 0),
+    bus: attributeOr(integer(0, 255), 0),
+    port: optionalAttribute(integer(0, 255)),
+  },
+  {
+    check: ({ bus, port }, report) => {
+      if (bus > 0 && port !== undefined) report('xml-invalid', '/@bus', `there is no bus ${bus}`, 'Give 0');
+    },
+  },
+);
 
 const usb = element({
   bus: attributeOr(integer(0, 255), 0),

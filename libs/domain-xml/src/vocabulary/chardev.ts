@@ -26,6 +26,9 @@ const channelName = pattern(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/, 'a name of lett
   'org.qemu.guest_agent.0',
 ]);
 
+/** What a guest's driver knows a port by. */
+const portName = pattern(/^[^\p{Cc}\p{Cs}]{1,128}$/u, 'a name of at most 128 characters', ['org.qemu.guest_agent.0']);
+
 export const reconnect = optionalChild(
   element({ enabled: attribute(yesNo), timeout: optionalAttribute(integer(1, 3600)) }),
 );
@@ -130,7 +133,7 @@ export const channel = withBackends({
       'type',
       {
         virtio: element(
-          { name: optionalAttribute(channelName) },
+          { name: optionalAttribute(portName) },
           { ignored: { '@state': 'libvirt reports it of running guests' } },
         ),
         /** What the guest connects to on this address of its network. */

@@ -1,5 +1,5 @@
 import type { ElementCodec, Of } from '../codec/element.ts';
-import { choice, element } from '../codec/element-codec.ts';
+import { choice, element, type Report } from '../codec/element-codec.ts';
 import { attribute, attributeOr, children, hostSide, optionalAttribute, optionalChild, text } from '../codec/fields.ts';
 import { integer, oneOf, pattern, type Scalar, token } from '../codec/scalar.ts';
 import { onOff, yesNo } from './common.ts';
@@ -123,6 +123,20 @@ const common = {
   ),
 };
 
+/** What the guest reads of its processor's maker: without commas, as in libvirt (virCPUDefParseXML). */
+const vendorId = pattern(/^[ -+\--~]{12}$/, 'a name of 12 characters without commas', ['KVM-KVM-KVM_', 'Libvirt QEMU']);
+
+/** Each feature has one policy (virCPUDefParseXML). */
+function checkFeatures(
+  { feature: all }: { readonly feature: readonly { readonly name: string }[] },
+  report: Report,
+): void {
+  all.forEach(({ name }, i) => {
+    if (all.findIndex((one) => one.name === name) < i)
+      report('xml-invalid', `/feature[${i + 1}]/@name`, `${name} is given twice`, 'Remove one');
+  });
+}
+
 /** The processor. */
 export const cpu = choice(
   'mode',
@@ -134,26 +148,33 @@ export const cpu = choice(
         model: optionalChild(
           element({
             fallback: hostSide(attributeOr(oneOf('forbid', 'allow'), 'allow')),
-            vendor_id: optionalAttribute(
-              pattern(/^[A-Za-z0-9_.!+-]{12}$/, 'a name of 12 characters', ['KVM-KVM-KVM_']),
-            ),
+            vendor_id: optionalAttribute(vendorId),
             name: text(token),
           }),
         ),
       },
-      { refused: { vendor: 'It checks the host at start, which is not where the guest will run' } },
+      {
+        check: checkFeatures,
+        refused: { vendor: 'It checks the host at start, which is not where the guest will run' },
+      },
     ),
     'host-passthrough': element(common, {
+      check: checkFeatures,
       ignored: { '@match': 'it is about custom CPUs', '@fallback': 'it is about custom CPUs' },
     }),
     /** All that the accelerator can do. */
-    maximum: element(common, { ignored: { '@match': 'it is about custom CPUs' } }),
+    maximum: element(common, { check: checkFeatures, ignored: { '@match': 'it is about custom CPUs' } }),
     'host-model': element(
       {
         ...common,
-        model: hostSide(optionalChild(element({ fallback: optionalAttribute(oneOf('forbid', 'allow')) }))),
+        model: optionalChild(
+          element({
+            fallback: hostSide(optionalAttribute(oneOf('forbid', 'allow'))),
+            vendor_id: optionalAttribute(vendorId),
+          }),
+        ),
       },
-      { ignored: { '@match': 'it is about custom CPUs' } },
+      { check: checkFeatures, ignored: { '@match': 'it is about custom CPUs' } },
     ),
   },
   { fallback: 'custom' },

@@ -54,7 +54,8 @@ const driver = element(
 );
 
 const amount = integer(0, 2 ** 50);
-const iotuneNames = [
+/** Limits on a disk's speed. */
+export const iotuneNames = [
   'total_bytes_sec',
   'read_bytes_sec',
   'write_bytes_sec',
@@ -77,10 +78,29 @@ const iotuneNames = [
 ] as const;
 const limit = optionalChild(textElement(amount));
 const iotune = element(
-  Object.fromEntries(iotuneNames.map((name) => [name, limit])) as Record<(typeof iotuneNames)[number], typeof limit>,
   {
-    refused: { group_name: 'Each disk has limits of its own' },
+    ...(Object.fromEntries(iotuneNames.map((name) => [name, limit])) as Record<
+      (typeof iotuneNames)[number],
+      typeof limit
+    >),
+    /** Disks of one group share its limits. */
+    group_name: optionalChild(
+      textElement(pattern(/^[^\p{Cc}\p{Cs}]{1,128}$/u, 'a name of at most 128 characters', ['group-1'])),
+    ),
+  },
+  {
     check: (limits, report) => {
+      // virDomainDiskDefIotuneParse: a limit on all together excludes those on each.
+      for (const what of ['bytes_sec', 'iops_sec', 'bytes_sec_max', 'iops_sec_max'] as const) {
+        const each = [limits[`read_${what}`], limits[`write_${what}`]];
+        if ((limits[`total_${what}`] ?? 0) > 0 && each.some((one = 0) => one > 0))
+          report(
+            'xml-invalid',
+            `/total_${what}`,
+            'reading and writing have limits of their own',
+            'Give one or the other',
+          );
+      }
       // QEMU takes a burst only on top of a limit, and a length only of a burst.
       for (const name of iotuneNames) {
         const base = iotuneNames.find(
@@ -102,8 +122,17 @@ const sourceRefused = {
   slices: 'Use an image of its own instead of a part of one',
 };
 const sourceOptions = { refused: sourceRefused, ignored: { '@index': 'libvirt numbers the images of running guests' } };
+const always = oneOf('mandatory');
 /** A disk that may be missing would make two different machines. */
-const startupPolicy = optionalAttribute(oneOf('mandatory'));
+const mandatory: typeof always = {
+  ...always,
+  decode: (raw, policy) => {
+    const decoded = always.decode(raw, policy);
+    const hint = 'Ferry never starts a guest without one of its disks: remove it, or the disk';
+    return 'value' in decoded ? decoded : { ...decoded, hint };
+  },
+};
+const startupPolicy = optionalAttribute(mandatory);
 const fileSource = element({ file: attribute(path), startupPolicy, seclabel: sourceLabels }, sourceOptions);
 const blockSource = element({ dev: attribute(path), startupPolicy, seclabel: sourceLabels }, sourceOptions);
 
@@ -119,10 +148,13 @@ const volumeName = pattern(/^[A-Za-z0-9_.:/+~-]{1,255}$/, 'a name of letters, di
 const hosts = children(host);
 /** Ferry has no TLS set-up for disks. */
 const tls = optionalAttribute(oneOf('no'));
+/** A path below the server, as it was before it is put into a URL. */
+const webName = pattern(/^[^\p{Cc}\p{Cs}]{1,1024}$/u, 'a path on one line', ['image.iso', 'a b?c']);
 const volume = { name: attribute(volumeName), tls, host: hosts };
 const seconds = integer(1, 2 ** 31 - 1);
 const web = {
   ...volume,
+  name: attribute(webName),
   query: optionalAttribute(pattern(/^[A-Za-z0-9_.:/?=&%+~-]{1,1024}$/, 'what may follow the ? of a URL', ['a=b&c'])),
   readahead: optionalChild(element({ size: attribute(seconds) })),
   timeout: optionalChild(element({ seconds: attribute(seconds) })),
@@ -270,8 +302,8 @@ type Common = {
   readonly driver?: Of<typeof driver>;
 };
 const options = {
+  ignored: { mirror: 'libvirt reports it of running guests' },
   refused: {
-    mirror: 'A disk that is being copied cannot be moved: let the copy end first',
     transient: 'A disk that forgets its changes is not moved',
     encryption: sourceRefused.encryption,
     auth: sourceRefused.auth,
@@ -295,7 +327,7 @@ export const disk = choice(
   {
     file: element({ source: hostSide(optionalChild(fileSource)), ...common }, options),
     block: element({ source: hostSide(optionalChild(blockSource)), ...common }, options),
-    network: element({ source: hostSide(child(networkSource)), ...common }, options),
+    network: element({ source: hostSide(optionalChild(networkSource)), ...common }, options),
   },
   {
     fallback: 'file',

@@ -12,7 +12,7 @@ import {
   optionalText,
   text,
 } from '../codec/fields.ts';
-import { freeText, integer, name, oneOf, path, pattern, safeText, uuid } from '../codec/scalar.ts';
+import { freeText, integer, name, oneOf, path, pattern, printable, uuid } from '../codec/scalar.ts';
 import { yesNo } from './common.ts';
 import { cpu, numberSet } from './cpu.ts';
 import { cputune } from './cputune.ts';
@@ -29,7 +29,7 @@ const fwcfgName = pattern(
   ['opt/ferry.guest'],
 );
 const fwcfgEntry = element(
-  { name: attribute(fwcfgName), file: hostSide(optionalAttribute(path)), value: text(safeText) },
+  { name: attribute(fwcfgName), file: hostSide(optionalAttribute(path)), value: text(printable) },
   {
     check: ({ file, value }, report) => {
       if (file !== undefined && value !== '')
@@ -73,7 +73,8 @@ export const document = element(
     title: hostSide(optionalChild(textElement(freeText))),
     description: hostSide(optionalChild(textElement(freeText))),
     maxMemory: optionalChild(maxMemory),
-    memory: child(mainMemory),
+    /** All nodes together where it is not given (virDomainDefPostParseMemory); read as 0 until then. */
+    memory: childOr(mainMemory, { kib: 0 }),
     /** What a balloon leaves the guest changes while it runs. */
     currentMemory: hostSide(optionalChild(memoryKib)),
     memoryBacking: hostSide(optionalChild(memoryBacking)),
@@ -106,6 +107,10 @@ export const document = element(
     seclabel: hostSide(children(seclabel)),
   },
   {
+    check: ({ memory, cpu: processor }, report) => {
+      if (memory.kib === 0 && (processor?.numa?.cell.length ?? 0) === 0)
+        report('xml-invalid', '', 'element <memory> is missing', 'Say how much memory the guest has');
+    },
     ignored: { '@id': 'libvirt numbers running domains anew on each host' },
     refused: {
       blkiotune: 'Ferry sets no cgroup limits',
@@ -119,7 +124,7 @@ export const document = element(
       bootloader: 'It is a choice of Xen',
       snapshots: 'Ferry makes no snapshots',
       '{http://libvirt.org/schemas/domain/qemu/1.0}commandline':
-        'Arguments that Ferry does not know would make a machine that it cannot build again',
+        'FERRY_QEMU_COMMANDLINE=allow takes them as they are, on every host: they can reach all that QEMU can',
     },
   },
 );

@@ -1,7 +1,7 @@
 import type { Of } from '../codec/element.ts';
 import { choice, element, type Report } from '../codec/element-codec.ts';
 import { attribute, attributeOr, children, hostSide, optionalAttribute, optionalChild } from '../codec/fields.ts';
-import { integer, oneOf, pattern } from '../codec/scalar.ts';
+import { integer, oneOf, pattern, type Scalar, shown } from '../codec/scalar.ts';
 import { onOff, present, state, yesNo } from './common.ts';
 import { memoryKib } from './memory.ts';
 
@@ -97,30 +97,56 @@ export const features = element(
   },
 );
 
+const ticks = integer(0, 2 ** 32 - 1);
+/** How fast missed ticks are made up for: QEMU cannot be told, and libvirt keeps it without effect (qemuBuildClockArgStr). */
+const catchup = hostSide(
+  optionalChild(
+    element({ threshold: optionalAttribute(ticks), slew: optionalAttribute(ticks), limit: optionalAttribute(ticks) }),
+  ),
+);
+
+/** What becomes of missed ticks (qemuValidateDomainDefClockTimers). */
 const timers = choice('name', {
-  rtc: element(
-    {
-      tickpolicy: optionalAttribute(oneOf('delay', 'catchup')),
-      track: optionalAttribute(oneOf('guest', 'wall', 'realtime')),
-    },
-    { refused: { catchup: 'QEMU cannot tune it' } },
-  ),
-  pit: element(
-    { tickpolicy: optionalAttribute(oneOf('delay', 'discard')) },
-    { refused: { catchup: 'QEMU cannot tune it' } },
-  ),
-  hpet: element({ present: optionalAttribute(yesNo) }),
+  rtc: element({
+    tickpolicy: optionalAttribute(oneOf('delay', 'catchup')),
+    track: optionalAttribute(oneOf('guest', 'wall', 'realtime')),
+    catchup,
+  }),
+  pit: element({ tickpolicy: optionalAttribute(oneOf('delay', 'discard', 'catchup')), catchup }),
+  /** Of this one libvirt's QEMU driver looks at `present` alone. */
+  hpet: element({
+    present: optionalAttribute(yesNo),
+    tickpolicy: hostSide(optionalAttribute(oneOf('delay', 'catchup', 'merge', 'discard'))),
+    catchup,
+  }),
   kvmclock: element({ present: optionalAttribute(yesNo) }),
   hypervclock: element({ present: optionalAttribute(yesNo) }),
   tsc: element({ present: optionalAttribute(yesNo), frequency: optionalAttribute(integer(1, 2 ** 50)) }),
 });
 
-/** What time it is in the guest. */
-export const clock = choice(
+/** Only `reset`: a number makes the clock a variable one, which is read before. */
+const adjustment = hostSide(optionalAttribute(oneOf('reset')));
+const timeZone: Scalar<string> = {
+  decode: (raw) => {
+    try {
+      Intl.DateTimeFormat('en', { timeZone: raw });
+      return { value: raw };
+    } catch {
+      return { kind: 'xml-invalid', wrong: `${shown(raw)} is not a time zone`, hint: 'Give one like Europe/Paris' };
+    }
+  },
+  encode: (value) => value,
+  accepts: 'a time zone like Europe/Paris',
+  samples: ['Europe/Paris', 'UTC'],
+};
+
+const anyClock = choice(
   'offset',
   {
-    utc: element({ timer: children(timers) }),
-    localtime: element({ timer: children(timers) }),
+    utc: element({ adjustment, timer: children(timers) }),
+    localtime: element({ adjustment, timer: children(timers) }),
+    /** What the clock on a wall of that place shows when the guest is started. */
+    timezone: element({ timezone: attribute(timeZone), timer: children(timers) }),
     /** So many seconds from the host's clock when the guest is started. */
     variable: element({
       adjustment: attributeOr(integer(-(2 ** 40), 2 ** 40), 0),
@@ -131,11 +157,21 @@ export const clock = choice(
   },
   {
     fallback: 'utc',
-    refused: {
-      timezone: 'Use utc, and set the time zone in the guest',
-    },
   },
 );
+
+/** What time it is in the guest. A clock that is some seconds off is a variable one (virDomainClockDefParse). */
+export const clock: typeof anyClock = {
+  ...anyClock,
+  decode: (node, path, findings) => {
+    const offset = node.attributes.get('offset') ?? 'utc';
+    const seconds = node.attributes.get('adjustment');
+    const isOff = (offset === 'utc' || offset === 'localtime') && seconds !== undefined && seconds !== 'reset';
+    if (!isOff) return anyClock.decode(node, path, findings);
+    const attributes = new Map([...node.attributes, ['offset', 'variable'], ['basis', offset]]);
+    return anyClock.decode({ ...node, attributes }, path, findings);
+  },
+};
 
 export type Features = Of<typeof features>;
 export type Clock = Of<typeof clock>;

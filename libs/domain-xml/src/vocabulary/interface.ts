@@ -10,21 +10,25 @@ const deviceName = pattern(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/, 'a network devic
   'tap0',
 ]);
 const ipv6 = pattern(/^[0-9a-fA-F:]{2,39}$/, 'an IPv6 address', ['fec0::']);
+/** The tap that it is plugged into; QEMU makes it, unless it is there already (`managed='no'`). */
 const tap = element(
-  { dev: attribute(deviceName), managed: optionalAttribute(yesNo) },
+  { dev: optionalAttribute(deviceName), managed: optionalAttribute(yesNo) },
   {
-    check: ({ managed }, report) => {
-      if (managed === false) return;
-      report(
-        'xml-unsupported',
-        managed === undefined ? '' : '/@managed',
-        'Ferry does not make network devices',
-        "Make the tap first and add managed='no'",
-      );
+    check: ({ dev, managed }, report) => {
+      if (managed === false && dev === undefined)
+        report('xml-invalid', '/@managed', 'it names no network device', 'Add dev, or let QEMU make one');
     },
   },
 );
 
+/** What a virtio card leaves to the other end: on unless it is said (qemuBuildNicDevProps). */
+const offloads = {
+  csum: optionalAttribute(onOff),
+  tso4: optionalAttribute(onOff),
+  tso6: optionalAttribute(onOff),
+  ecn: optionalAttribute(onOff),
+  ufo: optionalAttribute(onOff),
+};
 const driver = element({
   name: hostSide(optionalAttribute(oneOf('qemu', 'vhost'))),
   txmode: hostSide(optionalAttribute(oneOf('iothread', 'timer'))),
@@ -36,7 +40,20 @@ const driver = element({
   rss: optionalAttribute(onOff),
   rss_hash_report: optionalAttribute(onOff),
   ...virtioOptions,
+  host: optionalChild(element({ ...offloads, gso: optionalAttribute(onOff), mrg_rxbuf: optionalAttribute(onOff) })),
+  guest: optionalChild(element(offloads)),
 });
+
+/** The firmware that the card brings for booting from the network; the guest sees its size. */
+const rom = element(
+  { enabled: optionalAttribute(yesNo), bar: optionalAttribute(onOff), file: hostSide(optionalAttribute(path)) },
+  {
+    check: ({ enabled, bar, file }, report) => {
+      if (enabled === false && (bar !== undefined || file !== undefined))
+        report('xml-invalid', '/@enabled', 'what is not enabled has no bar and no file', 'Leave one of them out');
+    },
+  },
+);
 
 const common = {
   mac: optionalChild(
@@ -67,6 +84,7 @@ const common = {
   link: optionalChild(element({ state: attribute(oneOf('up', 'down')) })),
   mtu: optionalChild(element({ size: attribute(integer(68, 65535)) })),
   boot,
+  rom: optionalChild(rom),
   acpi: acpiIndex,
   alias,
   address: optionalChild(pciAddress),
@@ -88,6 +106,7 @@ const options = {
     backend: 'Ferry starts no helpers',
     ip: 'The guest configures its own addresses',
     tune: 'Set it on the tap itself',
+    '@trustGuestRxFilters': 'Ferry does not set filters of taps after the guest',
   },
 };
 const { ip: _ip, ...userRefused } = options.refused;
@@ -98,19 +117,7 @@ function checkNetworks({ ip }: { readonly ip: readonly { readonly family: string
 }
 
 const card = <F extends Fields>(fields: F) => element({ ...fields, ...common }, options);
-const tapCard = <F extends Fields>(fields: F) =>
-  element(
-    { ...fields, target: hostSide(optionalChild(tap)), ...common },
-    {
-      ...options,
-      check: (value, report) => {
-        // A check sees only what its element has, and this one has a tap.
-        if ((value as { readonly target?: object }).target !== undefined) return;
-        const what = 'it names no network device, and Ferry does not make them';
-        report('xml-unsupported', '', what, "Make the tap first and add <target dev=… managed='no'/>");
-      },
-    },
-  );
+const tapCard = <F extends Fields>(fields: F) => card({ ...fields, target: hostSide(optionalChild(tap)) });
 
 const portNumber = attribute(integer(1, 65535));
 const end = { address: optionalAttribute(hostName), port: portNumber };

@@ -1,5 +1,5 @@
 import type { Of } from '../codec/element.ts';
-import { choice, element } from '../codec/element-codec.ts';
+import { choice, element, pathOf, type Report } from '../codec/element-codec.ts';
 import { attribute, children, named, optionalAttribute, optionalChild } from '../codec/fields.ts';
 import { integer, oneOf, path, token } from '../codec/scalar.ts';
 import { inputAddress, pciAddress } from './address.ts';
@@ -92,6 +92,25 @@ const display = {
 };
 const compression = (words: readonly string[]) => optionalChild(element({ compression: attribute(oneOf(...words)) }));
 
+const security = oneOf('any', 'insecure', 'secure');
+
+interface Secured {
+  readonly tlsPort?: number;
+  readonly defaultMode?: string;
+  readonly channel: readonly { readonly mode: string }[];
+}
+
+/** Nothing can be secure without a port for it (qemuBuildGraphicsSPICECommandLine). */
+function checkSecurity({ tlsPort, defaultMode, channel }: Secured, report: Report): void {
+  if (tlsPort !== undefined) return;
+  const what = 'it is to be secure, and there is no tlsPort';
+  if (defaultMode === 'secure') report('xml-invalid', '/@defaultMode', what, 'Add tlsPort with a number');
+  channel.forEach(({ mode }, i) => {
+    const at = `${pathOf('', 'channel', channel.length, i)}/@mode`;
+    if (mode === 'secure') report('xml-invalid', at, what, 'Add tlsPort with a number');
+  });
+}
+
 const spiceChannel = oneOf('main', 'display', 'inputs', 'cursor', 'playback', 'record', 'smartcard', 'usbredir');
 
 /** How people see the guest. */
@@ -113,9 +132,11 @@ export const graphics = choice(
     spice: element(
       {
         port: optionalAttribute(port),
+        /** Encrypted, with the certificates in the directory of libvirt's. */
+        tlsPort: optionalAttribute(integer(1, 65535)),
         ...display,
-        defaultMode: optionalAttribute(oneOf('any', 'insecure')),
-        channel: children(element({ name: attribute(spiceChannel), mode: attribute(oneOf('any', 'insecure')) })),
+        defaultMode: optionalAttribute(security),
+        channel: children(element({ name: attribute(spiceChannel), mode: attribute(security) })),
         image: compression(['auto_glz', 'auto_lz', 'quic', 'glz', 'lz', 'off']),
         jpeg: compression(['auto', 'never', 'always']),
         zlib: compression(['auto', 'never', 'always']),
@@ -126,9 +147,9 @@ export const graphics = choice(
         clipboard: optionalChild(element({ copypaste: attribute(yesNo) })),
       },
       {
+        check: checkSecurity,
         refused: {
           ...secrets,
-          '@tlsPort': 'Ferry has no TLS set-up for SPICE',
           gl: 'A guest that draws with the host cannot be moved',
         },
       },

@@ -1,10 +1,10 @@
 import type { Of } from '../codec/element.ts';
 import { choice, element, type Report, textElement } from '../codec/element-codec.ts';
 import { attribute, attributeOr, child, hostSide, optionalAttribute, optionalChild, text } from '../codec/fields.ts';
-import { integer, oneOf, path, pattern } from '../codec/scalar.ts';
+import { integer, oneOf, path, pattern, uuid } from '../codec/scalar.ts';
 import { dimmAddress, panicAddress, pciAddress, usbAddress } from './address.ts';
 import { backendOnly } from './chardev.ts';
-import { acpiIndex, alias, onOff, virtioDriver, virtioModels, yesNo } from './common.ts';
+import { acpiIndex, alias, onOff, present, virtioDriver, virtioModels, yesNo } from './common.ts';
 import { numberSet } from './cpu.ts';
 import { memoryKib } from './memory.ts';
 
@@ -56,7 +56,22 @@ export const hub = element({ type: attribute(oneOf('usb')), alias, address: opti
 
 export const vsock = element({
   model: attributeOr(oneOf('virtio', 'virtio-non-transitional'), 'virtio'),
-  cid: child(element({ address: attribute(integer(3, 2 ** 32 - 2)), auto: optionalAttribute(oneOf('no')) })),
+  cid: child(
+    element(
+      { auto: hostSide(optionalAttribute(yesNo)), address: optionalAttribute(integer(3, 2 ** 32 - 2)) },
+      {
+        check: ({ auto, address }, report) => {
+          if (auto !== true && address === undefined)
+            report(
+              'xml-invalid',
+              '',
+              'attribute address is missing',
+              "Add a number from 3 to 4294967294, or auto='yes'",
+            );
+        },
+      },
+    ),
+  ),
   ...common,
 });
 
@@ -99,7 +114,7 @@ export const shmem = element(
   { refused: { server: 'The server behind it is not started by Ferry', msi: 'It needs a server' } },
 );
 
-/** A memory module. */
+/** A memory module (qemuBuildMemoryDeviceProps). */
 export const memoryModule = choice(
   'model',
   {
@@ -115,10 +130,33 @@ export const memoryModule = choice(
       alias,
       address: optionalChild(dimmAddress),
     }),
+    /** Memory that is a file of the host: a migration takes what is in it along. */
+    nvdimm: element({
+      access: optionalAttribute(oneOf('shared', 'private')),
+      uuid: optionalChild(textElement(uuid)),
+      source: hostSide(
+        child(
+          element({
+            path: child(textElement(path)),
+            alignsize: optionalChild(memoryKib),
+            pmem: optionalChild(present),
+          }),
+        ),
+      ),
+      target: child(
+        element({
+          size: child(memoryKib),
+          node: optionalChild(textElement(integer(0, 127))),
+          label: optionalChild(element({ size: child(memoryKib) })),
+          readonly: optionalChild(present),
+        }),
+      ),
+      alias,
+      address: optionalChild(dimmAddress),
+    }),
   },
   {
     refused: {
-      nvdimm: 'Persistent memory of one host is not on the other',
       'virtio-pmem': 'Persistent memory of one host is not on the other',
       'virtio-mem': 'Its size changes while the guest runs, which Ferry does not follow',
       'sgx-epc': 'Enclaves cannot be moved',

@@ -1,0 +1,26 @@
+/** Plugs the network devices that QEMU has made into the host's bridges; they end with QEMU. */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import type { Tap } from '@ferry/domain-xml';
+import { HypervisorError } from './errors.ts';
+
+const run = promisify(execFile);
+
+/** Throws HypervisorError qemu-start-failed if a bridge is not there. */
+export async function plugIn(taps: readonly Tap[], domain: string): Promise<void> {
+  for (const { name, address, bridge, mtu } of taps) {
+    const options = [
+      'address',
+      address,
+      ...(bridge === undefined ? [] : ['master', bridge]),
+      ...(mtu === undefined ? [] : ['mtu', String(mtu)]),
+    ];
+    try {
+      await run('ip', ['link', 'set', 'dev', name, ...options, 'up'], { timeout: 5_000 });
+    } catch (cause) {
+      const where = bridge === undefined ? 'be switched on' : `be plugged into bridge ${bridge} of this host`;
+      const message = `network device ${name} of domain ${domain} cannot ${where}: make the bridge, or change <interface>`;
+      throw new HypervisorError('qemu-start-failed', message, { cause });
+    }
+  }
+}
