@@ -238,6 +238,26 @@ describe('a migration', () => {
     await callsOf(world.a).destroy(guest.name);
   });
 
+  it('of a paused guest that comes to nothing leaves it paused, and it can be resumed', async () => {
+    const guest = await world.boot(world.a);
+    await callsOf(world.a).suspend(guest.name);
+    const names = { migrationId: randomUUID(), domain: guest.name };
+    const none = Buffer.alloc(0);
+    const begun = await callsOf(world.a).begin({ ...names, options: undefined });
+    const place = { domainXml: begun.domainXml, cookieIn: begun.cookieOut, migrationUri: '' };
+    const prepared = await callsOf(world.b).prepare({ migrationId: names.migrationId, protocol: 3, ...place });
+    const way = { cookieIn: prepared.cookieOut, migrationUri: prepared.migrationUri, options: undefined };
+    await callsOf(world.a).perform({ ...names, protocol: 3, ...way });
+    expect(await refusal(callsOf(world.a).resume(guest.name))).toMatchObject({ reason: 'job-held' });
+    await callsOf(world.a).confirm({ ...names, cookieIn: none, cancelled: true });
+    await callsOf(world.b).finish({ ...names, protocol: 3, cookieIn: none, cancelled: true });
+    await world.expectSettled(guest, world.a);
+    expect(await world.domainOn(world.a, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_PAUSED });
+    await callsOf(world.a).resume(guest.name);
+    await world.ticksOn(guest);
+    await callsOf(world.a).destroy(guest.name);
+  });
+
   it('leaves its history, which any host tells, also when those that executed it are gone', async () => {
     const guest = await world.boot(world.a, { name: 'told' });
     const [cancelled, completed] = [randomUUID(), randomUUID()];

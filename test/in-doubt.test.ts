@@ -113,6 +113,18 @@ describe('a guest that was sent, while the register forgets and the destination 
     );
   });
 
+  it('stays in doubt where the destination is back without its QEMU: it cannot tell whether the guest went on there', async () => {
+    const { names } = await sent();
+    await world.b.dest.kill('SIGKILL');
+    endQemuOn('b');
+    await redisForgets();
+    await world.b.dest.start();
+    const { doubt } = await told(() => callsOf(world.a).get(names));
+    expect(doubt?.cause?.reason).toMatch(/^(other-undecided|destination-unreachable)$/);
+    expect((await goneB(names, runHere)).migration).toMatchObject({ active: false, outcome: Outcome.OUTCOME_FAILED });
+    await world.expectSettled(guest, world.a);
+  });
+
   it('is not resolved for a host that is not the other one, nor twice', async () => {
     const { names } = await sourceInDoubt();
     for (const goneHost of ['', 'a', 'c']) {

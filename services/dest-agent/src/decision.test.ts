@@ -40,6 +40,15 @@ it('does not believe the register that it committed, if it has given its promise
   expect(await deciding).toBe('aborted');
 });
 
+it('promises nothing where an earlier life may have let the guest go on, and its QEMU is not there to show', async () => {
+  const { held, ask, written } = world(Answer.ANSWER_ABORTED);
+  held.state.revived = true;
+  expect(await ask()).toEqual({ answer: Answer.ANSWER_UNDECIDED });
+  expect(written).toEqual([]);
+  held.state.mayHaveCommitted = false;
+  expect(await ask()).toEqual({ answer: Answer.ANSWER_PROMISED });
+});
+
 it('believes the register where nothing was promised, and says so to the source', async () => {
   const { agent, held, ask, registerSays } = world(Answer.ANSWER_ABORTED);
   registerSays('committed');

@@ -27,10 +27,13 @@ export async function describe(agent: SourceAgent, uuid: string, signal: AbortSi
   ]);
   const status = await guest?.monitor.execute('query-status', {}, patience).catch(() => undefined);
   const incoming = guest?.incoming === undefined ? undefined : DomainState.DOMAIN_STATE_INCOMING;
+  // Its user had paused it, it was sent, and it is here again.
+  const isBack = status?.status === 'postmigrate' && job === undefined && !(await isOpen(agent, uuid));
+  const here = isBack ? DomainState.DOMAIN_STATE_PAUSED : stateOf[status?.status ?? ''];
   return {
     uuid: domain.uuid,
     name: domain.name,
-    state: incoming ?? stateOf[status?.status ?? ''] ?? DomainState.DOMAIN_STATE_UNKNOWN,
+    state: incoming ?? here ?? DomainState.DOMAIN_STATE_UNKNOWN,
     qemuPid: guest?.process.pid ?? 0,
     memoryBytes: BigInt(domain.memoryBytes),
     vcpus: domain.vcpus,
