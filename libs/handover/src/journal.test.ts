@@ -13,6 +13,7 @@ const entry: HandoverEntry = {
   incarnation: 'one',
   asking: false,
   peerAddress: 'b:7102',
+  voteSeen: false,
   promised: [],
   decision: undefined,
   ended: false,

@@ -22,7 +22,7 @@ export interface HandoverEntry {
   /** The source is done with the register: it has asked the destination, or is about to, and trusts its word alone. */
   readonly asking: boolean;
   /** The destination has the source's vote: it has been said that the guest was stopped for good. */
-  readonly voteSeen?: boolean;
+  readonly voteSeen: boolean;
   /** The lives of the register under which this side will never commit. */
   readonly promised: readonly string[];
   readonly decision: 'committed' | 'aborted' | undefined;

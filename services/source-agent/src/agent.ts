@@ -153,6 +153,7 @@ export function journal(agent: SourceAgent, { ongoing, state }: HeldOut, ended =
     incarnation: state.incarnation,
     peerAddress: state.destinationAddress,
     asking: state.doneWithRegister,
+    voteSeen: false,
     promised: [],
     decision: state.decision,
     ended,

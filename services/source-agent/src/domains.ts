@@ -75,12 +75,15 @@ export async function adopt(agent: SourceAgent, request: AdoptRequest, signal: A
   const domain = agent.hypervisor.read(request.domainXml);
   await using _job = await agent.jobs.beginJob(domain.uuid, 'modify', 'Adopt', signal);
   using _coming = agent.ownership.expect(domain.uuid);
+  const known = await agent.hypervisor.known(domain);
+  if (known !== undefined) throw known;
   const before = await agent.owners.of(domain.uuid, signal);
+  // A new epoch: nobody who still means the guest of before can take this one.
   const owner = await agent.owners.claim(domain, 'start', `adopted on host ${agent.config.host.name}`, signal);
   try {
     agent.ownership.watch(await agent.hypervisor.adopt(request.monitorPath, domain, signal));
   } catch (error) {
-    if (owner.epoch !== before?.epoch) await unclaim(agent, owner);
+    if (before?.host !== owner.host) await unclaim(agent, owner);
     throw error;
   }
   return describe(agent, domain.uuid, signal);

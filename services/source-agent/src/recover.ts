@@ -116,12 +116,13 @@ export async function revive(
   agent: SourceAgent,
   job: MigrationJob,
 ): Promise<{ state: HeldOut['state']; outcome: OutcomeWord | undefined; phase: Phase | undefined }> {
-  const { protocol, wasRunning, incarnation } = job.options;
-  if ((protocol !== '2' && protocol !== '3') || incarnation === undefined) {
-    throw new MigrationError('in-doubt', 'the job’s record lacks what is needed to go on');
-  }
   const noted = await agent.journals.of(job.migrationId).read();
-  const state = stateFrom(protocol === '2' ? 2 : 3, wasRunning === 'true', noted?.incarnation ?? incarnation, noted);
+  const { options } = job;
+  const protocol = noted?.protocol ?? (options['protocol'] === '2' ? 2 : options['protocol'] === '3' ? 3 : undefined);
+  const incarnation = noted?.incarnation ?? options['incarnation'];
+  if (protocol === undefined || incarnation === undefined)
+    throw new MigrationError('in-doubt', 'the job’s record lacks what is needed to go on');
+  const state = stateFrom(protocol, noted?.wasRunning ?? options['wasRunning'] === 'true', incarnation, noted);
   // The journal is written before memory flows; Redis may have come back from before that.
   const behind = noted !== undefined && (job.phase === 'none' || job.phase === 'begin3');
   return { state, outcome: endOf(noted), phase: behind ? performOf(state.protocol) : undefined };
