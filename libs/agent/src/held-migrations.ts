@@ -7,6 +7,7 @@ import { trace } from '@opentelemetry/api';
 import { isPhase, MigrationError, type Phase, type Side } from '@ferry/migration';
 import { Failure } from '@ferry/proto/ferry/v1/migration';
 import { JobError, type Clock, type MigrationJob, type MigrationJobs } from '@ferry/jobs';
+import { AbandonedJobs } from './abandoned-jobs.ts';
 import { AgentError } from './errors.ts';
 import { failureOf } from './failure.ts';
 import { type Held, labelsOf } from './held.ts';
@@ -18,8 +19,8 @@ import { type Codec, refusalOf, replay, replyOf, type Reply } from './replies.ts
 /** How long one attempt to settle a migration may take. What cannot be settled now is tried again. */
 const settleMs = 20_000;
 const tickMs = 250;
-/** How often jobs that nobody executes are looked for without a reason: what a life before has sent to Redis may have come late. */
-const sweepEveryMs = 60_000;
+/** How long settling what was found is waited for; it goes on after that. */
+const takeOverMs = 2_000;
 /** How long one attempt to take a lease back may take. */
 const regainMs = 2_000;
 /** How long an agent that is asked to end may take for what is under way. */
@@ -86,12 +87,17 @@ export class HeldMigrations<State> {
   readonly #opening = new Set<string>();
   readonly #stopping = new AbortController();
   #ticking: Promise<void> = Promise.resolve();
-  /** When to look for jobs that nobody executes, by the monotonic clock, ms. */
-  #sweepAtMs: number;
+  readonly #abandoned: AbandonedJobs;
+  /** Those that are being looked after: one that hangs keeps no other waiting. */
+  readonly #lookedAfter = new Map<Held<State>, Promise<void>>();
 
   constructor(options: HeldMigrationsOptions<State>) {
     this.#options = options;
-    this.#sweepAtMs = options.clock.monotonic() + sweepEveryMs;
+    this.#abandoned = new AbandonedJobs({
+      ...options,
+      holds: (domain) => this.all().some((held) => held.ongoing.start.domainUuid === domain),
+      takeOver: (job, signal) => this.#takeOver(job, signal),
+    });
   }
 
   find(migrationId: string): Held<State> | undefined {
@@ -141,7 +147,7 @@ export class HeldMigrations<State> {
     const { jobs } = this.#options;
     const job = await jobs.migrationJobStart({ domain, migrationId, options }, signal).catch((error: unknown) => {
       // Redis may have run it all the same: then a job is there that nobody holds.
-      this.#sweepLater();
+      this.#abandoned.later();
       throw error;
     });
     return this.#run(this.#hold(start, state, job, undefined), run, signal);
@@ -383,7 +389,7 @@ export class HeldMigrations<State> {
       this.#held.delete(migrationId);
     } catch (error) {
       held.unsettled = { outcome, phase: reply.phase, reply };
-      this.#sweepLater();
+      this.#abandoned.later();
       log.warn({ err: error, ...labelsOf(held), outcome }, 'the job cannot be ended yet');
     }
   }
@@ -414,39 +420,17 @@ export class HeldMigrations<State> {
       return undefined;
     } catch (error) {
       // Redis may carry it out later, when there is nothing to take back any more.
-      this.#sweepLater();
+      this.#abandoned.later();
       return clock.monotonic() - lostAtMs >= holdMs && error instanceof Error ? error : undefined;
     }
   }
 
-  /**
-   * Takes over what this agent's predecessor left, or an older copy of Redis brought back: jobs of this host that nobody executes. What cannot be
-   * taken over now is tried again.
-   */
-  async sweep(signal: AbortSignal): Promise<void> {
-    const { jobs, log, takeUpForgotten } = this.#options;
-    for (const domain of await jobs.domains(signal)) {
-      if (this.all().some((held) => held.ongoing.start.domainUuid === domain)) continue;
-      await this.#takeOver(domain, signal).catch((error: unknown) => {
-        log.error({ err: error, domain }, 'cannot take the job over yet');
-        this.#sweepLater();
-      });
-    }
-    await takeUpForgotten(signal).catch((error: unknown) => {
-      log.error({ err: error }, 'cannot take up all that Redis has forgotten yet');
-      this.#sweepLater();
-    });
+  /** Takes over what this agent's predecessor left; what cannot be settled at once is settled while the agent serves. Throws JobError redis-unavailable. */
+  sweep(signal: AbortSignal): Promise<void> {
+    return this.#abandoned.sweep(signal);
   }
 
-  /** Jobs that nobody executes are looked for when a lease taken now would have run out. */
-  #sweepLater(): void {
-    const { clock, jobs } = this.#options;
-    this.#sweepAtMs = Math.min(this.#sweepAtMs, clock.monotonic() + jobs.leaseMs);
-  }
-
-  async #takeOver(domain: string, signal: AbortSignal): Promise<void> {
-    const job = await this.#options.jobs.migrationJobAdopt(domain, signal);
-    if (job === undefined) return this.#sweepLater(); // its lease has not run out yet
+  async #takeOver(job: MigrationJob, signal: AbortSignal): Promise<void> {
     const phase = isPhase(job.phase) ? job.phase : undefined;
     const message = `the agent was restarted in phase ${job.phase} of migration ${job.migrationId}`;
     try {
@@ -473,7 +457,8 @@ export class HeldMigrations<State> {
     const held = this.#hold(start, state, job, found.phase ?? phase);
     const at = held.phase ?? 'begin3';
     if (outcome !== undefined) held.unsettled = { outcome, phase: at, reply: undefined };
-    await this.#settle(held, at, cause);
+    // It goes on by itself; who waits for an agent that does not answer must not keep this one from serving.
+    await Promise.race([this.#settle(held, at, cause), delay(takeOverMs, undefined, { ref: false })]);
   }
 
   /** Looks after migrations that nobody goes on with, until disposed of. */
@@ -483,24 +468,20 @@ export class HeldMigrations<State> {
 
   async #tickUntilStopped(): Promise<void> {
     const { signal } = this.#stopping;
-    const { jobs, clock, log } = this.#options;
-    let { connections } = jobs;
     while (!signal.aborted) {
-      await Promise.all(this.all().map((held) => this.#lookAfter(held)));
-      if (connections !== jobs.connections) {
-        connections = jobs.connections;
-        // By then those who hold jobs have taken them back.
-        this.#sweepLater();
-      }
-      if (clock.monotonic() >= this.#sweepAtMs) {
-        this.#sweepAtMs = clock.monotonic() + sweepEveryMs;
-        await this.sweep(signal).catch((error: unknown) => {
-          log.warn({ err: error }, 'cannot look for abandoned jobs');
-          this.#sweepLater();
-        });
-      }
+      for (const held of this.all()) this.#startLookingAfter(held);
+      await this.#abandoned.sweepIfDue(signal);
       await delay(tickMs, undefined, { signal, ref: false }).catch(() => undefined);
     }
+    await Promise.all(this.#lookedAfter.values());
+  }
+
+  #startLookingAfter(held: Held<State>): void {
+    if (this.#lookedAfter.has(held)) return;
+    const looking = this.#lookAfter(held)
+      .catch((error: unknown) => this.#options.log.error({ err: error, ...labelsOf(held) }, 'cannot look after it'))
+      .finally(() => this.#lookedAfter.delete(held));
+    this.#lookedAfter.set(held, looking);
   }
 
   async #lookAfter(held: Held<State>): Promise<void> {
