@@ -97,15 +97,18 @@ describe.each(['SIGKILL', 'SIGTERM'] as const)('%s and a restart while memory fl
 describe('an agent that crashes', () => {
   it('at the destination and stays away: the migration fails when it is needed, and it clears up when it is back', async () => {
     const { events } = await startMigration(world, guest, {
-      options: { bandwidthBytesPerSecond: 8_000_000n, downtimeLimitMs: 300 },
+      options: { bandwidthBytesPerSecond: 2_000_000n, downtimeLimitMs: 300 },
     });
     await world.b.dest.kill();
-    expect(endOf(await events)).toMatchObject({
-      outcome: Outcome.OUTCOME_FAILED,
-      failure: { reason: 'not-ready', retryable: true },
-    });
-    await world.ticksOn(guest);
-    await world.b.dest.start();
+    try {
+      expect(endOf(await events)).toMatchObject({
+        outcome: Outcome.OUTCOME_FAILED,
+        failure: { reason: 'not-ready', retryable: true },
+      });
+      await world.ticksOn(guest);
+    } finally {
+      await world.b.dest.start();
+    }
     await world.expectSettled(guest, world.a);
   });
 
