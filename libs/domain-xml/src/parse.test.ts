@@ -340,6 +340,23 @@ describe('a document that is refused', () => {
       '/domain/devices/interface/target/@managed:7 a tap that is there already is not plugged in',
     ],
     [
+      'an MTU that nobody would be told',
+      guest("<interface type='user'><model type='e1000'/><mtu size='1400'/></interface>"),
+      '/domain/devices/interface/mtu:7 only a virtio card is told its MTU',
+    ],
+    [
+      'an MTU that nobody would be told, for the tap is there already',
+      guest(
+        "<interface type='ethernet'><target dev='tap0' managed='no'/><model type='e1000'/><mtu size='1400'/></interface>",
+      ),
+      '/domain/devices/interface/mtu:7 only a virtio card is told its MTU',
+    ],
+    [
+      'a cgroup of its own',
+      guest('', '<resource><partition>/machine/web</partition></resource>'),
+      '/domain/resource/partition:6 "/machine/web" is not supported',
+    ],
+    [
       'a port of no bridge',
       guest("<interface type='ethernet'><port isolated='no'/></interface>"),
       '/domain/devices/interface/port:7 element <port> is not supported',

@@ -43,6 +43,11 @@ describe('a tap is plugged in', () => {
     ]);
   });
 
+  it('with an MTU, whatever the card is', () => {
+    const e1000 = card('network', "<source network='lan'/><mtu size='9000'/>").replace('virtio', 'e1000');
+    expect(pluggedIn(e1000, { lan: 'br1' })).toEqual([{ ...tap, bridge: 'br1', mtu: 9000 }]);
+  });
+
   it('nowhere, if it is on no bridge; and is left alone if it was there before', () => {
     expect(pluggedIn(card('ethernet', ''))).toEqual([tap]);
     expect(pluggedIn(card('ethernet', "<target dev='tap7' managed='no'/>"))).toEqual([]);
