@@ -28,7 +28,10 @@ beforeEach(async () => {
       side: 'source',
       policy,
       memoryReserveBytes: 0,
-      networks: new Map([['lan/guests', bridge]]),
+      networks: new Map([
+        ['lan/guests', bridge],
+        ['gone', 'fyb-none'],
+      ]),
     },
     wait(),
   );
@@ -101,6 +104,14 @@ describe('a card in a network', () => {
     expect(await hypervisor.xmlOf(guest.uuid)).toContain("<source network='lan' portgroup='guests'/>");
     await send(guest.process, 'SIGKILL');
     await waitGone(guest.process, wait());
+  });
+
+  it('is not started where the bridge of its network is not there', async () => {
+    const creating = hypervisor.create(hypervisor.read(inNetwork("network='gone'")), undefined, wait());
+    await expect(creating).rejects.toMatchObject({
+      kind: 'qemu-start-failed',
+      message: expect.stringMatching(mayMakeDevices ? /be an isolated port of bridge fyb-none of this host/ : /web 1/),
+    });
   });
 
   it.each([

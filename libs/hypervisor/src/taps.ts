@@ -24,7 +24,8 @@ export async function plugIn(taps: readonly Tap[], domain: string): Promise<void
         await set('up');
       } else await set(...options, 'up');
     } catch (cause) {
-      const where = bridge === undefined ? 'be switched on' : `be plugged into bridge ${bridge} of this host`;
+      const how = isolated === true ? 'be an isolated port of' : 'be plugged into';
+      const where = bridge === undefined ? 'be switched on' : `${how} bridge ${bridge} of this host`;
       const message = `network device ${name} of domain ${domain} cannot ${where}: make the bridge, or change <interface>`;
       throw new HypervisorError('qemu-start-failed', message, { cause });
     }

@@ -118,7 +118,7 @@ const options = {
     script: 'Ferry runs no scripts: make the tap first and name it',
     downscript: 'Ferry runs no scripts',
     virtualport: 'Ferry does not register ports with switches',
-    vlan: 'Set the VLAN up on the host',
+    vlan: 'Use a bridge of the host that is in that VLAN',
     coalesce: 'Set coalescing on the tap itself',
     port: 'Only a port of a bridge can be isolated',
     teaming: 'Fail-over to a host device is not supported',
@@ -126,6 +126,8 @@ const options = {
     portForward: 'It needs passt, which Ferry does not start',
     backend: 'Ferry starts no helpers',
     ip: 'The guest configures its own addresses',
+    route: 'The guest configures its own addresses',
+    backenddomain: 'It is a choice of Xen',
     tune: 'It is about taps',
   },
 };
