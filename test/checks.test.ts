@@ -294,7 +294,8 @@ describe('Check', () => {
     const running = await world.boot(world.a, { name: 'taken' });
     const gone = join(dir, 'gone.qcow2');
     const image = newImage('checked');
-    const xml = withDevices(running.xml, disk(gone) + disk(image, "cache='writeback'").replace('vda', 'vdb'))
+    const card = "<interface type='network'><source network='lan'/></interface>";
+    const xml = withDevices(running.xml, disk(gone) + disk(image, "cache='writeback'").replace('vda', 'vdb') + card)
       .replace('pc-q35-7.2', 'pc-q35-99.9')
       .replaceAll(/emory unit='[KM]iB'>\d+/g, "emory unit='GiB'>4000");
     const findings = await check(world.a, withCpu(xml, "<cpu mode='custom'><model>Pentium-99</model></cpu>"));
@@ -305,6 +306,7 @@ describe('Check', () => {
       'machine-unsupported',
       'cpu-unsupported',
       'disk-missing',
+      'network-missing',
     ])
       expect([reason, found(reason)]).toMatchObject([
         reason,

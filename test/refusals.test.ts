@@ -100,6 +100,21 @@ describe('XML', () => {
     await expectUntouched();
   });
 
+  it('with a network that the host does not know is refused, and named', async () => {
+    const card = "<interface type='network'><source network='lan' portgroup='guests'/></interface>";
+    const xml = world.describe().xml.replace('</devices>', `${card}</devices>`);
+    for (const refused of [
+      await refusal(prepareWith({ domainXml: xml })),
+      await refusal(callsOf(world.a).start(xml)),
+    ]) {
+      expect(refused).toMatchObject({ reason: 'network-missing', retryable: false });
+      expect(refused.message).toMatch(
+        /network "lan\/guests" .*interface.*FERRY_NETWORKS of this host: add lan\/guests=/,
+      );
+    }
+    await expectUntouched();
+  });
+
   it('of a guest that needs more memory than there is is refused', async () => {
     const xml = world.describe().xml.replaceAll(/emory unit='[KM]iB'>\d+/g, "emory unit='GiB'>4000");
     expect(await refusal(prepareWith({ domainXml: xml }))).toMatchObject({

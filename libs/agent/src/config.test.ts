@@ -44,6 +44,7 @@ describe('readConfig', () => {
       domainPaths: ['/var/lib/libvirt/images', '/var/lib/ferry'],
       allowQemuArguments: false,
       sharedPaths: [],
+      networks: new Map(),
       memoryReserveBytes: 0,
       logLevel: 'info',
       metricsListen: undefined,
@@ -74,6 +75,7 @@ describe('readConfig', () => {
       FERRY_MIGRATION_PORTS: '50000-50001',
       FERRY_DOMAIN_PATHS: '/a:/b',
       FERRY_SHARED_PATHS: '/srv/shared',
+      FERRY_NETWORKS: 'default=virbr0,ovs=net;2/a=b/c=br-1.5',
       FERRY_QEMU_COMMANDLINE: 'allow',
       FERRY_MEMORY_RESERVE_MIB: '2',
       FERRY_LEASE_MS: '2000',
@@ -85,6 +87,10 @@ describe('readConfig', () => {
       migration: { address: '::1', ports: { first: 50_000, last: 50_001 } },
       domainPaths: ['/a', '/b'],
       sharedPaths: ['/srv/shared'],
+      networks: new Map([
+        ['default', 'virbr0'],
+        ['ovs=net;2/a=b/c', 'br-1.5'],
+      ]),
       allowQemuArguments: true,
       memoryReserveBytes: 2 * 2 ** 20,
       leaseMs: 2_000,
@@ -108,6 +114,7 @@ describe('readConfig', () => {
         FERRY_IDLE_MS: '1',
         FERRY_DOMAIN_PATHS: '/a::/b',
         FERRY_SHARED_PATHS: 'srv',
+        FERRY_NETWORKS: 'default',
         FERRY_MEMORY_RESERVE_MIB: '-1',
         FERRY_LOG_LEVEL: 'loud',
         FERRY_METRICS_LISTEN: '9464',
@@ -119,6 +126,7 @@ describe('readConfig', () => {
           'IDLE_MS',
           'DOMAIN_PATHS',
           'SHARED_PATHS',
+          'NETWORKS',
           'MEMORY_RESERVE_MIB',
           'LOG_LEVEL',
           'METRICS_LISTEN',
@@ -126,6 +134,23 @@ describe('readConfig', () => {
         .map((name) => `FERRY_${name}`)
         .toSorted(),
     );
+  });
+
+  it.each([
+    ['default', 'separated by commas; "default" is not'],
+    ['a=br0,', '; "" is not'],
+    ['=br0', '; "=br0" is not'],
+    ['a=', '; "a=" is not'],
+    ['a=br0, b=br1', '; " b=br1" is not'],
+    ['a =br0', '; "a =br0" is not'],
+    ['a=br0 ', '; "a=br0 " is not'],
+    ['a/=br0', '; "a/=br0" is not'],
+    ['/a=br0', '; "/a=br0" is not'],
+    ['a=../br0', '; "a=../br0" is not'],
+    ['a=a-name-longer-than-15', '; "a=a-name-longer-than-15" is not'],
+    ['a=br0,b=br0,a=br1', 'names "a" twice'],
+  ])('says what is wrong with the networks %j', (text, wrong) => {
+    expect(() => readConfig({ ...least, FERRY_NETWORKS: text })).toThrow(wrong);
   });
 
   it('takes a variable set to nothing for one that is not set', () => {

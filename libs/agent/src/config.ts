@@ -4,6 +4,7 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { formatHostPort, type HostPort, isLoopback, parseHostPort } from './address.ts';
 import { AgentError } from './errors.ts';
+import { NetworksError, parseNetworks } from './networks.ts';
 import { parseRedisUrl, type RedisPlace, RedisUrlError } from './redis-url.ts';
 
 /** The files that prove who we are, and the authority that says who others are. PEM. */
@@ -35,6 +36,8 @@ export interface Config {
   readonly domainPaths: readonly string[];
   /** Directories that all hosts see, whatever their file system says. */
   readonly sharedPaths: readonly string[];
+  /** The bridges of this host that domains may name as networks; none if not given. */
+  readonly networks?: ReadonlyMap<string, string>;
   /** Whether documents may add arguments for QEMU of their own. */
   readonly allowQemuArguments: boolean;
   readonly memoryReserveBytes: number;
@@ -86,6 +89,16 @@ const redisUrl = z.string().transform((text, context) => {
   }
 });
 
+const networks = z.string().transform((text, context) => {
+  try {
+    return parseNetworks(text);
+  } catch (error) {
+    if (!(error instanceof NetworksError)) throw error;
+    context.addIssue({ code: 'custom', message: error.message });
+    return z.NEVER;
+  }
+});
+
 const variables = z.object({
   FERRY_HOST: z.string().regex(/^[A-Za-z0-9._-]{1,253}$/, 'must be a host name'),
   FERRY_HOST_UUID: z.guid('must be a UUID').transform((text) => text.toLowerCase()),
@@ -108,6 +121,7 @@ const variables = z.object({
   FERRY_HOLD_MS: integer(1_000, 86_400_000).default(300_000),
   FERRY_DOMAIN_PATHS: directories.default(['/var/lib/libvirt/images', '/var/lib/ferry']),
   FERRY_SHARED_PATHS: directories.default([]),
+  FERRY_NETWORKS: networks.default(new Map()),
   FERRY_QEMU_COMMANDLINE: z.enum(['allow', 'refuse'], 'must be allow or refuse').default('refuse'),
   FERRY_MEMORY_RESERVE_MIB: integer(0, 2 ** 30).default(0),
   FERRY_LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
@@ -147,6 +161,7 @@ function configOf(v: Variables): Config {
     holdMs: v.FERRY_HOLD_MS,
     domainPaths: v.FERRY_DOMAIN_PATHS,
     sharedPaths: v.FERRY_SHARED_PATHS,
+    networks: v.FERRY_NETWORKS,
     allowQemuArguments: v.FERRY_QEMU_COMMANDLINE === 'allow',
     memoryReserveBytes: v.FERRY_MEMORY_RESERVE_MIB * 2 ** 20,
     logLevel: v.FERRY_LOG_LEVEL,

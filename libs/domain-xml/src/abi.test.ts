@@ -11,6 +11,8 @@ const xml = readFileSync(join(import.meta.dirname, 'testing/documents/web-server
 const read = (text: string): Domain => completeDomain(parseDomain(text, policy), { machineAliases: {} });
 const domain = read(xml);
 
+const ownTap = "<interface type='ethernet'>\n      <target dev='tap0' managed='no'/>";
+
 /** Where the guest would notice that a text of the document was replaced. */
 function differencesWith(from: string, to: string): string[] {
   expect(xml).toContain(from);
@@ -29,7 +31,12 @@ describe('two documents', () => {
     ],
     ['how an image is cached', "cache='none' io='native'", "cache='writeback'"],
     ['the name of a tap', "dev='tap0'", "dev='tap7'"],
-    ['what a card is plugged into', "<interface type='ethernet'>", "<interface type='bridge'><source bridge='br0'/>"],
+    ['what a card is plugged into', ownTap, "<interface type='bridge'><source bridge='br0'/>"],
+    [
+      'the network that a card is plugged into',
+      ownTap,
+      "<interface type='network' trustGuestRxFilters='no'><source network='lan' portgroup='guests'/><port isolated='yes'/><tune><sndbuf>0</sndbuf></tune>",
+    ],
     ['the port of a display', "<listen type='socket' socket='/run/ferry/web-1.vnc'/>", "<listen type='none'/>"],
     ['where a console goes', '/run/ferry/web-1.console', '/run/ferry/other.console'],
     ['a title', 'The shop', 'My shop'],

@@ -11,6 +11,6 @@ export { type Pinning, pinningOf } from './pinning.ts';
 export { qemuArguments } from './qemu/arguments.ts';
 export { spiceHost } from './qemu/spice-port.ts';
 export { type StartCommand, startCommands } from './start-commands.ts';
-export { type Tap, tapsToPlugIn } from './taps.ts';
+export { type Networks, networksOf, type Tap, tapsToPlugIn } from './taps.ts';
 export { tpmSocket } from './tpm-socket.ts';
 export { writeDomain, writeDomainForOlderLibvirt } from './write.ts';

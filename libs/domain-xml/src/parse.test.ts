@@ -329,7 +329,72 @@ describe('a document that is refused', () => {
       guest("<disk><source file='/var/lib/libvirt/images/a' startupPolicy='optional'/><target dev='vda'/></disk>"),
       '/domain/devices/disk/source/@startupPolicy:7 "optional" is not supported',
     ],
+    [
+      'a tap of a network that Ferry would not plug in',
+      guest("<interface type='network'><source network='a'/><target dev='tap0' managed='no'/></interface>"),
+      '/domain/devices/interface/target/@managed:7 a tap that is there already is not plugged in',
+    ],
+    [
+      'a tap of a bridge that Ferry would not plug in',
+      guest("<interface type='bridge'><source bridge='a'/><target dev='tap0' managed='no'/></interface>"),
+      '/domain/devices/interface/target/@managed:7 a tap that is there already is not plugged in',
+    ],
+    [
+      'an MTU that nobody would be told',
+      guest("<interface type='user'><model type='e1000'/><mtu size='1400'/></interface>"),
+      '/domain/devices/interface/mtu:7 only a virtio card is told its MTU',
+    ],
+    [
+      'an MTU that nobody would be told, for the tap is there already',
+      guest(
+        "<interface type='ethernet'><target dev='tap0' managed='no'/><model type='e1000'/><mtu size='1400'/></interface>",
+      ),
+      '/domain/devices/interface/mtu:7 only a virtio card is told its MTU',
+    ],
+    [
+      'a cgroup of its own',
+      guest('', '<resource><partition>/machine/web</partition></resource>'),
+      '/domain/resource/partition:6 "/machine/web" is not supported',
+    ],
+    [
+      'a port of no bridge',
+      guest("<interface type='ethernet'><port isolated='no'/></interface>"),
+      '/domain/devices/interface/port:7 element <port> is not supported',
+    ],
+    [
+      'a network without a name',
+      guest("<interface type='network'><source bridge='virbr0'/></interface>"),
+      '/domain/devices/interface/source:7 attribute network is missing',
+    ],
   ])('for %s', (_, xml, problem) => expect(refusalOf(xml).problems).toEqual([problem]));
+
+  it('for all of a network that Ferry cannot honour, each by its name', () => {
+    const unsupported = [
+      "<virtualport type='openvswitch'/>",
+      "<vlan><tag id='42'/></vlan>",
+      "<bandwidth><inbound average='1000'/></bandwidth>",
+      "<filterref filter='clean-traffic'/>",
+      "<coalesce><rx><frames max='7'/></rx></coalesce>",
+      "<teaming type='persistent'/>",
+      "<script path='/etc/qemu-ifup'/>",
+      "<ip address='10.0.0.1'/>",
+      "<guest dev='eth0'/>",
+    ];
+    const words = ["trustGuestRxFilters='yes'", "<backend type='passt' tap='/dev/tun' vhost='/dev/vhost'/>"];
+    const xml = `<interface type='network' ${words[0]}><source network='a'/>${unsupported.join('')}${words[1]}</interface>`;
+    const at = '/domain/devices/interface';
+    expect(refusalOf(guest(xml)).problems.toSorted()).toEqual(
+      [
+        ...unsupported
+          .map((one) => /^<(\w+)/.exec(one)?.[1])
+          .map((name) => `${at}/${name}:7 element <${name}> is not supported`),
+        `${at}/@trustGuestRxFilters:7 "yes" is not supported`,
+        `${at}/backend/@type:7 attribute type is not supported`,
+        `${at}/backend/@tap:7 "/dev/tun" is not supported`,
+        `${at}/backend/@vhost:7 "/dev/vhost" is not supported`,
+      ].toSorted(),
+    );
+  });
 
   it('without listing more problems than anyone reads', () => {
     expect(refusalOf(guest('<x/>'.repeat(1000))).problems).toHaveLength(256);

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { pathOf } from './codec/element-codec.ts';
 import type { Domain } from './domain.ts';
 import { required } from './qemu/json.ts';
 import type { NetworkInterface } from './vocabulary/interface.ts';
@@ -9,11 +10,24 @@ export interface Tap {
   /** High, so that the bridge does not take it for its own (virNetDevTapCreateInBridgePort). */
   readonly address: string;
   readonly bridge?: string;
+  /** Sees none of the bridge's other isolated ports. */
+  readonly isolated?: true;
   readonly mtu?: number;
 }
 
-type TapCard = Extract<NetworkInterface, { readonly type: 'bridge' | 'ethernet' }>;
-const isTapCard = (card: NetworkInterface): card is TapCard => card.type === 'bridge' || card.type === 'ethernet';
+/** The bridges of a host by what it calls them: the name of a network, or NETWORK/PORTGROUP. */
+export type Networks = ReadonlyMap<string, string>;
+
+/** A network that a card is plugged into, as a host knows it. */
+export interface NetworkUse {
+  readonly network: string;
+  /** Where the document names it. */
+  readonly path: string;
+}
+
+type TapCard = Extract<NetworkInterface, { readonly type: 'bridge' | 'network' | 'ethernet' }>;
+const isTapCard = (card: NetworkInterface): card is TapCard =>
+  card.type === 'bridge' || card.type === 'network' || card.type === 'ethernet';
 
 /** The name of a card's tap. One that nobody named is called after the card and the directory of the domain, which is one host's. */
 export function tapName({ target, mac }: TapCard, directory: string): string {
@@ -24,15 +38,36 @@ export function tapName({ target, mac }: TapCard, directory: string): string {
     .slice(0, 9)}`;
 }
 
-/** What is to be plugged in once QEMU has made it. */
-export function tapsToPlugIn({ devices }: Domain, directory: string): readonly Tap[] {
+/** A port group is a part of its network, with rules of its own: what a host calls it has both names. */
+const networkOf = ({ source }: Extract<NetworkInterface, { readonly type: 'network' }>): string =>
+  source.portgroup === undefined ? source.network : `${source.network}/${source.portgroup}`;
+
+/** Every network that the host must know. */
+export function networksOf({ devices: { interface: cards } }: Domain): readonly NetworkUse[] {
+  return cards.flatMap((card, i) =>
+    card.type === 'network'
+      ? [{ network: networkOf(card), path: `${pathOf('/domain/devices', 'interface', cards.length, i)}/source` }]
+      : [],
+  );
+}
+
+function bridgeOf(card: TapCard, networks: Networks): string | undefined {
+  if (card.type === 'ethernet') return undefined;
+  if (card.type === 'bridge') return card.source.bridge;
+  return required(networks.get(networkOf(card)), `bridge of network ${networkOf(card)}`);
+}
+
+/** What is to be plugged in once QEMU has made it, on a host that has all of the domain's networks. */
+export function tapsToPlugIn({ devices }: Domain, directory: string, networks: Networks): readonly Tap[] {
   return devices.interface.filter(isTapCard).flatMap((card) => {
     if (card.target?.managed === false) return [];
+    const bridge = bridgeOf(card, networks);
     return [
       {
         name: tapName(card, directory),
         address: `fe${required(card.mac, 'MAC address').address.slice(2)}`,
-        ...(card.type === 'bridge' ? { bridge: card.source.bridge } : {}),
+        ...(bridge === undefined ? {} : { bridge }),
+        ...(card.type !== 'ethernet' && card.port?.isolated === true ? { isolated: true } : {}),
         ...(card.mtu === undefined ? {} : { mtu: card.mtu.size }),
       },
     ];

@@ -4,6 +4,7 @@ import {
   completeDomain,
   type Domain,
   migrationHazards,
+  type Networks,
   parseDomain,
   type XmlPolicy,
   type XmlProblem,
@@ -11,13 +12,15 @@ import {
 import type { QemuBinary } from './binary.ts';
 import { askCpus, type CpuOffer, type MissingFeatures, missingFeatures } from './cpu.ts';
 import { HypervisorError } from './errors.ts';
-import { fileProblems, machineProblem, memoryProblem } from './host-checks.ts';
+import { fileProblems, machineProblem, memoryProblem, networkProblems } from './host-checks.ts';
 import { localDisks } from './storage.ts';
 
 interface AdmissionOptions {
   readonly policy: XmlPolicy;
   readonly memoryReserveBytes: number;
   readonly sharedPaths?: readonly string[];
+  /** Which bridges of this host are networks. */
+  readonly networks?: Networks;
 }
 
 export class Admission {
@@ -45,14 +48,15 @@ export class Admission {
     return completeDomain(parseDomain(xml, policy), { machineAliases: this.#binary.machineAliases });
   }
 
-  /** What keeps this host from running the domain: machine, files, memory. Its CPU is asked for apart, for it depends on where the guest comes from. */
+  /** What keeps this host from running the domain: machine, files, networks, memory. Its CPU is asked for apart, for it depends on where the guest comes from. */
   async problems(domain: Domain): Promise<HypervisorError[]> {
-    const { policy, memoryReserveBytes } = this.#options;
+    const { policy, memoryReserveBytes, networks = new Map() } = this.#options;
     const [files, memory] = await Promise.all([
       fileProblems(domain, policy.allowedRoots),
       memoryProblem(domain, memoryReserveBytes),
     ]);
-    return [...files, memory, machineProblem(domain, this.#binary)].filter((problem) => problem !== undefined);
+    const others = [...networkProblems(domain, networks), memory, machineProblem(domain, this.#binary)];
+    return [...files, ...others].filter((problem) => problem !== undefined);
   }
 
   /** Asks QEMU for its CPUs now, so that the answer is there when a guest comes. What it says, also that it fails, is for later. */

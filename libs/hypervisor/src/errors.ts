@@ -8,6 +8,8 @@ export type HypervisorErrorKind =
   | 'domain-not-running'
   /** A file that the domain names is not on this host. */
   | 'disk-missing'
+  /** The host's configuration does not say which bridge a network is. */
+  | 'network-missing'
   /** The host has less free memory than the guest needs. */
   | 'not-enough-memory'
   /** QEMU ended while starting. */

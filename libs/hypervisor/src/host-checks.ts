@@ -2,7 +2,7 @@
 import { constants } from 'node:fs';
 import { access, chmod, copyFile, readFile, realpath } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
-import { type Domain, type DomainFile, filesOf } from '@ferry/domain-xml';
+import { type Domain, type DomainFile, filesOf, type Networks, networksOf } from '@ferry/domain-xml';
 import type { QemuBinary } from './binary.ts';
 import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
@@ -70,6 +70,16 @@ export async function memoryProblem(domain: Domain, reserveBytes: number): Promi
     'not-enough-memory',
     `domain ${domain.name} needs ${mib(domain.memoryBytes)}, this host has ${mib(available)} available, of which ${mib(reserveBytes)} stay reserved: free some, or choose another destination`,
   );
+}
+
+/** What is wrong with the networks that the domain names: this host does not know which bridge one is. */
+export function networkProblems(domain: Domain, networks: Networks): HypervisorError[] {
+  return networksOf(domain)
+    .filter(({ network }) => !networks.has(network))
+    .map(({ network, path }) => {
+      const message = `network ${JSON.stringify(network)} of domain ${domain.name} (${path}) is none of FERRY_NETWORKS of this host: add ${network}=BRIDGE there and start its agents anew, or use <interface type='bridge'>`;
+      return new HypervisorError('network-missing', message);
+    });
 }
 
 /** What is wrong if this host's QEMU lacks the domain's machine. */

@@ -1,6 +1,6 @@
 /** This host's QEMUs, as one agent sees them: found by their directories, driven over this agent's own monitors. */
 import { once } from 'node:events';
-import { writeDomainForOlderLibvirt, type Domain, type XmlPolicy } from '@ferry/domain-xml';
+import { writeDomainForOlderLibvirt, type Domain, type Networks, type XmlPolicy } from '@ferry/domain-xml';
 import { Monitor, QmpError } from '@ferry/qemu-qmp';
 import { Admission } from './admission.ts';
 import { askBinary, type QemuBinary } from './binary.ts';
@@ -26,6 +26,8 @@ export interface HypervisorOptions {
   readonly memoryReserveBytes: number;
   /** Directories that all hosts see, whatever their file system says. */
   readonly sharedPaths?: readonly string[];
+  /** Which bridges of this host are networks; none if not given. */
+  readonly networks?: Networks;
 }
 
 /** A QEMU that runs on this host, with this agent's monitor to it. */
@@ -180,6 +182,7 @@ export class Hypervisor {
         binary: this.#binary,
         directory: this.#directory,
         domain,
+        networks: this.#options.networks ?? new Map(),
         side: this.#options.side,
         incoming: incoming !== undefined,
       };

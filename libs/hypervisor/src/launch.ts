@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { open } from 'node:fs/promises';
 import {
   type Domain,
+  type Networks,
   pinningOf,
   qemuArguments,
   spiceHost,
@@ -25,6 +26,7 @@ export interface Launch {
   readonly binary: QemuBinary;
   readonly directory: DomainDirectory;
   readonly domain: Domain;
+  readonly networks: Networks;
   readonly side: 'source' | 'dest';
   readonly incoming: boolean;
 }
@@ -125,7 +127,7 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
       await using starting = new AsyncDisposableStack();
       starting.use(monitor);
       await pinThreads(process.pid, pinning, domain.name);
-      await plugIn(tapsToPlugIn(domain, paths.dir), domain.name);
+      await plugIn(tapsToPlugIn(domain, paths.dir, order.networks), domain.name);
       for (const command of startCommands(domain, order.incoming)) await tell(monitor, command, signal);
       starting.move();
       otherwise.move();

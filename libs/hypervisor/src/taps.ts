@@ -8,17 +8,24 @@ const run = promisify(execFile);
 
 /** Throws HypervisorError qemu-start-failed if a bridge is not there. */
 export async function plugIn(taps: readonly Tap[], domain: string): Promise<void> {
-  for (const { name, address, bridge, mtu } of taps) {
+  for (const { name, address, bridge, isolated, mtu } of taps) {
     const options = [
       'address',
       address,
       ...(bridge === undefined ? [] : ['master', bridge]),
       ...(mtu === undefined ? [] : ['mtu', String(mtu)]),
     ];
+    const set = (...words: string[]) => run('ip', ['link', 'set', 'dev', name, ...words], { timeout: 5_000 });
     try {
-      await run('ip', ['link', 'set', 'dev', name, ...options, 'up'], { timeout: 5_000 });
+      // Only a port can be isolated, and it must be before anything passes.
+      if (isolated === true) {
+        await set(...options);
+        await set('type', 'bridge_slave', 'isolated', 'on');
+        await set('up');
+      } else await set(...options, 'up');
     } catch (cause) {
-      const where = bridge === undefined ? 'be switched on' : `be plugged into bridge ${bridge} of this host`;
+      const how = isolated === true ? 'be an isolated port of' : 'be plugged into';
+      const where = bridge === undefined ? 'be switched on' : `${how} bridge ${bridge} of this host`;
       const message = `network device ${name} of domain ${domain} cannot ${where}: make the bridge, or change <interface>`;
       throw new HypervisorError('qemu-start-failed', message, { cause });
     }

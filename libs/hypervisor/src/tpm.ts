@@ -6,11 +6,13 @@ import { type Domain, tpmSocket } from '@ferry/domain-xml';
 import type { DomainPaths } from './domain-directory.ts';
 import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
-import { identify, send } from './qemu-process.ts';
+import { identify, send, waitGone } from './qemu-process.ts';
 
 const run = promisify(execFile);
 /** It answers at once; the first time it makes keys, which takes seconds. */
 const startMs = 30_000;
+/** It has nothing to write back; a busy host takes a moment to end it. */
+const killMs = 5_000;
 
 /**
  * Starts the swtpm that a domain asks for; gives what ends it, for a start that fails later. Its state outlives the run of the guest; one
@@ -50,6 +52,8 @@ export async function startTpm(domain: Domain, paths: DomainPaths, signal: Abort
     // It takes its pid file away when it ends, which it does when QEMU is gone.
     const pid = Number(await readFile(pidFile, 'latin1').catch(() => '0'));
     const process = pid > 0 ? await identify(pid) : undefined;
-    if (process !== undefined) await send(process, 'SIGKILL');
+    if (process === undefined) return;
+    await send(process, 'SIGKILL');
+    await waitGone(process, AbortSignal.timeout(killMs)).catch(() => undefined);
   };
 }

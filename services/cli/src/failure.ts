@@ -92,6 +92,7 @@ const steps: Readonly<Record<string, string>> = {
   'resolution-disproved': 'leave it to the agents; or resolve it the other way, if what is said here allows that',
   'job-held': 'wait for the job that holds the domain, or give it up',
   'migration-unsafe': 'change what is named; --unsafe migrates all the same',
+  'network-missing': 'add it to FERRY_NETWORKS of that host, with its bridge there',
   'not-enough-memory': 'free memory on the destination, or choose another host',
   'owned-elsewhere': 'end it there; if that host is gone for good, and only then: `ferry forget NAME --host HOST`',
   'ports-exhausted': 'wait for other migrations to end, or widen FERRY_MIGRATION_PORTS on the destination',

@@ -50,7 +50,7 @@ function completeTpm(tpm: Tpm): Tpm {
 
 /** A name that libvirt made up is for it to make up anew (virDomainNetDefParseXML). */
 function withoutGeneratedTap(card: NetworkInterface): NetworkInterface {
-  if (card.type !== 'bridge' && card.type !== 'ethernet') return card;
+  if (card.type !== 'bridge' && card.type !== 'network' && card.type !== 'ethernet') return card;
   const { target, ...rest } = card;
   const isGenerated = target?.managed !== false && target?.dev?.startsWith('vnet') === true;
   return isGenerated ? rest : card;

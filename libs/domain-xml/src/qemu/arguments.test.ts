@@ -366,6 +366,19 @@ const rows: readonly (readonly [what: string, parts: Parts, options: readonly st
     ['-netdev', '{"type":"tap","id":"hostnet0","ifname":"ferry7b81a0776","script":"no","downscript":"no"}'],
   ],
   [
+    'a tap for a network, as for a bridge',
+    {
+      devices:
+        "<interface type='network'><mac address='52:54:00:00:00:01'/><source network='default'/><target dev='vnet0'/></interface>",
+    },
+    ['-netdev', '{"type":"tap","id":"hostnet0","ifname":"ferry7b81a0776","script":"no","downscript":"no"}'],
+  ],
+  [
+    'how much a tap holds back',
+    { devices: "<interface type='ethernet'><target dev='tap7'/><tune><sndbuf>0</sndbuf></tune></interface>" },
+    ['-netdev', '{"type":"tap","id":"hostnet0","ifname":"tap7","script":"no","downscript":"no","sndbuf":0}'],
+  ],
+  [
     'a tap that is named',
     { devices: "<interface type='ethernet'><target dev='tap7'/></interface>" },
     ['-netdev', '{"type":"tap","id":"hostnet0","ifname":"tap7","script":"no","downscript":"no"}'],

@@ -95,10 +95,13 @@ function backend(
       return { options: [], netdev: { type: 'socket', id, udp: endOf(card.source), localaddr: endOf(local) } };
     }
     case 'ethernet':
+    case 'network':
     case 'bridge': {
       const vhost = card.driver?.name === 'vhost' ? true : undefined;
       const ifname = tapName(card, directory);
-      return { options: [], netdev: { type: 'tap', id, ifname, script: 'no', downscript: 'no', queues, vhost } };
+      const sndbuf = card.tune?.sndbuf;
+      const netdev = { type: 'tap', id, ifname, script: 'no', downscript: 'no', sndbuf, queues, vhost };
+      return { options: [], netdev };
     }
     case 'vhostuser': {
       const again = card.source.reconnect;

@@ -83,10 +83,13 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
   each('interface', (card, report) => {
     const virtio = card.model?.type.startsWith('virtio') === true;
     if (virtio) return;
+    const made =
+      (card.type === 'bridge' || card.type === 'network' || card.type === 'ethernet') && card.target?.managed !== false;
     for (const name of Object.keys(card.driver ?? {})) {
       report('xml-invalid', `/driver/@${name}`, `only a virtio card has ${name}`, "Use <model type='virtio'/>");
     }
-    if (card.mtu !== undefined)
+    // The tap has it, whatever the guest knows of it.
+    if (card.mtu !== undefined && !made)
       report('xml-invalid', '/mtu', 'only a virtio card is told its MTU', "Use <model type='virtio'/>");
   });
   const bits = devices.iommu?.driver?.aw_bits;

@@ -60,6 +60,12 @@ const mapped = children(
 );
 const idmap = element({ uid: mapped, gid: mapped });
 
+/** libvirt's own default, which it writes into the documents of running guests; any other is a cgroup with limits. */
+const resource = element(
+  { partition: optionalChild(textElement(oneOf('/machine'))) },
+  { refused: { fibrechannel: 'Ferry names no guest to a storage network' } },
+);
+
 const sleep = optionalChild(element({ enabled: attribute(yesNo) }));
 
 /** The whole document, in the order in which libvirt writes it; `<metadata>` and foreign elements are kept beside it. */
@@ -92,6 +98,7 @@ export const document = element(
     defaultiothread: hostSide(optionalChild(defaultIothread)),
     cputune: hostSide(optionalChild(cputune)),
     numatune: hostSide(optionalChild(numatune)),
+    resource: hostSide(optionalChild(resource)),
     sysinfo: children(choice('type', { smbios, fwcfg: element({ entry: children(fwcfgEntry) }) })),
     os: child(os),
     /** libvirt's QEMU driver keeps it and does nothing with it. */
@@ -115,8 +122,8 @@ export const document = element(
     refused: {
       blkiotune: 'Ferry sets no cgroup limits',
       memtune: 'Ferry sets no cgroup limits',
-      resource: 'Ferry sets no cgroup limits',
       launchSecurity: 'A guest with encrypted memory cannot be moved',
+      on_lockfailure: 'Ferry has no lock manager',
       keywrap: 'It belongs to s390 machines',
       vcpus: 'Hot-plugged vCPUs are not supported: give <vcpu> alone',
       throttlegroups: 'Use <iotune> in the disk',

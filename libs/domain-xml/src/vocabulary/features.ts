@@ -89,6 +89,7 @@ export const features = element(
   },
   {
     refused: {
+      'async-teardown': 'QEMU 7.2 does not let go of memory that way',
       hap: 'It is a choice of Xen',
       viridian: 'It is a choice of Xen',
       privnet: 'It belongs to containers',

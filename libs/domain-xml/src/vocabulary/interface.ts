@@ -1,5 +1,5 @@
 import type { Fields, Of } from '../codec/element.ts';
-import { choice, element, type Report } from '../codec/element-codec.ts';
+import { choice, element, type Report, textElement } from '../codec/element-codec.ts';
 import { attribute, child, children, hostSide, optionalAttribute, optionalChild } from '../codec/fields.ts';
 import { integer, macAddress, oneOf, path, pattern } from '../codec/scalar.ts';
 import { pciAddress } from './address.ts';
@@ -9,6 +9,14 @@ import { acpiIndex, alias, boot, onOff, virtioModels, virtioOptions, yesNo } fro
 const deviceName = pattern(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/, 'a network device name of at most 15 characters', [
   'tap0',
 ]);
+/** A comma ends a network in FERRY_NETWORKS, a slash its name there. */
+const networkName = pattern(/^[^\p{Cc}\p{Cs}/,]{1,127}$/u, "a network's name without / , and control characters", [
+  'default',
+  'nat-network;plug',
+]);
+const portGroup = pattern(/^[^\p{Cc}\p{Cs},]{1,127}$/u, "a port group's name without , and control characters", [
+  'bob',
+]);
 const ipv6 = pattern(/^[0-9a-fA-F:]{2,39}$/, 'an IPv6 address', ['fec0::']);
 /** The tap that it is plugged into; QEMU makes it, unless it is there already (`managed='no'`). */
 const tap = element(
@@ -17,6 +25,17 @@ const tap = element(
     check: ({ dev, managed }, report) => {
       if (managed === false && dev === undefined)
         report('xml-invalid', '/@managed', 'it names no network device', 'Add dev, or let QEMU make one');
+    },
+  },
+);
+
+/** The same of a port of a bridge, which Ferry plugs in itself: one that is there already is nobody's port (virDomainNetDefValidate). */
+const portTap = element(
+  { dev: optionalAttribute(deviceName), managed: optionalAttribute(yesNo) },
+  {
+    check: ({ managed }, report) => {
+      if (managed === false)
+        report('xml-invalid', '/@managed', 'a tap that is there already is not plugged in', "Use type='ethernet'");
     },
   },
 );
@@ -83,6 +102,8 @@ const common = {
   driver: optionalChild(driver),
   link: optionalChild(element({ state: attribute(oneOf('up', 'down')) })),
   mtu: optionalChild(element({ size: attribute(integer(68, 65535)) })),
+  /** Filters of the tap that follow the guest's, as Ferry has none. */
+  trustGuestRxFilters: hostSide(optionalAttribute(oneOf('no'))),
   boot,
   rom: optionalChild(rom),
   acpi: acpiIndex,
@@ -97,19 +118,22 @@ const options = {
     script: 'Ferry runs no scripts: make the tap first and name it',
     downscript: 'Ferry runs no scripts',
     virtualport: 'Ferry does not register ports with switches',
-    vlan: 'Set the VLAN up on the host',
+    vlan: 'Use a bridge of the host that is in that VLAN',
     coalesce: 'Set coalescing on the tap itself',
-    port: 'Set isolation on the bridge itself',
+    port: 'Only a port of a bridge can be isolated',
     teaming: 'Fail-over to a host device is not supported',
     guest: 'It belongs to containers',
     portForward: 'It needs passt, which Ferry does not start',
     backend: 'Ferry starts no helpers',
     ip: 'The guest configures its own addresses',
-    tune: 'Set it on the tap itself',
-    '@trustGuestRxFilters': 'Ferry does not set filters of taps after the guest',
+    route: 'The guest configures its own addresses',
+    backenddomain: 'It is a choice of Xen',
+    tune: 'It is about taps',
   },
 };
 const { ip: _ip, ...userRefused } = options.refused;
+const { tune: _tune, backend: _backend, ...tapRefused } = options.refused;
+const { port: _port, ...portRefused } = tapRefused;
 
 function checkNetworks({ ip }: { readonly ip: readonly { readonly family: string }[] }, report: Report): void {
   const twice = ip.findIndex((one, i) => ip.findIndex((other) => other.family === one.family) < i);
@@ -117,7 +141,38 @@ function checkNetworks({ ip }: { readonly ip: readonly { readonly family: string
 }
 
 const card = <F extends Fields>(fields: F) => element({ ...fields, ...common }, options);
-const tapCard = <F extends Fields>(fields: F) => card({ ...fields, target: hostSide(optionalChild(tap)) });
+
+/** The tap that a card is plugged into, and how QEMU opens it. */
+const ofTap = {
+  target: hostSide(optionalChild(tap)),
+  tune: hostSide(optionalChild(element({ sndbuf: optionalChild(textElement(integer(0, 2 ** 31 - 1))) }))),
+  backend: hostSide(
+    optionalChild(
+      element(
+        { tap: optionalAttribute(oneOf('/dev/net/tun')), vhost: optionalAttribute(oneOf('/dev/vhost-net')) },
+        { refused: { '@type': 'Ferry starts no helpers', '@logFile': 'Ferry starts no helpers' } },
+      ),
+    ),
+  ),
+};
+
+/** A card whose tap is a port of a bridge. */
+const portCard = <F extends Fields>(fields: F) =>
+  element(
+    {
+      ...fields,
+      ...ofTap,
+      target: hostSide(optionalChild(portTap)),
+      port: hostSide(optionalChild(element({ isolated: optionalAttribute(yesNo) }))),
+      ...common,
+    },
+    { refused: portRefused },
+  );
+/** What a live document tells of libvirt's own doings, and libvirt does not read. */
+const ofLibvirt = {
+  '@portid': 'it is the number that libvirt gave the port',
+  '@macTableManager': "it says who kept the bridge's addresses",
+};
 
 const portNumber = attribute(integer(1, 65535));
 const end = { address: optionalAttribute(hostName), port: portNumber };
@@ -134,8 +189,34 @@ export const networkInterface = choice(
   {
     /** The network that QEMU itself plays; the guest is told its addresses. */
     user: element({ ip: children(network), ...common }, { ...options, refused: userRefused, check: checkNetworks }),
-    ethernet: tapCard({}),
-    bridge: tapCard({ source: hostSide(child(element({ bridge: attribute(deviceName) }))) }),
+    ethernet: element({ ...ofTap, ...common }, { refused: tapRefused }),
+    bridge: portCard({
+      source: hostSide(
+        child(
+          element(
+            { bridge: attribute(deviceName) },
+            {
+              ignored: {
+                '@network': 'it says for which network libvirt took the bridge',
+                '@portgroup': 'it says for which network libvirt took the bridge',
+                ...ofLibvirt,
+              },
+            },
+          ),
+        ),
+      ),
+    }),
+    /** The host says which bridge that is: FERRY_NETWORKS. */
+    network: portCard({
+      source: hostSide(
+        child(
+          element(
+            { network: attribute(networkName), portgroup: optionalAttribute(portGroup) },
+            { ignored: { '@bridge': 'it says which bridge libvirt took for the network', ...ofLibvirt } },
+          ),
+        ),
+      ),
+    }),
     server: socketCard,
     client: socketCard,
     mcast: socketCard,
@@ -158,7 +239,6 @@ export const networkInterface = choice(
   {
     hostSide: true,
     refused: {
-      network: "Ferry has no virtual networks: use type='bridge' with its bridge, or type='ethernet' with a tap",
       direct: "Ferry does not make macvtap devices: use type='ethernet' with a tap",
       hostdev: 'A device of the host cannot be moved',
       vdpa: 'A device of the host cannot be moved',

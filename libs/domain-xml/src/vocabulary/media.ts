@@ -76,7 +76,7 @@ const listen = choice(
     socket: element({ socket: optionalAttribute(path) }),
     none: element({}),
   },
-  { refused: { network: 'Ferry has no virtual networks: name an address' } },
+  { refused: { network: 'Name the address of its bridge on the host' } },
 );
 const port = integer(-1, 65535);
 const secrets = {
