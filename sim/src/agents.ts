@@ -196,6 +196,7 @@ function configOf(host: Host, side: Side): Config {
     holdMs: 20_000,
     domainPaths: ['/'],
     sharedPaths: [],
+    networks: new Map(),
     allowQemuArguments: false,
     memoryReserveBytes: 0,
     logLevel: 'silent',

@@ -37,7 +37,7 @@ export interface Config {
   /** Directories that all hosts see, whatever their file system says. */
   readonly sharedPaths: readonly string[];
   /** The bridges of this host that domains may name as networks; none if not given. */
-  readonly networks?: ReadonlyMap<string, string>;
+  readonly networks: ReadonlyMap<string, string>;
   /** Whether documents may add arguments for QEMU of their own. */
   readonly allowQemuArguments: boolean;
   readonly memoryReserveBytes: number;

@@ -49,7 +49,7 @@ export async function openParts(
           allowQemuArguments: config.allowQemuArguments,
         },
         sharedPaths: config.sharedPaths,
-        ...(config.networks === undefined ? {} : { networks: config.networks }),
+        networks: config.networks,
         memoryReserveBytes: config.memoryReserveBytes,
       },
       shutdown,
