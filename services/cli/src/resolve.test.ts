@@ -52,7 +52,10 @@ describe('ferry resolve', () => {
   it('lets the copy that is left go on, at whichever agent has it', async () => {
     b.does.incoming = migration({ side: Side.SIDE_DEST, outcome: Outcome.OUTCOME_COMPLETED });
     const ran = await runFerry([a, b], ['resolve', migrationId, '--gone', 'a']);
-    expect(ran).toMatchObject({ status: 0, stdout: 'web-1 is settled: it goes on on host b (completed)\n' });
+    expect(ran).toMatchObject({
+      status: 0,
+      stdout: 'web-1 is settled: it goes on on host b; the migration’s outcome: completed\n',
+    });
     const request = { migrationId, domain: uuid, goneHost: 'a', resolution: Resolution.RESOLUTION_RUN_HERE };
     expect(b.received).toContainEqual(['resolveIncoming', request]);
     // Who is gone is not asked.

@@ -94,5 +94,5 @@ function tell(migration: Migration, host: string, agent: Agent, json: boolean | 
   }
   const what =
     outcome === Outcome.OUTCOME_GUEST_LOST ? `its copy on host ${host} was ended` : `it goes on on host ${host}`;
-  process.stdout.write(`${domainName} is settled: ${what} (${outcomeWord(outcome)})\n`);
+  process.stdout.write(`${domainName} is settled: ${what}; the migration’s outcome: ${outcomeWord(outcome)}\n`);
 }
