@@ -14,15 +14,15 @@ import { type Held, labelsOf } from './held.ts';
 import { recordOfEnd } from './known-migrations.ts';
 import type { Log } from './log.ts';
 import type { OngoingMigrations, OngoingStart, OutcomeWord } from './ongoing.ts';
-import { type Codec, refusalOf, replay, replyOf, type Reply } from './replies.ts';
+import type { PhaseRun } from './phase-run.ts';
+import { regainLease } from './regain-lease.ts';
+import { refusalOf, replay, replyOf, type Reply } from './replies.ts';
 
 /** How long one attempt to settle a migration may take. What cannot be settled now is tried again. */
 const settleMs = 20_000;
 const tickMs = 250;
 /** How long settling what was found is waited for; it goes on after that. */
 const takeOverMs = 2_000;
-/** How long one attempt to take a lease back may take. */
-const regainMs = 2_000;
 /** How long an agent that is asked to end may take for what is under way. */
 const drainMs = 3_000;
 
@@ -59,21 +59,6 @@ export interface Found<State> {
   readonly outcome?: OutcomeWord | undefined;
   /** The phase it was in, if this host knows better than the job's record. */
   readonly phase?: Phase | undefined;
-}
-
-/** One phase's run. */
-export interface PhaseRun<State, Response> {
-  readonly phase: Phase;
-  readonly codec: Codec<Response>;
-  readonly body: (held: Held<State>, signal: AbortSignal) => Promise<Response>;
-  /** The phase that is recorded when the body is done, if that is another one. */
-  readonly doneAs?: Phase;
-  /** The guest is paused while the phase begins. */
-  readonly inBlackout?: true;
-  /** Memory flows: nobody else drives this QEMU, so a lost lease does not stop it; it is taken back meanwhile. */
-  readonly outlivesLease?: true;
-  /** Given if the phase ends the migration. */
-  readonly outcome?: (response: Response) => OutcomeWord;
 }
 
 const tracer = trace.getTracer('@ferry/agent');
@@ -400,29 +385,14 @@ export class HeldMigrations<State> {
    */
   async #regain(held: Held<State>): Promise<void> {
     if (held.unsettled !== undefined || held.ongoing.ended) return;
-    const tried = (held.regaining ??= this.#tryRegaining(held).finally(() => {
+    const tried = (held.regaining ??= regainLease(held, this.#options).finally(() => {
       held.regaining = undefined;
     }));
-    const inVain = await tried;
-    if (inVain !== undefined) await this.giveUp(held, inVain);
-  }
-
-  /** Gives why it has been in vain for too long. */
-  async #tryRegaining(held: Held<State>): Promise<Error | undefined> {
-    const { jobs, clock, holdMs, log } = this.#options;
-    if (held.leaseLostMs === undefined)
-      log.warn({ err: held.job.signal.reason, ...labelsOf(held) }, 'the lease is lost');
-    const lostAtMs = (held.leaseLostMs ??= clock.monotonic());
-    try {
-      held.job = await jobs.migrationJobRegain(held.job, held.executing, AbortSignal.timeout(regainMs));
-      held.leaseLostMs = undefined;
-      log.info(labelsOf(held), 'the lease has been taken back');
-      return undefined;
-    } catch (error) {
-      // Redis may carry it out later, when there is nothing to take back any more.
-      this.#abandoned.later();
-      return clock.monotonic() - lostAtMs >= holdMs && error instanceof Error ? error : undefined;
-    }
+    const failure = await tried;
+    if (failure === undefined) return;
+    // Redis may carry it out later, when there is nothing to take back any more.
+    this.#abandoned.later();
+    if (failure.isFinal) await this.giveUp(held, failure.error);
   }
 
   /** Takes over what this agent's predecessor left; what cannot be settled at once is settled while the agent serves. Throws JobError redis-unavailable. */

@@ -5,6 +5,13 @@ import type { Failure } from '@ferry/proto/ferry/v1/migration';
 import type { Ongoing, OutcomeWord } from './ongoing.ts';
 import type { Reply } from './replies.ts';
 
+/** Why a lost lease could not be taken back. */
+export interface RegainFailure {
+  readonly error: Error;
+  /** It has been tried for as long as a migration goes on without a lease. */
+  readonly isFinal: boolean;
+}
+
 export interface Held<State> {
   readonly ongoing: Ongoing;
   readonly state: State;
@@ -25,7 +32,7 @@ export interface Held<State> {
   /** Since when the job's lease is lost, by the monotonic clock, ms. */
   leaseLostMs: number | undefined;
   /** While the lease is being taken back. */
-  regaining: Promise<Error | undefined> | undefined;
+  regaining: Promise<RegainFailure | undefined> | undefined;
   /** When it was last heard of, by the monotonic clock, ms. */
   touchedMs: number;
   firstFailure: Failure | undefined;
