@@ -5,7 +5,7 @@ import type { Side } from '@ferry/lab';
 import type { Caller, Mode } from './drive.ts';
 import { opening, type Point } from './points.ts';
 import type { LinkMode, Proxy } from './proxy.ts';
-import { type HostName, leaseMs, type Stage } from './stage.ts';
+import { type HostName, leaseMs, type Stage, until } from './stage.ts';
 
 /** Where a fault strikes. */
 export interface Scene {
@@ -77,6 +77,8 @@ export type FaultName = (typeof faultNames)[number];
 const always = (): boolean => true;
 const nothing = async (): Promise<void> => undefined;
 const stoppedMs = leaseMs * 1.3;
+/** A commit that has not been carried out by then has been given up. */
+const commitMsMax = 800;
 
 const agentOf = ({ stage, from, to }: Scene, side: Side) => stage.agent(side === 'source' ? from : to, side);
 const hostOf = ({ from, to }: Scene, side: Side): HostName => (side === 'source' ? from : to);
@@ -141,6 +143,9 @@ function forget(stage: Stage, size: (now: number) => number): void {
   ftruncateSync(file, Math.round(size(statSync(path).size)));
   closeSync(file);
 }
+
+/** Where Redis's file has the last commit; -1: nowhere. */
+const commitIn = (stage: Stage): number => readFileSync(stage.redisFile(), 'latin1').lastIndexOf('committed');
 
 /** Kills an agent, and Redis forgets everything since the migration began: what remains is the agent's journal, and QEMU. */
 const forgets = (side: Side): Fault => ({
@@ -253,7 +258,7 @@ export const faults: Readonly<Record<FaultName, Fault>> = {
     what: 'Redis back without the commit, and nobody calls any more',
     applies: ({ side, mode }) => side === 'dest' && mode !== 'cancelled',
     strike: async ({ stage, caller, redisBytes }) => {
-      const commit = readFileSync(stage.redisFile(), 'latin1').lastIndexOf('committed');
+      const commit = commitIn(stage);
       if (commit < redisBytes) return undefined;
       caller.kill();
       await stage.lab.redis.kill();
@@ -267,16 +272,18 @@ export const faults: Readonly<Record<FaultName, Fault>> = {
     what: 'the commit’s answer late: Redis lives anew meanwhile, and Confirm(cancelled) is called',
     applies: ({ mode, side, point }) =>
       mode === 'direct' && side === 'dest' && point.act === 'redis:register-commit' && point.when === 'before',
-    strike: async ({ stage, caller, to }) => {
+    strike: async ({ stage, caller, to, redisBytes }) => {
       const link = stage.links.redis[`${to}-dest`];
       link.mode = 'deaf';
       const heal = async (): Promise<void> => {
+        // The agent goes on, and its commit is carried out, however long that takes on a slow machine.
+        await until(() => commitIn(stage) >= redisBytes, AbortSignal.timeout(commitMsMax));
         await stage.lab.redis.kill();
         await stage.lab.redis.start();
         await caller.confirmCancelled(AbortSignal.timeout(700));
         link.mode = 'pass';
       };
-      return { lastsMs: 60, heal };
+      return { lastsMs: 0, heal };
     },
   },
   'late-failure': {

@@ -12,6 +12,8 @@ export type LinkMode = 'pass' | 'cut' | 'deaf';
 interface Pair {
   readonly client: Socket;
   readonly server: Socket;
+  /** What the server has said while it was not heard: read at once, for a server that dies takes what was not read with it. */
+  held: Buffer[];
 }
 
 export class Proxy implements AsyncDisposable {
@@ -52,9 +54,11 @@ export class Proxy implements AsyncDisposable {
     if (mode === 'cut') for (const pair of this.#pairs) end(pair);
     else
       for (const pair of this.#pairs) {
-        flow(pair.server, mode);
+        if (mode === 'deaf') continue;
+        for (const chunk of pair.held) pair.client.write(chunk);
+        pair.held = [];
         // One that died while it was not heard.
-        if (pair.server.closed && mode === 'pass') pair.client.end();
+        if (pair.server.readableEnded || pair.server.closed) pair.client.end();
       }
   }
 
@@ -64,19 +68,25 @@ export class Proxy implements AsyncDisposable {
       return;
     }
     const server = connect(this.target);
-    const pair = { client, server };
+    const pair: Pair = { client, server, held: [] };
     this.#pairs.add(pair);
     const over = (): void => {
       this.#pairs.delete(pair);
       end(pair);
     };
     client.on('error', () => undefined).on('data', (chunk) => server.write(chunk));
-    server.on('error', () => undefined).on('data', (chunk) => client.write(chunk));
-    flow(server, this.#mode);
+    server
+      .on('error', () => undefined)
+      .on('data', (chunk: Buffer) => {
+        if (this.#mode === 'deaf') pair.held.push(chunk);
+        else client.write(chunk);
+      });
     client.on('end', () => server.end()).on('close', over);
     // A server that dies while it is not heard is missed only afterwards.
     server
-      .on('end', () => client.end())
+      .on('end', () => {
+        if (this.#mode !== 'deaf') client.end();
+      })
       .on('close', () => {
         if (this.#mode !== 'deaf') over();
       });
@@ -88,11 +98,6 @@ export class Proxy implements AsyncDisposable {
     if (this.#path !== undefined) rmSync(this.#path, { force: true });
     if (this.#server.listening) await once(this.#server, 'close');
   }
-}
-
-function flow(server: Socket, mode: LinkMode): void {
-  if (mode === 'deaf') server.pause();
-  else server.resume();
 }
 
 function end({ client, server }: Pair): void {
