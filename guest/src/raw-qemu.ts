@@ -72,6 +72,8 @@ export class RawQemu implements AsyncDisposable {
     const died = once(process, 'exit').then(() => Promise.reject(new Error(`${name}: QEMU ended at its start`)));
     const [[qmp], [serial]] = (await Promise.race([connected, died])) as [[Socket], [Socket]];
     died.catch(() => {});
+    // A QEMU that is killed with something unread resets its connections; that it has ended is seen by its exit.
+    for (const socket of [qmp, serial]) socket.on('error', () => undefined);
     const qemu = new RawQemu(process, [qmpServer, serialServer], qmp, serial);
     await qemu.execute('qmp_capabilities');
     await qemu.execute('migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
@@ -121,6 +123,7 @@ export class RawQemu implements AsyncDisposable {
     const connection = once(server, 'connection') as Promise<[Socket]>;
     await this.execute('human-monitor-command', { 'command-line': `gdbserver unix:${path}` });
     const [gdb] = await connection;
+    gdb.on('error', () => undefined);
     try {
       const data = Buffer.from(bytes).toString('hex');
       await converse(gdb, `M${address.toString(16)},${bytes.length.toString(16)}:${data}`);
