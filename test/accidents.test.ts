@@ -281,6 +281,18 @@ describe('a QEMU', () => {
     },
   );
 
+  it('destroyed at the source after Perform by its user: it is not handed over, nothing is left', async () => {
+    const unlucky = await world.boot(world.a);
+    const names = newNames(unlucky);
+    await send(names);
+    await callsOf(world.a).destroy(unlucky.name);
+    await callsOf(world.a).abort(names);
+    await callsOf(world.b).abortIncoming(names);
+    await eventually('both agents let go', async () => (await world.leases(unlucky)).length === 0);
+    expect((await callsOf(world.a).get(names)).migration).toMatchObject({ outcome: Outcome.OUTCOME_GUEST_LOST });
+    await expectNothingOf(world, unlucky);
+  });
+
   it('killed while nothing happens to it: its domain can be started again', async () => {
     const unlucky = await world.boot(world.a);
     await killQemu(world, world.a, unlucky);

@@ -25,6 +25,8 @@ export interface SourceState {
   decision: 'committed' | 'aborted' | undefined;
   /** A person has decided so, since the destination is gone for good. */
   decidedByWord: boolean;
+  /** Its user has ended the guest here (Destroy): it is to end everywhere. */
+  destroyed: boolean;
   /** Since when a guest that has ended here is being handed over, by the monotonic clock, ms. */
   handingOverMs: number | undefined;
 }
@@ -120,6 +122,7 @@ export const newState = (protocol: 2 | 3, wasRunning: boolean, incarnation: stri
   registerAwayMs: undefined,
   decision: undefined,
   decidedByWord: false,
+  destroyed: false,
   handingOverMs: undefined,
 });
 

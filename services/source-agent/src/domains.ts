@@ -159,9 +159,11 @@ export async function shutdown(agent: SourceAgent, nameOrUuid: string, signal: A
 
 /** A guest that a migration holds stays its host's until that is over: what has been decided may still stand. */
 export async function destroy(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<void> {
-  const uuid = await underJob(agent, nameOrUuid, 'destroy', 'Destroy', signal, (guest) =>
-    agent.hypervisor.end(guest, 'quit'),
-  );
+  const uuid = await underJob(agent, nameOrUuid, 'destroy', 'Destroy', signal, (guest) => {
+    for (const held of agent.migrations.all())
+      if (held.ongoing.start.domainUuid === guest.uuid) held.state.destroyed = true;
+    return agent.hypervisor.end(guest, 'quit');
+  });
   await agent.ownership.lookAt(uuid, signal).catch((error: unknown) => {
     agent.log.warn({ err: error, domain: uuid }, 'the guest has ended; its ownership is given up when Redis answers');
   });

@@ -26,8 +26,10 @@ export async function handOverIfLast(agent: SourceAgent, held: HeldOut, signal: 
   const { state, ongoing, phase } = held;
   // Only what is recorded after `completed` tells that the guest did not run on here before it ended (P104).
   if (phase !== 'perform3-done' && phase !== 'perform2-done') return;
-  if (state.doneWithRegister || state.destinationAddress === '') return;
-  if ((await guestIfAny(agent, held, signal)) !== undefined) return;
+  if (state.destroyed || state.doneWithRegister || state.destinationAddress === '') return;
+  const guest = await guestIfAny(agent, held, signal);
+  // Its monitor's end may not be read yet.
+  if (guest !== undefined && agent.hypervisor.isAlive(guest)) return;
   const { migrationId, domainUuid: domain } = ongoing.start;
   const since = (state.handingOverMs ??= agent.clock.monotonic());
   const vote = { vote: { incarnation: state.incarnation }, paused: !state.wasRunning };
