@@ -29,7 +29,9 @@ export class Operator {
     const { source, qemus, rules, network, trace } = this.#world;
     const held = source.agent?.migrations.all().find(({ ongoing }) => ongoing.describe().doubt !== undefined);
     if (held === undefined || qemus.some((qemu) => qemu.incoming && qemu.alive)) return;
-    const resolution = rules.cameToLife ? Resolution.RESOLUTION_END_HERE : Resolution.RESOLUTION_RUN_HERE;
+    const hasCopy = qemus.some((qemu) => !qemu.incoming && qemu.alive);
+    const goesOn = hasCopy && !rules.cameToLife;
+    const resolution = goesOn ? Resolution.RESOLUTION_RUN_HERE : Resolution.RESOLUTION_END_HERE;
     const { migrationId } = held.ongoing.start;
     const request = { migrationId, domain: guestUuid, goneHost: 'b', resolution };
     trace?.(`operator: b’s copy is gone, and it ${rules.cameToLife ? 'had gone on' : 'never went on'} with the guest`);

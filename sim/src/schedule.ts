@@ -70,8 +70,8 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleEnd
           world.rules.atRest();
           return false;
         }
-        operator.look(timeline.now - plan.healsAtMs);
       }
+      if (plan.healed && events % lookEvery === 0) operator.look(timeline.now - plan.healsAtMs);
       events += 1;
       if (timeline.now > plan.healsAtMs + settleMsMax || events > eventsMax) {
         world.rules.break('stuck', world.rules.unrest().join('; ') || 'the caller is not done');
