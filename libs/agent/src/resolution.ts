@@ -98,7 +98,13 @@ async function decideByWord<State extends Resolving>(
     if (why !== undefined) throw disproved(why);
     const evidence = `resolved on host ${host}: somebody said that host ${goneHost} is gone`;
     if (owner?.host === goneHost) await parts.owners.release(owner, evidence, signal);
-    await parts.owners.claim({ uuid, name }, 'keep', evidence, signal);
+    const claimed = await parts.owners.claim({ uuid, name }, 'keep', evidence, signal);
+    // The gate, as in Finish: while the record was being written the other agent may have asked, and has our promise then.
+    const whyNow = await one.cannotRun(held, signal);
+    if (whyNow !== undefined) {
+      await parts.owners.release(claimed, `not ${evidence}: ${whyNow}`, signal);
+      throw disproved(whyNow);
+    }
   }
   state.decision = wish;
   // Not if the record says that the guest came over: then it runs there, or its host knows how it ended.

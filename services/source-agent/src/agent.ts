@@ -40,7 +40,7 @@ export interface SourceAgent extends Parts {
   readonly destinationAt: (address: string) => Destination;
 }
 
-const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+export const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** The domain a call is about: as this migration knows it, else as the host does. Throws domain-not-found, cookie-foreign. */
 export async function locate(

@@ -5,9 +5,7 @@ import { HypervisorError } from '@ferry/hypervisor';
 import type { ForgetRequest, Ownership, WhereRequest } from '@ferry/proto/ferry/v1/domains';
 import type { Migration } from '@ferry/proto/ferry/v1/migration';
 import { MigrationError } from '@ferry/migration';
-import type { SourceAgent } from './agent.ts';
-
-const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+import { type SourceAgent, uuidPattern } from './agent.ts';
 
 /** Throws domain-not-found. */
 export async function where(agent: SourceAgent, request: WhereRequest, signal: AbortSignal): Promise<Ownership[]> {
