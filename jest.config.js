@@ -13,8 +13,6 @@ export default {
     ],
   },
   testTimeout: 60_000,
-  // On CI a test that fails is run once more, and its first failure is printed: the machines there are noisy.
-  setupFilesAfterEnv: process.env.CI === 'true' ? ['<rootDir>/test/retry.js'] : [],
   // Real QEMUs and agents share two cores: more workers than that only make them wait for each other.
   maxWorkers: 2,
 };

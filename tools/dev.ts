@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { check } from './check.ts';
+import { testOnCi } from './test.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -41,7 +42,7 @@ const commands: Readonly<Record<string, Command>> = {
   test: {
     usage: 'test [PATTERN…]',
     what: 'all tests, against real QEMU and real Redis',
-    run: (args) => jest(args),
+    run: (args) => (process.env['CI'] === 'true' ? testOnCi(jest, args) : jest(args)),
   },
   lab: {
     usage: 'lab up [--hosts N] | status | down',

@@ -37,10 +37,13 @@ export class RawQemu implements AsyncDisposable {
     this.#process = process;
     this.#servers = servers;
     this.#qmp = qmp;
-    createInterface(qmp).on('line', (line) => {
+    const lines = createInterface(qmp).on('line', (line) => {
       this.#messages.push(JSON.parse(line) as Message);
       this.#changed();
     });
+    // A QEMU that is killed with something unread resets its connections; that it has ended is seen by its exit.
+    // An interface emits its stream's errors once more.
+    for (const source of [qmp, lines, serial]) source.on('error', () => undefined);
     const reader = new TickReader();
     serial.setEncoding('latin1').on('data', (text: string) => {
       this.output += text;
@@ -72,8 +75,6 @@ export class RawQemu implements AsyncDisposable {
     const died = once(process, 'exit').then(() => Promise.reject(new Error(`${name}: QEMU ended at its start`)));
     const [[qmp], [serial]] = (await Promise.race([connected, died])) as [[Socket], [Socket]];
     died.catch(() => {});
-    // A QEMU that is killed with something unread resets its connections; that it has ended is seen by its exit.
-    for (const socket of [qmp, serial]) socket.on('error', () => undefined);
     const qemu = new RawQemu(process, [qmpServer, serialServer], qmp, serial);
     await qemu.execute('qmp_capabilities');
     await qemu.execute('migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
