@@ -14,7 +14,8 @@ import { callsOf, endOf, eventually, patience, refusal, World } from './world.ts
 
 let world: World;
 beforeAll(async () => {
-  world = await World.start();
+  // Longer than what a refused Resume waits for the job.
+  world = await World.start({ env: { FERRY_IDLE_MS: '120000' } });
 });
 afterAll(async () => {
   await world?.[Symbol.asyncDispose]();

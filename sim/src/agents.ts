@@ -6,7 +6,7 @@ import { Ports } from '@ferry/hypervisor';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
 import { phases } from '@ferry/migration';
 import type { FinishRequest, FinishResponse, PrepareRequest, PrepareResponse } from '@ferry/proto/ferry/v1/dest_agent';
-import type { AskRequest, AskResponse } from '@ferry/proto/ferry/v1/migration';
+import type { AskRequest, AskResponse, GetMigrationResponse } from '@ferry/proto/ferry/v1/migration';
 import { type SourceAgent, sourceAgent, sourceAgentService, takeUpWork as takeUpOutgoing } from '@ferry/source-agent';
 import { type Host, SimHypervisor } from './host.ts';
 import { SimJournals } from './journals.ts';
@@ -124,6 +124,8 @@ export class AgentProcess {
         network.call(from, address, 'prepare', request, signal) as Promise<PrepareResponse>,
       finish: (request: FinishRequest, signal) =>
         network.call(from, address, 'finish', request, signal) as Promise<FinishResponse>,
+      getMigration: (names, signal) =>
+        network.call(from, address, 'getMigration', names, signal) as Promise<GetMigrationResponse>,
       ask: (request, signal) => network.call(from, address, 'ask', request, signal) as Promise<AskResponse>,
       checkReady: (request, signal) => network.call(from, address, 'checkReady', request, signal),
       getReady: (value) => {

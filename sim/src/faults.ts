@@ -70,11 +70,11 @@ const qemuKilled: Draw = (random) => {
 
 const contRefused: Draw = (random) => {
   const side = someSide(random);
-  const times = 1 + random.below(2);
+  const times = random.pick([1, 2, 1000]);
   return {
-    name: `cont is refused by the ${side} QEMU ${times} times`,
+    name: `cont is refused on the ${side} ${times} times`,
     strike: (world) => {
-      for (const qemu of world.qemus) if (qemu.host === hostOf[side] && qemu.alive) qemu.locked = times;
+      world.hosts[hostOf[side]].locked = times;
     },
   };
 };

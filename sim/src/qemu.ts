@@ -61,8 +61,6 @@ export class Qemu {
   readonly #capabilities = new Map<string, boolean>(capabilityNames.map((name) => [name, false]));
   /** Who is connected to each monitor; QEMU serves the first, the others wait. */
   readonly #clients: Record<Side, Client[]> = { source: [], dest: [] };
-  /** Set by a fault: so many times `cont` is refused, another process has the disk's lock. */
-  locked = 0;
 
   constructor(world: World, host: string, uuid: string, incoming: boolean) {
     this.#world = world;
@@ -246,8 +244,9 @@ export class Qemu {
       this.#startsItself = true;
       return {};
     }
-    if (this.locked > 0) {
-      this.locked -= 1;
+    const host = this.incoming ? this.#world.hosts.b : this.#world.hosts.a;
+    if (host.locked > 0) {
+      host.locked -= 1;
       throw new Refusal('Failed to get "write" lock: Is another process using the image [disk.qcow2]?');
     }
     this.#world.rules.toldToRun(this);

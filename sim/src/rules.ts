@@ -27,40 +27,63 @@ const outcomes: ReadonlySet<string> = new Set(['exclusive', 'survivor', 'settled
 interface Recorded {
   readonly decision: string;
   readonly vote: string;
+  /** How often the destination was told 'committed'. */
+  readonly grant: number;
+  /** The source goes by a commit: it cannot be withdrawn. */
+  readonly binding: boolean;
 }
 
-/** The model's `voteIn` and `decide`, run by the life `k`: what a record says afterwards, and the answer. */
+interface Step {
+  readonly answer: string;
+  readonly after: Recorded;
+}
+
+/** The model's steps that vote and decide, run by the life `k`: what a record says afterwards, and the answer. */
 function modelOf(
   name: string,
-  { decision, vote }: Recorded,
+  before: Recorded,
   exists: boolean,
   k: string,
   args: readonly (string | Buffer)[],
-): { readonly answer: string; readonly after: Recorded } | undefined {
-  if (!['ferryRegisterVote', 'ferryRegisterCommit', 'ferryRegisterAbort'].includes(name)) return undefined;
-  const i = String(args[0]);
-  const same = { decision, vote };
-  if (k !== i) return { answer: 'changed', after: same };
-  if (!exists) return { answer: 'forgotten', after: same };
-  const voted = vote === i;
-  const decided = voted && decision !== 'undecided';
-  switch (name) {
-    case 'ferryRegisterVote': {
-      const answer = voted ? decision : 'undecided';
-      return { answer, after: { decision: answer, vote: i } };
-    }
-    case 'ferryRegisterCommit':
-      if (!voted && args[2] !== 'carried') return { answer: 'vote-missing', after: same };
-      return {
-        answer: decided ? decision : 'committed',
-        after: { decision: decided ? decision : 'committed', vote: i },
-      };
-    case 'ferryRegisterAbort':
-      return { answer: decided ? decision : 'aborted', after: { decision: decided ? decision : 'aborted', vote: i } };
-    default:
-      return undefined;
-  }
+): Step | undefined {
+  const step = steps[name];
+  if (step === undefined) return undefined;
+  const [i, ...rest] = args.map(String);
+  if (k !== i) return { answer: 'changed', after: before };
+  if (!exists) return { answer: 'forgotten', after: before };
+  return step(before, i, rest);
 }
+
+const isDecided = ({ decision, vote }: Recorded, i: string): boolean => vote === i && decision !== 'undecided';
+
+function decide(before: Recorded, i: string, wish: string): Step {
+  const answer = isDecided(before, i) ? before.decision : wish;
+  return { answer, after: { ...before, decision: answer, vote: i } };
+}
+
+/** What the destination is told. */
+function granted({ answer, after }: Step): Step {
+  return answer === 'committed' ? { answer, after: { ...after, grant: after.grant + 1 } } : { answer, after };
+}
+
+const steps: Readonly<Record<string, (before: Recorded, i: string, args: readonly string[]) => Step>> = {
+  ferryRegisterVote: (before, i) => decide(before, i, 'undecided'),
+  ferryRegisterCommit: (before, i, [, vote]) => {
+    if (before.vote !== i && vote !== 'carried') return { answer: 'vote-missing', after: before };
+    return granted(decide(before, i, 'committed'));
+  },
+  ferryRegisterAbort: (before, i, [, side]) => {
+    const step = decide(before, i, 'aborted');
+    if (side === 'dest') return granted(step);
+    return { ...step, after: { ...step.after, binding: step.after.binding || step.answer === 'committed' } };
+  },
+  ferryRegisterBind: (before) => ({ answer: 'ok', after: { ...before, binding: true } }),
+  ferryRegisterWithdraw: (before, i, [, grant]) => {
+    const takes =
+      before.vote === i && before.decision === 'committed' && !before.binding && grant === `${before.grant}`;
+    return takes ? { answer: 'aborted', after: { ...before, decision: 'aborted' } } : decide(before, i, 'aborted');
+  },
+};
 
 export class Rules {
   readonly #world: World;
@@ -167,10 +190,10 @@ export class Rules {
     if (model === undefined) return reply;
     const answer: unknown = Array.isArray(reply) ? reply[0] : undefined;
     const after = recordedIn(server, key);
-    if (answer !== model.answer || after.decision !== model.after.decision || after.vote !== model.after.vote) {
+    if (answer !== model.answer || wordsOf(after) !== wordsOf(model.after)) {
       this.break(
         'model',
-        `${name} answered ${String(answer)} and left ${after.decision}/${after.vote}; the model answers ${model.answer} and leaves ${model.after.decision}/${model.after.vote}`,
+        `${name} answered ${String(answer)} and left ${wordsOf(after)}; the model answers ${model.answer} and leaves ${wordsOf(model.after)}`,
       );
     }
     if (name === 'ferryRegisterCommit' && answer === 'committed') {
@@ -178,7 +201,11 @@ export class Rules {
       if (this.#world.hosts.b.disks.dest.size === 0)
         this.break('journal', 'the destination commits, and its journal knows nothing of it');
     }
-    if (answer === 'aborted') this.#aborted.add(String(args[0]));
+    if (answer === 'aborted') {
+      this.#aborted.add(String(args[0]));
+      // Withdrawn: nobody may act on it any more.
+      this.#committed.delete(String(args[0]));
+    }
     return reply;
   }
 
@@ -260,11 +287,16 @@ export class Rules {
 
 const stateOf = (qemu: Qemu): string => `${qemu.label} ${qemu.runState}`;
 
+const wordsOf = ({ decision, vote, grant, binding }: Recorded): string =>
+  `${decision}/${vote} grant ${grant}${binding ? ' binding' : ''}`;
+
 function recordedIn(server: RedisServer, key: string): Recorded & { readonly exists: boolean } {
   const fields = server.hash(key);
   return {
     decision: fields['decision'] ?? '',
     vote: fields['vote'] ?? '',
+    grant: Number(fields['grant'] ?? 0),
+    binding: fields['binding'] === '1',
     exists: Object.keys(fields).length > 0,
   };
 }

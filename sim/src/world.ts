@@ -108,7 +108,7 @@ export class World {
     this.network.heal();
     this.streams.open = true;
     this.streams.reset = false;
-    for (const host of [this.hosts.a, this.hosts.b]) host.startFails = false;
+    for (const host of [this.hosts.a, this.hosts.b]) Object.assign(host, { startFails: false, locked: 0 });
     for (const { life } of [this.source, this.dest]) this.timeline.goOn(life);
   }
 }

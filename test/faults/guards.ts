@@ -17,7 +17,7 @@ const removals: Readonly<Record<Guard, () => void>> = {
   },
   /** The source takes its guest back without asking. */
   NO_DECISION: () => {
-    if (isSource()) HandoverRegister.prototype.abort = () => Promise.resolve('aborted');
+    if (isSource()) HandoverRegister.prototype.abort = () => Promise.resolve({ decision: 'aborted', grant: '' });
   },
   /** The scripts believe every life of Redis. */
   NO_INCARNATION: () => {

@@ -5,6 +5,7 @@ export {
   type Handover,
   HandoverRegister,
   type HandoverUnder,
+  type Verdict,
 } from './register.ts';
 export { type Claim, type Owner, OwnerRecords } from './owner.ts';
 export { type HandoverEntry, HandoverJournals, type Journal, type Journals } from './journal.ts';

@@ -146,7 +146,7 @@ describe('a commit', () => {
   });
 
   it('keeps the name, and makes a released record one that stays', async () => {
-    expect(await commit()).toBe('committed');
+    expect(await commit()).toMatchObject({ decision: 'committed' });
     expect(await a.of(uuid, never)).toMatchObject({ name: 'web-1', host: 'b', epoch: 2 });
     expect(await server.client().ttl(`ferry:{${uuid}}:owner`)).toBe(-1);
   });
@@ -157,14 +157,14 @@ describe('a commit', () => {
     if (owner !== undefined) await c.release(owner, 'a is gone, somebody said', never);
     const atC = await c.claim(guest, 'start', 'started', never);
     await c.release(atC, 'it has ended', never);
-    expect(await commit()).toBe('aborted');
+    expect(await commit()).toMatchObject({ decision: 'aborted' });
     expect(await c.of(uuid, never)).toMatchObject({ host: '', epoch: 2 });
     expect(await register.look({ domain: uuid, migrationId }, never)).toMatchObject({ decision: 'aborted' });
   });
 
   it('does not take a guest that has ended on the source and was started there anew', async () => {
     await started();
-    expect(await commit()).toBe('aborted');
+    expect(await commit()).toMatchObject({ decision: 'aborted' });
     expect(await a.of(uuid, never)).toMatchObject({ host: 'a', epoch: 2 });
   });
 
@@ -174,11 +174,11 @@ describe('a commit', () => {
     const source = new HandoverRegister({ redis: server.client(), host: 'a', side: 'source', address: 'a:1' });
     await source.begin(another, never);
     await started();
-    expect(await register.commit({ ...another, voteCarried: true }, never)).toBe('aborted');
+    expect(await register.commit({ ...another, voteCarried: true }, never)).toMatchObject({ decision: 'aborted' });
   });
 
   it('that was granted and is not acted on gives the guest back to the source', async () => {
-    expect(await commit()).toBe('committed');
+    expect(await commit()).toMatchObject({ decision: 'committed' });
     const r = { domain: uuid, migrationId, incarnation };
     await register.giveBack(r, never);
     const owner = await a.of(uuid, never);
@@ -200,7 +200,7 @@ describe('a commit', () => {
     const before = await a.of(uuid, never);
     await register.giveBack(r, never);
     expect(await a.of(uuid, never)).toEqual(before);
-    expect(await commit()).toBe('committed');
+    expect(await commit()).toMatchObject({ decision: 'committed' });
     const now = await b.claim(guest, 'start', 'started', never);
     await register.giveBack(r, never);
     expect(await a.of(uuid, never)).toEqual(now);
@@ -209,7 +209,7 @@ describe('a commit', () => {
   it('takes a guest that its source was seen running meanwhile, or of which Redis has no record', async () => {
     await a.claim(guest, 'seen', 'it runs here', never);
     await server.client().del(`ferry:{${uuid}}:owner`);
-    expect(await commit()).toBe('committed');
+    expect(await commit()).toMatchObject({ decision: 'committed' });
     expect(await a.of(uuid, never)).toMatchObject({ host: 'b', epoch: 1 });
   });
 });

@@ -24,6 +24,8 @@ class Model {
   addresses = { source: '', dest: '' };
   noted: number | undefined;
   granted: number | undefined;
+  grant = 0;
+  binding = false;
   owner: OwnerState = { host: '', epoch: 0, incarnation: '', sinceMs: 0 };
 
   constructor(k: string) {
@@ -32,8 +34,18 @@ class Model {
 
   /** What a replica has of another life's data. */
   take(from: Model): void {
-    const { exists, decision, vote, addresses, noted, granted, owner } = from;
-    Object.assign(this, { exists, decision, vote, noted, granted, addresses: { ...addresses }, owner: { ...owner } });
+    const { exists, decision, vote, addresses, noted, granted, grant, binding, owner } = from;
+    Object.assign(this, {
+      exists,
+      decision,
+      vote,
+      noted,
+      granted,
+      grant,
+      binding,
+      addresses: { ...addresses },
+      owner: { ...owner },
+    });
   }
 
   begin(i: string, side: 'source' | 'dest'): unknown {
@@ -71,10 +83,44 @@ class Model {
     return answer;
   }
 
+  /** What D is told; the grant counts as well. */
+  #granted(answer: string): unknown {
+    if (answer === 'committed') return { decision: answer, grant: String((this.grant += 1)) };
+    return answer === 'aborted' ? { decision: answer, grant: '' } : answer;
+  }
+
+  commit(i: string): unknown {
+    return this.#granted(this.decide(i, 'committed'));
+  }
+
   /** The source's own late vote, and then the commit. */
-  commitCarried(i: string): string {
+  commitCarried(i: string): unknown {
     this.voteIn(i);
-    return this.decide(i, 'committed');
+    return this.commit(i);
+  }
+
+  abortByD(i: string): unknown {
+    return this.#granted(this.decide(i, 'aborted'));
+  }
+
+  abortByS(i: string): unknown {
+    const answer = this.decide(i, 'aborted');
+    this.binding ||= answer === 'committed';
+    return answer === 'register-changed' ? answer : { decision: answer, grant: '' };
+  }
+
+  bind(i: string): unknown {
+    if (this.#gone(i)) return 'register-changed';
+    this.binding = true;
+    return undefined;
+  }
+
+  withdraw(i: string, grant: string): unknown {
+    if (this.#gone(i)) return 'register-changed';
+    const committed = this.vote === i && this.decision === 'committed';
+    if (committed && !this.binding && grant === String(this.grant)) this.decision = 'aborted';
+    const answer = this.decide(i, 'aborted');
+    return { decision: answer, grant: answer === 'committed' ? String(this.grant) : '' };
   }
 
   giveBack(i: string): unknown {
@@ -162,7 +208,19 @@ const keysOf = (r: { domain: string; migrationId: string }): string[] => [
   `ferry:{${r.domain}}:handover:${r.migrationId}`,
 ];
 
-const registerActs = ['begin', 'prepare', 'renew', 'vote', 'commit', 'commit carried', 'abort', 'give back'] as const;
+const registerActs = [
+  'begin',
+  'prepare',
+  'renew',
+  'vote',
+  'commit',
+  'commit carried',
+  'abort',
+  'drop',
+  'bind',
+  'withdraw',
+  'give back',
+] as const;
 const ownerActs = ['start', 'keep', 'seen', 'read', 'release'] as const;
 const accidents = ['replicate', 'fail over', 'flush'] as const;
 const step = fc.record({
@@ -174,6 +232,8 @@ const step = fc.record({
   host: fc.constantFrom('a', 'b', 'c'),
   /** Who asks reaches the cut-off master, which goes on answering; before a failover there is no other. */
   atOld: fc.boolean(),
+  /** A withdrawal means an older grant by so many. */
+  late: fc.constantFrom(0, 0, 1),
   /** Which life of Redis a script is meant for. */
   meant: fc.constantFrom('answering', 'answering', 'answering', 'old', 'new', 'another'),
 });
@@ -187,7 +247,7 @@ class Schedule {
   #replica: { readonly dumps: readonly (Buffer | null)[]; readonly model: Model } | undefined;
   #seen: Owner | undefined;
 
-  async take({ act, host, atOld, meant }: Step): Promise<void> {
+  async take({ act, host, atOld, late, meant }: Step): Promise<void> {
     const life = this.#failedOver && !atOld ? promoted : cutOff;
     const model = this.#modelOf(life);
     const i = { answering: life.k, old: cutOff.k, new: promoted.k, another: 'another' }[meant];
@@ -207,14 +267,25 @@ class Schedule {
         await asked(life.source.vote(r, never), model.voteIn(i));
         break;
       case 'commit':
-        await asked(life.dest.commit({ ...r, voteCarried: false }, never), model.decide(i, 'committed'));
+        await asked(life.dest.commit({ ...r, voteCarried: false }, never), model.commit(i));
         break;
       case 'commit carried':
         await asked(life.dest.commit({ ...r, voteCarried: true }, never), model.commitCarried(i));
         break;
       case 'abort':
-        await asked(life.source.abort(r, never), model.decide(i, 'aborted'));
+        await asked(life.source.abort(r, never), model.abortByS(i));
         break;
+      case 'drop':
+        await asked(life.dest.abort(r, never), model.abortByD(i));
+        break;
+      case 'bind':
+        await asked(life.source.bind(r, never), model.bind(i));
+        break;
+      case 'withdraw': {
+        const grant = String(Math.max(0, model.grant - late));
+        await asked(life.dest.withdraw({ ...r, grant }, never), model.withdraw(i, grant));
+        break;
+      }
       case 'give back':
         await asked(life.dest.giveBack(r, never), model.giveBack(i));
         break;
@@ -328,7 +399,7 @@ describe('the register and the owner’s record', () => {
         }
         const inOne = await dest.commit({ ...one, voteCarried: true }, never);
         await source.vote(two, never);
-        expect(inOne).toBe(await dest.commit({ ...two, voteCarried: false }, never));
+        expect(inOne).toEqual(await dest.commit({ ...two, voteCarried: false }, never));
         expect(await dest.look(one, never)).toEqual(await dest.look(two, never));
         const [ofOne, ofTwo] = [await owners['a']?.of(one.domain, never), await owners['a']?.of(two.domain, never)];
         expect(ofOne).toMatchObject({ host: ofTwo?.host, epoch: ofTwo?.epoch });

@@ -36,7 +36,7 @@ describe('the register', () => {
     expect(await source.look(here(), never)).toEqual({ decision: 'undecided', incarnation });
     expect(await owners.of(domain, never)).toMatchObject({ host: 'a', epoch: 1, evidence: 'started' });
 
-    expect(await dest.commit({ ...here(), voteCarried: false }, never)).toBe('committed');
+    expect(await dest.commit({ ...here(), voteCarried: false }, never)).toMatchObject({ decision: 'committed' });
     const owner = await owners.of(domain, never);
     expect(owner).toMatchObject({
       host: 'b',
@@ -44,9 +44,9 @@ describe('the register', () => {
       evidence: `migration ${migrationId} committed under ${incarnation}`,
     });
 
-    expect(await source.abort(here(), never)).toBe('committed');
+    expect(await source.abort(here(), never)).toMatchObject({ decision: 'committed' });
     expect(await source.vote(here(), never)).toBe('committed');
-    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toBe('committed');
+    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toMatchObject({ decision: 'committed' });
     expect(await owners.of(domain, never)).toEqual(owner);
   });
 
@@ -71,14 +71,14 @@ describe('the register', () => {
   it('refuses to commit without a vote, and takes a carried one', async () => {
     await expect(dest.commit({ ...here(), voteCarried: false }, never)).rejects.toMatchObject({ kind: 'vote-missing' });
     expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
-    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toBe('committed');
+    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toMatchObject({ decision: 'committed' });
     expect(await source.vote(here(), never)).toBe('committed');
   });
 
   it('keeps an abort, and the owner with it', async () => {
-    expect(await source.abort(here(), never)).toBe('aborted');
+    expect(await source.abort(here(), never)).toMatchObject({ decision: 'aborted' });
     expect(await source.vote(here(), never)).toBe('aborted');
-    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toBe('aborted');
+    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toMatchObject({ decision: 'aborted' });
     expect(await owners.of(domain, never)).toMatchObject({ host: 'a', epoch: 1 });
   });
 
@@ -116,6 +116,44 @@ describe('the register', () => {
     await expect(source.abort(here(), never)).rejects.toMatchObject(changed);
     await expect(dest.commit({ ...here(), voteCarried: true }, never)).rejects.toMatchObject(changed);
     expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
+  });
+
+  it('takes a commit back unless the source goes by it', async () => {
+    await source.vote(here(), never);
+    const { grant } = await dest.commit({ ...here(), voteCarried: false }, never);
+    expect(await dest.withdraw({ ...here(), grant }, never)).toEqual({ decision: 'aborted', grant: '' });
+    expect(await source.abort(here(), never)).toEqual({ decision: 'aborted', grant: '' });
+    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toMatchObject({ decision: 'aborted' });
+
+    const another = { ...here(), migrationId: randomUUID() };
+    await dest.begin(another, never);
+    const granted = await dest.commit({ ...another, voteCarried: true }, never);
+    expect(await source.abort(another, never)).toEqual({ decision: 'committed', grant: '' });
+    expect(await dest.withdraw({ ...another, grant: granted.grant }, never)).toEqual(granted);
+
+    const bound = { ...here(), migrationId: randomUUID() };
+    await dest.begin(bound, never);
+    await source.bind(bound, never);
+    const only = await dest.commit({ ...bound, voteCarried: true }, never);
+    expect(await dest.withdraw({ ...bound, grant: only.grant }, never)).toEqual(only);
+  });
+
+  it('does not take back what was granted anew: a withdrawal that comes late is void', async () => {
+    await source.vote(here(), never);
+    const { grant: first } = await dest.commit({ ...here(), voteCarried: false }, never);
+    const { grant: second } = await dest.abort(here(), never);
+    expect(second).not.toBe(first);
+    expect(await dest.withdraw({ ...here(), grant: first }, never)).toEqual({ decision: 'committed', grant: second });
+    expect(await dest.withdraw({ ...here(), grant: second }, never)).toMatchObject({ decision: 'aborted' });
+  });
+
+  it('withdraws nothing in another life of Redis, or from a record that is gone', async () => {
+    await source.vote(here(), never);
+    const { grant } = await dest.commit({ ...here(), voteCarried: false }, never);
+    const changed = { kind: 'register-changed' };
+    await expect(dest.withdraw({ ...here(), incarnation: 'another', grant }, never)).rejects.toMatchObject(changed);
+    await server.client().flushall();
+    await expect(dest.withdraw({ ...here(), grant }, never)).rejects.toMatchObject(changed);
   });
 
   it('lets records go: a month after they were last heard of, a week after the decision', async () => {

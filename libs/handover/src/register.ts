@@ -12,6 +12,8 @@ declare module 'ioredis' {
     ferryRegisterVote(record: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterCommit(record: string, owner: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterAbort(record: string, ...args: string[]): Result<unknown, Context>;
+    ferryRegisterBind(record: string, ...args: string[]): Result<unknown, Context>;
+    ferryRegisterWithdraw(record: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterGiveBack(record: string, owner: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterLook(record: string): Result<unknown, Context>;
   }
@@ -25,6 +27,8 @@ const scripts = {
   'register-vote': ['ferryRegisterVote', 1],
   'register-commit': ['ferryRegisterCommit', 2],
   'register-abort': ['ferryRegisterAbort', 1],
+  'register-bind': ['ferryRegisterBind', 1],
+  'register-withdraw': ['ferryRegisterWithdraw', 1],
   'register-give-back': ['ferryRegisterGiveBack', 2],
   'register-look': ['ferryRegisterLook', 1],
 } as const;
@@ -61,6 +65,15 @@ export interface RegisterOptions {
 }
 
 export type Decision = 'committed' | 'aborted';
+
+/** What the register has decided. A destination that is told 'committed' holds the grant, another one each time; else it is "". */
+export interface Verdict {
+  readonly decision: Decision;
+  readonly grant: string;
+}
+
+const decisions = ['committed', 'aborted'] as const;
+const verdictOf = ([decision, grant = '']: readonly [Decision, ...string[]]): Verdict => ({ decision, grant });
 
 /**
  * The register that holds the handover decision: R of spec/handover.pml, one script for each of its steps.
@@ -128,23 +141,38 @@ export class HandoverRegister {
    *
    * Throws HandoverError vote-missing.
    */
-  async commit(r: HandoverUnder & { voteCarried: boolean }, signal: AbortSignal): Promise<Decision> {
+  async commit(r: HandoverUnder & { voteCarried: boolean }, signal: AbortSignal): Promise<Verdict> {
     const vote = r.voteCarried ? 'carried' : 'recorded';
     const evidence = `migration ${r.migrationId} committed under ${r.incarnation}`;
     const args = [r.incarnation, decidedSeconds, vote, this.#host, evidence];
     const send = () => this.#redis.ferryRegisterCommit(recordOf(r), ownerKeyOf(r.domain), ...args);
-    const word = await this.#ask('register-commit', r, send, ['committed', 'aborted', 'vote-missing'], signal);
+    const [word, ...rest] = await this.#askAll('register-commit', r, send, [...decisions, 'vote-missing'], signal);
     if (word === 'vote-missing') {
       const message = `the source has not voted for migration ${r.migrationId} of domain ${r.domain} under ${r.incarnation}`;
       throw new HandoverError('vote-missing', `${message}: ${this.#host} must not start the guest`);
     }
-    return word;
+    return verdictOf([word, ...rest]);
   }
 
-  /** Either side's wish that the source keeps the guest. */
-  async abort(r: HandoverUnder, signal: AbortSignal): Promise<Decision> {
-    const send = () => this.#redis.ferryRegisterAbort(recordOf(r), r.incarnation, decidedSeconds);
-    return this.#ask('register-abort', r, send, ['committed', 'aborted'], signal);
+  /** Either side's wish that the source keeps the guest. A source that is told 'committed' ends its copy: the commit cannot be withdrawn then. */
+  async abort(r: HandoverUnder, signal: AbortSignal): Promise<Verdict> {
+    const send = () => this.#redis.ferryRegisterAbort(recordOf(r), r.incarnation, decidedSeconds, this.#me[0]);
+    return verdictOf(await this.#askAll('register-abort', r, send, decisions, signal));
+  }
+
+  /** For a source whose QEMU has ended: a commit, also one that is still to come, cannot be withdrawn. */
+  async bind(r: HandoverUnder, signal: AbortSignal): Promise<void> {
+    const send = () => this.#redis.ferryRegisterBind(recordOf(r), r.incarnation);
+    await this.#ask('register-bind', r, send, ['ok'], signal);
+  }
+
+  /**
+   * For a destination whose QEMU has refused to start the guest: takes the commit back, unless the source goes by it. Whoever has called this must not
+   * try to start the guest again before it is told 'committed' anew, with a grant of its own.
+   */
+  async withdraw(r: HandoverUnder & { grant: string }, signal: AbortSignal): Promise<Verdict> {
+    const send = () => this.#redis.ferryRegisterWithdraw(recordOf(r), r.incarnation, decidedSeconds, r.grant);
+    return verdictOf(await this.#askAll('register-withdraw', r, send, decisions, signal));
   }
 
   /**

@@ -20,8 +20,14 @@ export interface DestState {
   sourceAddress: string;
   /** The register is no longer trusted: it has lived anew since. */
   doneWithRegister: boolean;
-  /** What has been decided, once it is known; it never changes. */
+  /** What has been decided, once it is known; it changes only if QEMU refuses to start the guest: then it is to be withdrawn, and not known. */
   decision: 'committed' | 'aborted' | undefined;
+  /** What the register has given with its word 'committed': the right to start the guest, and to withdraw the commit. */
+  grant: string | undefined;
+  /** QEMU has refused to start the guest under that grant. */
+  refused: boolean;
+  /** The guest has gone on here. */
+  started: boolean;
   /** The lives of the register under which this side has promised never to commit. */
   readonly promised: Set<string>;
   /** The register was asked to commit, or may have been by this agent's life before: the record may be behind what was done. */
@@ -50,6 +56,9 @@ export const newState = (
   sourceAddress: '',
   doneWithRegister: false,
   decision: undefined,
+  grant: undefined,
+  refused: false,
+  started: false,
   promised: new Set(),
   mayHaveCommitted,
   revived: false,

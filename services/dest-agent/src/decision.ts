@@ -22,11 +22,18 @@ export async function decide(agent: DestAgent, held: HeldIn, signal: AbortSignal
 
 async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<'committed' | 'aborted'> {
   const { migrationId, domainUuid: domain } = held.ongoing.start;
-  const { incarnation } = held.state;
+  const { incarnation, grant, refused } = held.state;
+  const r = { domain, migrationId, incarnation };
   try {
-    const answer = await agent.register.abort({ domain, migrationId, incarnation }, signal);
+    const ask =
+      refused && grant !== undefined
+        ? agent.register.withdraw({ ...r, grant }, signal)
+        : agent.register.abort(r, signal);
+    const verdict = await ask;
+    if (verdict.decision === 'aborted') return 'aborted';
+    Object.assign(held.state, { grant: verdict.grant, refused: false });
     // The gate, as in Finish: while the register was asked the source may have asked us, and has our promise then.
-    if (answer === 'aborted' || !held.state.promised.has(incarnation)) return answer;
+    if (!held.state.promised.has(incarnation)) return 'committed';
     held.state.doneWithRegister = true;
     return askSource(agent, held, signal);
   } catch (error) {
@@ -70,12 +77,16 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
   if (held !== undefined) {
     const { state } = held;
     state.sourceAddress ||= askerAddress;
-    if (state.decision === 'committed') return { answer: Answer.ANSWER_COMMITTED };
     if (state.decision === 'aborted') return { answer: Answer.ANSWER_ABORTED };
     // A QEMU that runs is committed, whatever this agent's life before had time to write down. One that does not answer promises nothing.
     const gone = state.guest === undefined || !agent.hypervisor.isAlive(state.guest);
     const status = gone ? undefined : await state.guest?.monitor.execute('query-status', {}, signal);
     if (status?.status === 'running') return { answer: Answer.ANSWER_COMMITTED };
+    if (state.decision === 'committed') {
+      // Until it runs QEMU may refuse, and the commit be withdrawn: nobody is to end another copy for this word.
+      const mayStillRefuse = !state.paused && !state.started && status?.status === 'paused';
+      return { answer: mayStillRefuse ? Answer.ANSWER_UNDECIDED : Answer.ANSWER_COMMITTED };
+    }
     // The guest may have gone on here, and ended with its host, before anybody wrote that down: then the source's copy is old.
     if (gone && state.revived && state.mayHaveCommitted) return { answer: Answer.ANSWER_UNDECIDED };
     state.promised.add(incarnation);

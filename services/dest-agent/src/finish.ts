@@ -6,6 +6,7 @@ import { type Domain, DomainState } from '@ferry/proto/ferry/v1/domains';
 import { MigrationStatistics, Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { journal, locate, originOf, type DestAgent, type DestState, type HeldIn } from './agent.ts';
 import { recover } from './recover.ts';
+import { startGuest } from './start.ts';
 
 /** What is committed is carried through, whoever hangs up; this bounds it. */
 const committedMs = 20_000;
@@ -62,7 +63,7 @@ async function takeOver(
   const register = { domain, migrationId, incarnation: state.incarnation, voteCarried: carried !== undefined };
   refusePromised(held);
   state.mayHaveCommitted = true;
-  const decision = await agent.register.commit(register, signal);
+  const { decision, grant } = await agent.register.commit(register, signal);
   if (decision === 'aborted') {
     throw new MigrationError(
       'not-migrating',
@@ -71,10 +72,10 @@ async function takeOver(
   }
   // The gate: between the script and its answer the source may have asked, and has our promise then.
   refusePromised(held);
-  state.decision = 'committed';
+  Object.assign(state, { decision, grant });
   // A guest that stays paused shows nobody that it was taken over; one that runs does.
   if (state.paused) await journal(agent, held);
-  const resumedAtUs = state.paused ? 0 : await incoming.start(AbortSignal.timeout(committedMs));
+  const resumedAtUs = state.paused ? 0 : await startGuest(agent, held, AbortSignal.timeout(committedMs));
 
   // The guest runs. What follows could wait.
   const statistics = MigrationStatistics.fromPartial({

@@ -7,6 +7,7 @@ import type { MigrationJob } from '@ferry/jobs';
 import { type DestAgent, type DestState, type HeldIn, journal, newState } from './agent.ts';
 import { decide } from './decision.ts';
 import { Incoming } from './incoming.ts';
+import { startGuest } from './start.ts';
 
 /** Follows the phase's recovery row; gives how the migration ended. Throws when that cannot be known yet: then it is tried again. */
 export async function recover(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<OutcomeWord> {
@@ -45,7 +46,7 @@ async function destroyIncoming(agent: DestAgent, held: HeldIn, signal: AbortSign
 /** A QEMU that runs is committed, whatever else is known. One that does not asks for the decision. */
 async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<OutcomeWord> {
   const { state } = held;
-  const { guest, incoming, paused } = state;
+  const { guest, paused } = state;
   const status = await guest?.monitor.execute('query-status', {}, signal).catch(() => undefined);
   // Only a guest that was loaded whole can have been committed.
   if (status?.status === 'inmigrate') return destroyIncoming(agent, held, signal);
@@ -58,7 +59,7 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
     return held.state.decidedByWord ? 'lost' : given(held);
   }
   if (guest === undefined || guest.monitor.closed.aborted) return lost(agent, held);
-  if (!running && !paused) await incoming?.start(signal);
+  if (!running && !paused) await startGuest(agent, held, signal);
   state.releasePort();
   await agent.hypervisor.settle(guest);
   return 'completed';

@@ -38,7 +38,7 @@ async function askRegister(agent: SourceAgent, held: HeldOut, signal: AbortSigna
   const { state } = held;
   const { incarnation } = state;
   try {
-    return await agent.register.abort({ domain, migrationId, incarnation }, signal);
+    return (await agent.register.abort({ domain, migrationId, incarnation }, signal)).decision;
   } catch (error) {
     if (!(error instanceof HandoverError) || !mayAskInstead(agent, state, error)) throw error;
     // It may have forgotten a commit, or keeps the guest waiting. From here on only the destination itself can tell (spec/README.md, step 5).

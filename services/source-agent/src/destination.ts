@@ -2,7 +2,12 @@
 import assert from 'node:assert/strict';
 import { invoke, type Peers, standBy, type StandingBy } from '@ferry/agent';
 import type { DestCalls } from '@ferry/migration';
-import type { AskRequest, AskResponse } from '@ferry/proto/ferry/v1/migration';
+import type {
+  AskRequest,
+  AskResponse,
+  GetMigrationRequest,
+  GetMigrationResponse,
+} from '@ferry/proto/ferry/v1/migration';
 import {
   DestAgentService,
   type CheckReadyRequest,
@@ -20,6 +25,8 @@ export interface Destination extends DestCalls {
   getReady(names: GetReady): void;
   /** Throws what keeps the destination from letting the guest run at this moment. */
   checkReady(request: CheckReadyRequest, signal: AbortSignal): Promise<unknown>;
+  /** The migration as it is known there. */
+  getMigration(names: GetMigrationRequest, signal: AbortSignal): Promise<GetMigrationResponse>;
   /** How it was decided there. */
   ask(request: AskRequest, signal: AbortSignal): Promise<AskResponse>;
 }
@@ -39,6 +46,7 @@ export function destinationAt(peers: Peers, address: string): Destination {
       return prepared;
     },
     checkReady: (request, signal) => invoke(client, DestAgentService.checkReady, request, signal),
+    getMigration: (names, signal) => invoke(client, DestAgentService.getMigration, names, signal),
     ask: (request, signal) => invoke(client, DestAgentService.ask, request, signal),
     getReady: (names) => standing?.warmUp({ request: { $case: 'getReady', value: names } }),
     finish: async (request, signal) => {

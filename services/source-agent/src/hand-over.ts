@@ -1,6 +1,7 @@
 /** A guest that was sent whole and has ended on the source since: the copy at the destination is the only one, whoever called for what. */
 import { reportedFailure } from '@ferry/agent';
 import { encodeCookie } from '@ferry/migration';
+import { HandoverError } from '@ferry/handover';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
 import { guestIfAny, type HeldOut, originOf, type SourceAgent } from './agent.ts';
 
@@ -37,10 +38,17 @@ export async function handOverIfLast(agent: SourceAgent, held: HeldOut, signal: 
   const protocol = state.protocol === 2 ? Protocol.PROTOCOL_V2 : Protocol.PROTOCOL_V3;
   const request = { migrationId, domain, protocol, cookieIn: Buffer.from(cookie), cancelled: false };
   try {
+    // There is nothing to go back to, should the destination's QEMU refuse to start it.
+    await agent.register.bind({ domain, migrationId, incarnation: state.incarnation }, signal).catch(ifChanged);
     await agent.destinationAt(state.destinationAddress).finish(request, signal);
   } catch (error) {
     const refused = reportedFailure(error);
     if (refused !== undefined && !askAgain.has(refused.reason)) return;
     if (agent.clock.monotonic() - since < handOverMs) throw error;
   }
+}
+
+/** A register that has changed lets nobody commit. Throws whatever else it was. */
+function ifChanged(error: unknown): void {
+  if (!(error instanceof HandoverError) || error.kind !== 'register-changed') throw error;
 }

@@ -1,14 +1,20 @@
 -- register-abort.lua: decides that the source keeps the guest, unless the register has decided already. The owner stays as it is.
--- spec/handover.pml: decide(ABORTED), which needs no vote.
+-- A source that hears 'committed' is going to end its copy, so that the commit cannot be withdrawn any more; a destination that hears it gets
+-- a new grant. spec/handover.pml: abortByS, abortByD, which need no vote.
 -- KEYS  1 record
--- ARGV  1 incarnation meant   2 time to live, s
--- Replies {"committed" | "aborted"} | {"changed", run id} | {"forgotten", run id}
+-- ARGV  1 incarnation meant   2 time to live, s   3 side, "source" | "dest"
+-- Replies {"committed", grant or ""} | {"aborted"} | {"changed", run id} | {"forgotten", run id}
 local incarnation = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
 local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote')
 local voted = recorded[2] == incarnation -- else what is recorded is void
-if voted and recorded[1] ~= 'undecided' then return { recorded[1] } end
+if voted and recorded[1] == 'committed' then
+  if ARGV[3] == 'dest' then return { 'committed', string.format('%d', redis.call('HINCRBY', KEYS[1], 'grant', 1)) } end
+  redis.call('HSET', KEYS[1], 'binding', '1')
+  return { 'committed', '' }
+end
+if voted and recorded[1] == 'aborted' then return { 'aborted' } end
 
 local time = redis.call('TIME')
 local nowMs = string.format('%d%03d', time[1], math.floor(time[2] / 1000))

@@ -1,0 +1,19 @@
+-- register-withdraw.lua: the destination's QEMU has refused to start the guest: the commit is taken back, unless the source goes by it,
+-- or it was granted anew since. Else as register-abort.lua. spec/handover.pml: withdraw.
+-- KEYS  1 record
+-- ARGV  1 incarnation meant   2 time to live, s   3 grant meant
+-- Replies {"committed", grant} | {"aborted"} | {"changed", run id} | {"forgotten", run id}
+local incarnation = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
+if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
+local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote', 'grant', 'binding')
+local voted = recorded[2] == incarnation -- else what is recorded is void
+if voted and recorded[1] == 'aborted' then return { 'aborted' } end
+local holds = recorded[4] or recorded[3] ~= ARGV[3]
+if voted and recorded[1] == 'committed' and holds then return { 'committed', recorded[3] } end
+
+local time = redis.call('TIME')
+local nowMs = string.format('%d%03d', time[1], math.floor(time[2] / 1000))
+redis.call('HSET', KEYS[1], 'decision', 'aborted', 'vote', incarnation, 'decidedAtMs', nowMs)
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return { 'aborted' }

@@ -1,0 +1,39 @@
+/** The one place where the destination lets a guest run that was committed. */
+import { QmpError } from '@ferry/qemu-qmp';
+import type { DestAgent, HeldIn } from './agent.ts';
+import { decide } from './decision.ts';
+
+/**
+ * Lets the guest run; gives when its CPUs started, µs since 1970. If QEMU refuses, a disk being locked or its storage away, the guest has not run
+ * here and the source may still have it: then the commit is withdrawn if that is possible still (spec/README.md, step 7). Throws QEMU's refusal, whatever came of that.
+ */
+export async function startGuest(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<number> {
+  const { state } = held;
+  try {
+    const resumedAtUs = (await state.incoming?.start(signal)) ?? 0;
+    state.started = true;
+    return resumedAtUs;
+  } catch (error) {
+    if (await mayWithdraw(held, error, signal)) {
+      state.refused = true;
+      state.decision = undefined;
+      await decide(agent, held, signal).catch((failed: unknown) => {
+        const { migrationId } = held.ongoing.start;
+        agent.log.warn(
+          { err: failed, migrationId },
+          'QEMU refuses to start the guest, and the commit cannot be withdrawn yet',
+        );
+      });
+    }
+    throw error;
+  }
+}
+
+/** QEMU refuses `cont` before it starts a CPU (qmp_cont), and a guest that has run since it was loaded is not `paused`: nobody stops one that comes in. */
+async function mayWithdraw({ state }: HeldIn, error: unknown, signal: AbortSignal): Promise<boolean> {
+  if (!(error instanceof QmpError) || error.kind !== 'qemu-refused') return false;
+  // A commit that the source or a person told of is not the register's to take back.
+  if (state.grant === undefined || state.decidedByWord) return false;
+  const now = await state.guest?.monitor.execute('query-status', {}, signal).catch(() => undefined);
+  return now?.status === 'paused';
+}
