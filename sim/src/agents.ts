@@ -55,7 +55,7 @@ export class AgentProcess {
   start(ms: number): void {
     const world = this.#world;
     world.timeline.after(undefined, ms, () => {
-      if (!this.life.dead) return;
+      if (!this.life.dead || this.host.gone) return;
       this.#lives += 1;
       const life = new Life(`${this.name}/${this.#lives}`);
       this.life = life;

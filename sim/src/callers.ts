@@ -87,7 +87,10 @@ export class Caller {
 
   async #untilServing(): Promise<void> {
     const { source, dest } = this.#world;
-    while (!source.serving || !dest.serving) await this.#world.pause(this.#life, 5);
+    while (!source.serving || !dest.serving) {
+      if (source.host.gone || dest.host.gone) throw new Error('a host is gone');
+      await this.#world.pause(this.#life, 5);
+    }
   }
 
   async #letDrive(): Promise<void> {

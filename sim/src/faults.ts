@@ -68,6 +68,20 @@ const qemuKilled: Draw = (random) => {
   };
 };
 
+const hostGone: Draw = (random) => {
+  const side = someSide(random);
+  return {
+    name: `the host of the ${side} is gone for good`,
+    strike: (world) => {
+      // With both gone there is nothing left to look at.
+      if (world.hosts.a.gone || world.hosts.b.gone) return;
+      world.hosts[hostOf[side]].gone = true;
+      world.timeline.kill(agentIn(world, side).life);
+      for (const qemu of world.qemus) if (qemu.host === hostOf[side]) qemu.die('fault');
+    },
+  };
+};
+
 const contRefused: Draw = (random) => {
   const side = someSide(random);
   const times = random.pick([1, 2, 1000]);
@@ -88,7 +102,7 @@ const startFails: Draw = () => ({
 
 const redisCrash: Draw = (random) => {
   const lost = random.chance(0.4) ? 0 : 1 + random.below(12);
-  const ms = random.scale(1, 20_000);
+  const ms = random.scale(1, 120_000);
   return {
     name: `Redis crashes for ${ms.toFixed(0)} ms and loses ${lost} writes`,
     strike: (world) => {
@@ -118,7 +132,7 @@ const redisForgets: Draw = (random) => {
 const redisWay: Draw = (random) => {
   const way = random.pick<RedisWay>(['refused', 'silent', 'deaf', 'late']);
   const hosts = random.pick([['a'], ['b'], ['a', 'b']]);
-  const ms = random.scale(1, 60_000);
+  const ms = random.scale(1, 300_000);
   return {
     name: `Redis is ${way} for ${hosts.join(' and ')} for ${ms.toFixed(0)} ms`,
     strike: (world) => {
@@ -175,6 +189,7 @@ export const faults: readonly [Draw, ...Draw[]] = [
   restart,
   stall,
   qemuKilled,
+  hostGone,
   contRefused,
   startFails,
   redisCrash,

@@ -29,6 +29,8 @@ export class Host {
   readonly disks: Readonly<Record<Side, Disk>> = { source: new Map(), dest: new Map() };
   /** The next QEMU ends while it starts. */
   startFails = false;
+  /** It has gone for good, and all that ran on it. */
+  gone = false;
   /** Set by a fault: so many times `cont` is refused, another process has the disk's lock. */
   locked = 0;
 

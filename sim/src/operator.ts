@@ -1,9 +1,10 @@
 /**
- * The person who is needed at the one moment that no agent can judge: the destination's QEMU has died together with everything that knew
- * whether it had gone on with the guest. This one knows, and waits long enough for the agents to settle it themselves.
+ * The person who is needed at the one moment that no agent can judge: the other host is gone for good, or its QEMU has died together with
+ * everything that knew whether it had gone on with the guest. This one knows, and waits long enough for the agents to settle it themselves.
  */
+import { failureOf } from '@ferry/agent';
 import { Resolution } from '@ferry/proto/ferry/v1/migration';
-import { addressOf } from './agents.ts';
+import { addressOf, type AgentProcess } from './agents.ts';
 import { Life } from './timeline.ts';
 import { guestUuid, type World } from './world.ts';
 
@@ -14,6 +15,8 @@ export class Operator {
   readonly #world: World;
   readonly #life = new Life('operator');
   #nextMs: number;
+  /** An agent has refused to let its copy go on: it is to be ended. */
+  #refused = false;
   /** Migrations that were settled by a word. */
   words = 0;
 
@@ -26,28 +29,31 @@ export class Operator {
   look(sinceMs: number): void {
     if (sinceMs < this.#nextMs) return;
     this.#nextMs = sinceMs + lookEveryMs;
-    const { source, qemus, rules, network, trace } = this.#world;
-    const held = source.agent?.migrations.all().find(({ ongoing }) => ongoing.describe().doubt !== undefined);
-    if (held === undefined || qemus.some((qemu) => qemu.incoming && qemu.alive)) return;
-    const hasCopy = qemus.some((qemu) => !qemu.incoming && qemu.alive);
-    const goesOn = hasCopy && !rules.cameToLife;
-    const resolution = goesOn ? Resolution.RESOLUTION_RUN_HERE : Resolution.RESOLUTION_END_HERE;
+    const { source, dest, qemus, rules } = this.#world;
+    const hasCopy = (incoming: boolean): boolean => qemus.some((qemu) => qemu.incoming === incoming && qemu.alive);
+    if (!hasCopy(true)) this.#settle(source, 'b', hasCopy(false) && !rules.cameToLife);
+    if (source.host.gone) this.#settle(dest, 'a', hasCopy(true) && rules.sentWhole && !rules.wentBack);
+  }
+
+  /** Says that the other host is gone, and whether this copy is the guest as it was left. */
+  #settle({ agent, host, side }: AgentProcess, goneHost: string, isGuest: boolean): void {
+    const { network, trace } = this.#world;
+    const held = agent?.migrations.all().find(({ ongoing }) => ongoing.describe().doubt !== undefined);
+    if (held === undefined) return;
+    const resolution = isGuest && !this.#refused ? Resolution.RESOLUTION_RUN_HERE : Resolution.RESOLUTION_END_HERE;
     const { migrationId } = held.ongoing.start;
-    const request = { migrationId, domain: guestUuid, goneHost: 'b', resolution };
-    trace?.(`operator: b’s copy is gone, and it ${rules.cameToLife ? 'had gone on' : 'never went on'} with the guest`);
-    network
-      .call(
-        { life: this.#life, host: 'c' },
-        addressOf('a', 'source'),
-        'resolveMigration',
-        request,
-        AbortSignal.timeout(20_000),
-      )
-      .then(
-        () => {
-          this.words += 1;
-        },
-        (error: unknown) => trace?.(`operator: ${String(error)}`),
-      );
+    const request = { migrationId, domain: guestUuid, goneHost, resolution };
+    trace?.(`operator: the copy on ${goneHost} is gone, the one on ${host.name} is ${isGuest ? '' : 'not '}the guest`);
+    this.#world.rules.committedByWord ||= side === 'dest' && resolution === Resolution.RESOLUTION_RUN_HERE;
+    const from = { life: this.#life, host: 'c' };
+    network.call(from, addressOf(host.name, side), 'resolveMigration', request, AbortSignal.timeout(20_000)).then(
+      () => {
+        this.words += 1;
+      },
+      (error: unknown) => {
+        this.#refused ||= failureOf(error, { side }).reason === 'resolution-disproved';
+        trace?.(`operator: ${String(error)}`);
+      },
+    );
   }
 }

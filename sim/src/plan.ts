@@ -67,7 +67,7 @@ export class Plan {
     this.loadFailure = !calm && random.chance(0.04);
     this.lateFailure = !calm && random.chance(0.1);
     const count = random.below(faultsMax + 1);
-    this.healsAtMs = count === 0 ? 0 : random.scale(300, 25_000);
+    this.healsAtMs = count === 0 ? 0 : random.scale(300, random.chance(0.1) ? 300_000 : 25_000);
     this.caller = { ...this.#caller(random), ...(calm ? wellBehaved : {}) };
     this.strikes = Array.from({ length: count }, () => this.#strike(random));
   }

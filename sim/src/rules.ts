@@ -22,7 +22,7 @@ export class Violation extends Error {
 }
 
 /** The rules about what becomes of the guest; the others are about how. */
-const outcomes: ReadonlySet<string> = new Set(['exclusive', 'survivor', 'settled', 'stuck', 'internal']);
+const outcomes: ReadonlySet<string> = new Set(['exclusive', 'fresh', 'survivor', 'settled', 'stuck', 'internal']);
 
 interface Recorded {
   readonly decision: string;
@@ -99,6 +99,10 @@ export class Rules {
   readonly killedByFault: Qemu[] = [];
   /** The guest has gone on at the destination, whatever became of it since. */
   cameToLife = false;
+  /** A person has said that the destination's copy goes on. */
+  committedByWord = false;
+  /** It was sent whole, and has gone on at the source since. */
+  wentBack = false;
   /** A fault ended the QEMU in which the guest ran. */
   #guestKilled = false;
 
@@ -112,13 +116,21 @@ export class Rules {
     this.broken ??= new Violation(rule, message);
   }
 
+  /** The source's QEMU holds a guest that was sent whole, or has ended. */
+  get sentWhole(): boolean {
+    return this.#completed;
+  }
+
   get committed(): boolean {
-    return this.#committed.size > 0;
+    return this.#committed.size > 0 || this.committedByWord;
   }
 
   /** A guest's CPUs have started. */
   running(qemu: Qemu): void {
     this.cameToLife ||= qemu.incoming;
+    this.wentBack ||= !qemu.incoming && this.#completed;
+    if (this.cameToLife && this.wentBack)
+      this.break('fresh', `${qemu.label} goes on with the guest after the other copy has done so`);
     const both = this.#world.qemus.filter((other) => other.running);
     if (both.length > 1) {
       this.break(
@@ -244,14 +256,17 @@ export class Rules {
     const { source, dest, redis, hosts, qemus } = this.#world;
     const left: string[] = [];
     for (const agent of [source, dest]) {
+      if (agent.host.gone) continue;
       if (!agent.serving || agent.life.state !== 'runs') left.push(`${agent.name} does not serve`);
       else if (agent.agent?.migrations.all().length !== 0) left.push(`${agent.name} holds a migration`);
     }
-    const keys = redis.newest.keys().filter((key) => /:(job|lease|short):/.test(key));
+    const there = [hosts.a, hosts.b].filter((host) => !host.gone);
+    const theirs = new RegExp(`:(job|lease|short):(${there.map((host) => host.name).join('|')})(:|$)`);
+    const keys = redis.newest.keys().filter((key) => theirs.test(key));
     left.push(...keys.map((key) => `Redis has ${key}`));
     const copies = qemus.filter((qemu) => qemu.alive);
     if (copies.length > 1) left.push(`${copies.length} QEMUs are there: ${copies.map(stateOf).join(', ')}`);
-    for (const host of [hosts.a, hosts.b]) {
+    for (const host of there) {
       for (const { qemu, definition } of host.places.values()) {
         // What a killed QEMU leaves is cleared away when its domain comes again.
         // So is a directory that was made just before a crash, and in which no QEMU was started.
