@@ -21,7 +21,7 @@ describe('the simulation', () => {
   it('does the same for the same seed', async () => {
     const [one, other] = [await simulate('--seed', '3'), await simulate('--seed', '3')];
     expect(one.said).toBe(other.said);
-    expect(one.said.split('\n').length).toBeGreaterThan(100);
+    expect(one.said.split('\n').length).toBeGreaterThan(50);
   });
 
   it('brings every guest over when nothing is in the way', async () => {
@@ -38,7 +38,7 @@ describe('the simulation', () => {
 
   it.each(guardNames)('finds the accident that %s makes possible', async (name) => {
     const { status, said } = await simulate('--schedules', '2000', '--guard-removed', name, '--until-broken');
-    expect(said).toMatch(/^ {2}(exclusive|survivor|settled|decision|vote|promise|journal|model): /m);
+    expect(said).toMatch(/^ {2}(exclusive|fresh|survivor|settled|decision|vote|promise|journal|model): /m);
     expect(status).toBe(1);
   });
 });
