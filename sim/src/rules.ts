@@ -287,7 +287,9 @@ export class Rules {
     const { qemus, plan } = this.#world;
     const [copy] = qemus.filter((qemu) => qemu.alive);
     if (copy === undefined) {
-      const owner = this.committed ? 'b' : 'a';
+      // What was promised to the source is the source's again, whatever the register says.
+      const promised = [...this.#world.hosts.b.disks.dest.values()].flatMap((entry) => entry.promised);
+      const owner = this.committed && !promised.some((life) => this.#committed.has(life)) ? 'b' : 'a';
       if (!this.#guestKilled && !this.killedByFault.some((qemu) => qemu.host === owner))
         this.break('survivor', 'no copy is left');
       return;
