@@ -37,21 +37,24 @@ export class Operator {
 
   /** Says that the other host is gone, and whether this copy is the guest as it was left. */
   #settle({ agent, host, side }: AgentProcess, goneHost: string, isGuest: boolean): void {
-    const { network, trace } = this.#world;
+    const { network, trace, rules } = this.#world;
     const held = agent?.migrations.all().find(({ ongoing }) => ongoing.describe().doubt !== undefined);
     if (held === undefined) return;
     const resolution = isGuest && !this.#refused ? Resolution.RESOLUTION_RUN_HERE : Resolution.RESOLUTION_END_HERE;
     const { migrationId } = held.ongoing.start;
     const request = { migrationId, domain: guestUuid, goneHost, resolution };
     trace?.(`operator: the copy on ${goneHost} is gone, the one on ${host.name} is ${isGuest ? '' : 'not '}the guest`);
-    this.#world.rules.committedByWord ||= side === 'dest' && resolution === Resolution.RESOLUTION_RUN_HERE;
+    const commits = side === 'dest' && resolution === Resolution.RESOLUTION_RUN_HERE;
+    rules.committedByWord ||= commits;
     const from = { life: this.#life, host: 'c' };
     network.call(from, addressOf(host.name, side), 'resolveMigration', request, AbortSignal.timeout(20_000)).then(
       () => {
         this.words += 1;
       },
       (error: unknown) => {
-        this.#refused ||= failureOf(error, { side }).reason === 'resolution-disproved';
+        const refused = failureOf(error, { side }).reason === 'resolution-disproved';
+        this.#refused ||= refused;
+        if (refused && commits) rules.committedByWord = false;
         trace?.(`operator: ${String(error)}`);
       },
     );
