@@ -31,7 +31,8 @@ async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal):
         : agent.register.abort(r, signal);
     const verdict = await ask;
     if (verdict.decision === 'aborted') return 'aborted';
-    Object.assign(held.state, { grant: verdict.grant, refused: false });
+    held.state.grant = verdict.grant;
+    held.state.refused = false;
     // The gate, as in Finish: while the register was asked the source may have asked us, and has our promise then.
     if (!held.state.promised.has(incarnation)) return 'committed';
     held.state.doneWithRegister = true;

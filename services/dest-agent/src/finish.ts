@@ -72,7 +72,8 @@ async function takeOver(
   }
   // The gate: between the script and its answer the source may have asked, and has our promise then.
   refusePromised(held);
-  Object.assign(state, { decision, grant });
+  state.decision = 'committed';
+  state.grant = grant;
   // A guest that stays paused shows nobody that it was taken over; one that runs does.
   if (state.paused) await journal(agent, held);
   const resumedAtUs = state.paused ? 0 : await startGuest(agent, held, AbortSignal.timeout(committedMs));

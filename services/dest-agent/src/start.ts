@@ -1,4 +1,5 @@
 /** The one place where the destination lets a guest run that was committed. */
+import { MigrationError } from '@ferry/migration';
 import { QmpError } from '@ferry/qemu-qmp';
 import type { DestAgent, HeldIn } from './agent.ts';
 import { decide } from './decision.ts';
@@ -9,8 +10,10 @@ import { decide } from './decision.ts';
  */
 export async function startGuest(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<number> {
   const { state } = held;
+  const { incoming } = state;
+  if (incoming === undefined) throw new MigrationError('incoming-failed', 'there is no waiting QEMU');
   try {
-    const resumedAtUs = (await state.incoming?.start(signal)) ?? 0;
+    const resumedAtUs = await incoming.start(signal);
     state.started = true;
     return resumedAtUs;
   } catch (error) {
