@@ -4,45 +4,32 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { trace } from '@opentelemetry/api';
-import { isPhase, MigrationError, type Phase, type Side } from '@ferry/migration';
-import { Failure } from '@ferry/proto/ferry/v1/migration';
-import { JobError, type Clock, type MigrationJob, type MigrationJobs } from '@ferry/jobs';
+import { isPhase, MigrationError, type Phase } from '@ferry/migration';
+import { JobError, type MigrationJob } from '@ferry/jobs';
 import { AbandonedJobs } from './abandoned-jobs.ts';
 import { AgentError } from './errors.ts';
-import { failureOf } from './failure.ts';
 import { type Held, labelsOf } from './held.ts';
-import { recordOfEnd } from './known-migrations.ts';
-import type { Log } from './log.ts';
 import type { OngoingMigrations, OngoingStart, OutcomeWord } from './ongoing.ts';
 import type { PhaseRun } from './phase-run.ts';
 import { regainLease } from './regain-lease.ts';
-import { refusalOf, replay, replyOf, type Reply } from './replies.ts';
+import { replay, replyOf, type Reply } from './replies.ts';
+import { Settling, type SettlingOptions } from './settling.ts';
 
-/** How long one attempt to settle a migration may take. What cannot be settled now is tried again. */
-const settleMs = 20_000;
+/** How long it is tried to record that a phase is done. */
+const recordMs = 20_000;
 const tickMs = 250;
 /** How long settling what was found is waited for; it goes on after that. */
 const takeOverMs = 2_000;
 /** How long an agent that is asked to end may take for what is under way. */
 const drainMs = 3_000;
 
-export interface HeldMigrationsOptions<State> {
-  readonly side: Side;
-  readonly jobs: MigrationJobs;
+export interface HeldMigrationsOptions<State> extends SettlingOptions<State> {
   readonly ongoing: OngoingMigrations;
-  readonly log: Log;
-  readonly clock: Clock;
   readonly idleMs: number;
   /** How long a migration goes on whose lease is lost. */
   readonly holdMs: number;
-  /** Does what the phase's recovery row says and gives how the migration ended; throws if that cannot be known yet. */
-  readonly recover: (held: Held<State>, signal: AbortSignal) => Promise<OutcomeWord>;
   /** Whether this host knows a migration of that id from before, also where Redis has forgotten it. */
   readonly isOld: (migrationId: string) => Promise<boolean>;
-  /** What would settle a migration whose guest only others can decide about; undefined if it is not so. */
-  readonly settledBy: (held: Held<State>) => string | undefined;
-  /** Writes down that nothing is left to do. */
-  readonly ended: (held: Held<State>) => Promise<void>;
   /** Whether it is no wonder that nobody calls: memory is flowing. */
   readonly busy: (held: Held<State>) => boolean;
   /** Looks for what is left of migrations whose jobs Redis has forgotten. Throws when something cannot be settled yet. */
@@ -73,6 +60,7 @@ export class HeldMigrations<State> {
   readonly #stopping = new AbortController();
   #ticking: Promise<void> = Promise.resolve();
   readonly #abandoned: AbandonedJobs;
+  readonly #settling: Settling<State>;
   /** Those that are being looked after: one that hangs keeps no other waiting. */
   readonly #lookedAfter = new Map<Held<State>, Promise<void>>();
 
@@ -82,6 +70,11 @@ export class HeldMigrations<State> {
       ...options,
       holds: (domain) => this.all().some((held) => held.ongoing.start.domainUuid === domain),
       takeOver: (job, signal) => this.#takeOver(job, signal),
+    });
+    this.#settling = new Settling(options, {
+      stopping: this.#stopping.signal,
+      over: (held) => this.#held.delete(held.ongoing.start.migrationId),
+      jobLeft: () => this.#abandoned.later(),
     });
   }
 
@@ -154,6 +147,7 @@ export class HeldMigrations<State> {
       regaining: undefined,
       touchedMs: this.#options.clock.monotonic(),
       firstFailure: undefined,
+      complained: undefined,
       unsettled: undefined,
     };
     this.#held.set(start.migrationId, held);
@@ -220,11 +214,11 @@ export class HeldMigrations<State> {
       const reply = replyOf(phase, codec, response);
       held.replies.set(phase, reply.bytes);
       held.ongoing.phaseDone(side, phase);
-      if (outcome !== undefined) await this.#finish(held, outcome(response), reply);
+      if (outcome !== undefined) await this.#settling.finish(held, outcome(response), reply);
       else held.bookkeeping = this.#record(held, run.doneAs, reply);
       return response;
     } catch (error) {
-      await this.#settle(held, phase, error);
+      await this.#settling.settle(held, phase, error);
       throw error;
     } finally {
       held.executing = false;
@@ -256,7 +250,7 @@ export class HeldMigrations<State> {
       held.executing = false;
       held.phase = before;
       // Who asked for it to be given up meanwhile has left that to us.
-      if (before === undefined || held.ongoing.abandonSignal.aborted) await this.#settle(held, phase, error);
+      if (before === undefined || held.ongoing.abandonSignal.aborted) await this.#settling.settle(held, phase, error);
       throw error;
     }
   }
@@ -264,7 +258,7 @@ export class HeldMigrations<State> {
   /** Writes down that a phase is done, in the background. If that fails the lease will tell: its signal ends the job. */
   async #record(held: Held<State>, doneAs: Phase | undefined, reply: Reply): Promise<void> {
     const { jobs, log } = this.#options;
-    const signal = AbortSignal.timeout(settleMs);
+    const signal = AbortSignal.timeout(recordMs);
     if (doneAs !== undefined) held.phase = doneAs;
     held.unrecorded = doneAs;
     const failed = (error: unknown): void => {
@@ -288,95 +282,13 @@ export class HeldMigrations<State> {
   }
 
   /** Gives a migration up, for a reason that came from outside its phases. */
-  async giveUp(held: Held<State>, cause: Error): Promise<void> {
-    // Our own end looks like QEMU's end from here.
-    if (this.#stopping.signal.aborted) return;
-    held.ongoing.askToAbort(cause);
-    // A phase that is being executed hears the signal and settles by itself.
-    if (!held.executing && held.unsettled === undefined) {
-      held.executing = true;
-      await held.bookkeeping.catch(() => undefined);
-      await this.#settle(held, held.phase ?? 'begin3', cause);
-    }
+  giveUp(held: Held<State>, cause: Error): Promise<void> {
+    return this.#settling.giveUp(held, cause);
   }
 
-  /** The one path of failure: recover by the phase's row, then end the job with the first cause. */
-  async #settle(held: Held<State>, phase: Phase, cause: unknown): Promise<void> {
-    const { side, log } = this.#options;
-    held.firstFailure ??= failureOf(cause, { side, phase });
-    held.unsettled ??= { outcome: undefined, phase, reply: undefined };
-    log.warn({ err: cause, ...labelsOf(held), phase }, 'phase failed');
-    await this.#trySettling(held);
-  }
-
-  async #trySettling(held: Held<State>): Promise<void> {
-    const { log, recover } = this.#options;
-    const unsettled = held.unsettled;
-    const stopping = this.#stopping.signal;
-    if (unsettled === undefined || stopping.aborted) return;
-    held.executing = true;
-    try {
-      const patience = AbortSignal.any([AbortSignal.timeout(settleMs), stopping]);
-      unsettled.outcome ??= await recover(held, patience);
-      const refused = refusalOf(unsettled.phase, held.firstFailure ?? Failure.fromPartial({}));
-      await this.#finish(held, unsettled.outcome, unsettled.reply ?? refused);
-    } catch (error) {
-      log.error({ err: error, ...labelsOf(held), phase: held.phase }, 'the migration cannot be settled yet');
-      const settledBy = this.#options.settledBy(held);
-      const cause = failureOf(error, { side: this.#options.side, phase: held.phase });
-      held.ongoing.doubt(settledBy === undefined ? undefined : { cause, settledBy });
-    } finally {
-      held.executing = false;
-    }
-  }
-
-  /**
-   * Settles a migration that is in doubt by somebody's word: `decide` makes the decision, alone, and what follows from it is done. Throws
-   * MigrationError not-in-doubt, or what `decide` throws; the signal's reason if the agent cannot be kept from trying by itself.
-   */
-  async resolve(held: Held<State>, decide: () => Promise<void>, signal: AbortSignal): Promise<void> {
-    while (held.executing) await delay(10, undefined, { signal });
-    if (held.unsettled === undefined || this.#options.settledBy(held) === undefined) {
-      const { migrationId, domainName } = held.ongoing.start;
-      const message = `migration ${migrationId} of domain ${domainName} is not in doubt: the agents go on with it, or have settled it`;
-      throw new MigrationError('not-in-doubt', message);
-    }
-    held.executing = true;
-    try {
-      await decide();
-    } finally {
-      held.executing = false;
-    }
-    await this.#trySettling(held);
-  }
-
-  /** Ends the job. The outcome is known from here on, so it is told at once; a record that cannot be written now is written later. */
-  async #finish(held: Held<State>, outcome: OutcomeWord, reply: Reply): Promise<void> {
-    const { jobs, log } = this.#options;
-    held.ongoing.end(outcome, outcome === 'completed' ? undefined : held.firstFailure);
-    const { migrationId } = held.ongoing.start;
-    const record = recordOfEnd(held.ongoing);
-    const end = { outcome, record, reply: { phase: reply.phase, bytes: reply.bytes() } };
-    const signal = AbortSignal.timeout(settleMs);
-    try {
-      await held.bookkeeping.catch(() => undefined);
-      await held.regaining?.catch(() => undefined);
-      if (!held.jobEnded) {
-        await jobs.migrationJobFinish(held.job, end, signal).catch(async (error: unknown) => {
-          if (!(error instanceof JobError) || error.kind !== 'lease-lost') throw error;
-          // Also where Redis has forgotten the job: how it ended is kept for whoever asks.
-          held.job = await jobs.migrationJobRegain(held.job, true, signal);
-          await jobs.migrationJobFinish(held.job, end, signal);
-        });
-      }
-      held.jobEnded = true;
-      await this.#options.ended(held);
-      this.#held.delete(migrationId);
-    } catch (error) {
-      held.unsettled = { outcome, phase: reply.phase, reply };
-      this.#abandoned.later();
-      log.warn({ err: error, ...labelsOf(held), outcome }, 'the job cannot be ended yet');
-    }
+  /** Settles a migration that is in doubt by somebody's word: `Settling.resolve`. */
+  resolve(held: Held<State>, decide: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    return this.#settling.resolve(held, decide, signal);
   }
 
   /**
@@ -428,7 +340,7 @@ export class HeldMigrations<State> {
     const at = held.phase ?? 'begin3';
     if (outcome !== undefined) held.unsettled = { outcome, phase: at, reply: undefined };
     // It goes on by itself; who waits for an agent that does not answer must not keep this one from serving.
-    await Promise.race([this.#settle(held, at, cause), delay(takeOverMs, undefined, { ref: false })]);
+    await Promise.race([this.#settling.settle(held, at, cause), delay(takeOverMs, undefined, { ref: false })]);
   }
 
   /** Looks after migrations that nobody goes on with, until disposed of. */
@@ -458,7 +370,7 @@ export class HeldMigrations<State> {
     const { clock, idleMs, busy } = this.#options;
     if (held.job.signal.aborted && held.unsettled === undefined) await this.#regain(held);
     if (held.executing) return;
-    if (held.unsettled !== undefined) return this.#trySettling(held);
+    if (held.unsettled !== undefined) return this.#settling.goOn(held);
     if (held.driven || busy(held)) held.touchedMs = clock.monotonic();
     const idle = clock.monotonic() - held.touchedMs;
     if (idle < idleMs) return;

@@ -36,6 +36,8 @@ export interface Held<State> {
   /** When it was last heard of, by the monotonic clock, ms. */
   touchedMs: number;
   firstFailure: Failure | undefined;
+  /** The last that was logged of why it cannot be settled, by the monotonic clock, ms. */
+  complained: { readonly message: string; readonly atMs: number } | undefined;
   /** Set when it could not be settled: how it ended and what was answered, as far as that is known by now. */
   unsettled: { outcome: OutcomeWord | undefined; readonly phase: Phase; readonly reply: Reply | undefined } | undefined;
 }
