@@ -312,7 +312,7 @@ describe('a document that is refused', () => {
       guest(
         "<disk device='floppy'><source file='/var/lib/libvirt/images/a'/><target dev='fda'/><serial>1</serial></disk>",
       ),
-      '/domain/devices/disk/serial:7 a floppy has no serial number',
+      '/domain/devices/disk/serial:7 a disk on fdc has no serial',
     ],
     [
       'two that are stdio',

@@ -3,6 +3,8 @@ import { pathOf } from '../codec/element-codec.ts';
 import { completeDisk } from '../complete/disks.ts';
 import { type Disk, iotuneNames } from '../vocabulary/disk.ts';
 import type { DomainDocument } from '../vocabulary/domain.ts';
+import { checkDiskParts } from './disk-parts.ts';
+import { checkDrivePlace } from './drive-places.ts';
 
 /** What a disk's bus allows. */
 export function checkDisks(
@@ -28,7 +30,10 @@ export function checkDisks(
     if (seen.has(disk.target.dev))
       report('/target/@dev', `two disks are called ${disk.target.dev}`, 'Give each disk its own name');
     seen.add(disk.target.dev);
-    checkBus(disk, q35, (kind, below, what, hint) => findings.report(kind, `${path}${below}`, what, hint));
+    const reportAny: Report = (kind, below, what, hint) => findings.report(kind, `${path}${below}`, what, hint);
+    checkBus(disk, q35, reportAny);
+    checkDrivePlace(disk, devices.controller, reportAny);
+    checkDiskParts(disk, completeDisk(disk).target.bus ?? 'virtio', reportAny);
     const thread = disk.driver?.iothread;
     if (thread !== undefined && !threads.has(thread))
       report('/driver/@iothread', `there is no I/O thread ${thread}`, 'Raise <iothreads>');
@@ -102,8 +107,12 @@ function checkBus(disk: Disk, q35: boolean, report: Report): void {
     report('xml-invalid', '/target/@bus', `a CD-ROM cannot be on ${bus}`, "Use bus='sata' or 'scsi'");
   if ((disk.device === 'floppy') !== (bus === 'fdc'))
     report('xml-invalid', '/target/@bus', `a ${disk.device} cannot be on ${bus}`, "Only a floppy is on bus='fdc'");
+  else if (disk.device !== 'cdrom' && (bus === 'fdc') !== target.dev.startsWith('fd'))
+    report('xml-invalid', '/target/@dev', `a ${disk.device} is not called ${target.dev}`, 'Use vda, sda or fda');
   if (disk.device === 'disk' && disk.source === undefined)
     report('xml-invalid', '', 'it has no source', 'Only a drive can be empty');
+  else if (bus === 'usb' && (disk.source === undefined || target.tray === 'open'))
+    report('xml-invalid', '', 'it is empty, and USB has no drives for media', "Use bus='sata' or 'scsi'");
   const address = bus === 'virtio' ? 'pci' : bus === 'usb' ? 'usb' : 'drive';
   if (disk.address !== undefined && disk.address.type !== address) {
     report(
@@ -115,26 +124,10 @@ function checkBus(disk: Disk, q35: boolean, report: Report): void {
   }
   if ((bus === 'scsi' || bus === 'usb') && (disk.serial?.length ?? 0) > 36)
     report('xml-unsupported', '/serial', 'QEMU shows at most 36 characters of it on this bus', 'Shorten it');
-  if (bus === 'ide' && disk.address?.type === 'drive') {
-    for (const key of ['bus', 'unit'] as const) {
-      if (disk.address[key] > 1)
-        report(
-          'xml-unsupported',
-          `/address/@${key}`,
-          `there is no IDE ${key} ${disk.address[key]}`,
-          'There are 0 and 1',
-        );
-    }
-  }
-  if (bus === 'fdc' && disk.serial !== undefined)
-    report('xml-invalid', '/serial', 'a floppy has no serial number', 'Remove it');
   if (bus === 'virtio') return;
   for (const name of virtioOnly) {
     if (disk.driver?.[name] !== undefined)
       report('xml-invalid', `/driver/@${name}`, `only a virtio disk has ${name}`, 'Remove it');
   }
   if (disk.model !== undefined) report('xml-invalid', '/@model', 'only a virtio disk has a model', 'Remove it');
-  if (bus !== 'scsi' && (disk.vendor !== undefined || disk.product !== undefined)) {
-    report('xml-invalid', disk.vendor === undefined ? '/product' : '/vendor', 'only a SCSI disk has it', 'Remove it');
-  }
 }
