@@ -49,6 +49,11 @@ const rows: readonly (readonly [what: string, parts: Parts, options: readonly st
     ],
   ],
   [
+    'a root bus that takes nothing while the guest runs',
+    { devices: "<controller type='pci' index='0' model='pci-root'><target hotplug='off'/></controller>" },
+    ['-global', 'PIIX4_PM.acpi-root-pci-hotplug=off'],
+  ],
+  [
     'an ACPI table',
     { os: "<acpi><table type='slic'>/srv/slic</table></acpi>" },
     ['-acpitable', 'sig=SLIC,file=/srv/slic'],

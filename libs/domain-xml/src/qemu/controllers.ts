@@ -77,15 +77,18 @@ function controllerOption(c: Controller, domain: Domain): string[] {
 
 function pciOption(c: PciController, { devices, machine }: Domain): string[] {
   if (c.model === 'pci-root' || c.model === 'pcie-root') {
-    if (c.pcihole64 === undefined) return [];
     const host = isQ35(machine) ? 'q35-pcihost' : 'i440FX-pcihost';
-    return ['-global', `${host}.pci-hole64-size=${c.pcihole64}K`];
+    const hotplug = onOff(c.target?.hotplug);
+    return [
+      ...(c.pcihole64 === undefined ? [] : ['-global', `${host}.pci-hole64-size=${c.pcihole64}K`]),
+      ...(hotplug === undefined ? [] : ['-global', `PIIX4_PM.acpi-root-pci-hotplug=${hotplug}`]),
+    ];
   }
   const driver = required(c.modelName, 'controller model').name;
   const base = { driver, id: idOf(c), ...pciPlace(c, devices.controller) };
   const { target } = c;
   if (c.model === 'pci-bridge') {
-    return device({ ...base, chassis_nr: required(target?.chassisNr, 'chassis'), shpc: onOff(target?.hotplug) });
+    return device({ ...base, chassis_nr: required(target?.chassisNr, 'chassis') });
   }
   if (c.model === 'pcie-root-port' || c.model === 'pcie-switch-downstream-port') {
     const { chassis, port, hotplug } = required(target, 'port');

@@ -45,17 +45,6 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
           "Add model='ich9-ehci1' with the same index",
         );
     }
-    if (c.type !== 'pci') return;
-    if ((c.model === 'pci-root' || c.model === 'pcie-root') !== ((c.index ?? 0) === 0)) {
-      report('xml-invalid', '/@index', `a ${c.model} cannot have index ${c.index ?? 0}`, 'The root bus has index 0');
-    } else if ((c.model === 'pci-root' && q35) || (c.model === 'pcie-root' && !q35)) {
-      report(
-        'xml-invalid',
-        '/@model',
-        `a ${q35 ? 'q35' : 'pc'} machine has no ${c.model}`,
-        `It has a ${q35 ? 'pcie' : 'pci'}-root`,
-      );
-    }
   });
   checkIndexes(devices, findings);
   each('input', ({ bus, type, address }, report) => {

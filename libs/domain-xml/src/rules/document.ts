@@ -5,6 +5,7 @@ import type { DomainDocument } from '../vocabulary/domain.ts';
 import { checkBooting } from './booting.ts';
 import { checkDevices } from './devices.ts';
 import { checkDisks } from './disks.ts';
+import { checkPciControllers } from './pci-controllers.ts';
 import { checkSharedMemory } from './shared-memory.ts';
 
 /** What must hold across a whole document: what no element can know of itself. */
@@ -18,6 +19,7 @@ export function checkDocument(document: DomainDocument, findings: Findings): voi
   checkSharedMemory(document, findings);
   checkBooting(document, findings);
   checkDisks(document, q35, findings);
+  checkPciControllers(document, q35, findings);
   checkDevices(document, q35, findings);
 }
 
