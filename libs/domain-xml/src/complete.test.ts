@@ -26,6 +26,14 @@ describe('completing a document', () => {
     expect(complete('', 'pc-q35-6.0').machine).toBe('pc-q35-6.0');
   });
 
+  it('gives a document without devices those of every machine', () => {
+    const xml =
+      '<domain type="qemu"><name>a</name><memory>65536</memory><os><type machine="pc">hvm</type></os></domain>';
+    const { controller, memballoon } = completeDomain(parseDomain(xml, policy), host).devices;
+    expect(controller.map((one) => one.type)).toEqual(['usb', 'pci']);
+    expect(memballoon?.model).toBe('virtio');
+  });
+
   it('keeps the addresses that are there and goes around them', () => {
     const { disk: disks } = complete(`${disk('vda')}${disk('vdb', "<address type='pci' slot='0x02'/>")}`, 'pc').devices;
     expect(disks.map((one) => one.address)).toMatchObject([{ slot: 3 }, { slot: 2 }]);

@@ -67,3 +67,29 @@ export const devices = element(
 );
 
 export type Devices = Of<typeof devices>;
+
+/** What a document without `<devices>` asks for. */
+export const noDevices: Devices = {
+  disk: [],
+  controller: [],
+  filesystem: [],
+  interface: [],
+  smartcard: [],
+  serial: [],
+  parallel: [],
+  console: [],
+  channel: [],
+  input: [],
+  graphics: [],
+  sound: [],
+  audio: [],
+  video: [],
+  redirdev: [],
+  hub: [],
+  watchdog: [],
+  rng: [],
+  shmem: [],
+  panic: [],
+  memory: [],
+  crypto: [],
+};

@@ -16,7 +16,7 @@ import { freeText, integer, name, oneOf, path, pattern, printable, uuid } from '
 import { yesNo } from './common.ts';
 import { cpu, numberSet } from './cpu.ts';
 import { cputune } from './cputune.ts';
-import { devices } from './devices.ts';
+import { devices, noDevices } from './devices.ts';
 import { clock, features } from './features.ts';
 import { mainMemory, maxMemory, memoryKib } from './memory.ts';
 import { defaultIothread, iothreadids, iothreads, memoryBacking, numatune } from './memory-backing.ts';
@@ -110,7 +110,7 @@ export const document = element(
     on_reboot: hostSide(optionalChild(textElement(oneOf('restart', 'destroy')))),
     on_crash: hostSide(optionalChild(textElement(oneOf('destroy', 'restart', 'preserve')))),
     pm: optionalChild(element({ 'suspend-to-mem': sleep, 'suspend-to-disk': sleep })),
-    devices: child(devices),
+    devices: childOr(devices, noDevices),
     seclabel: hostSide(children(seclabel)),
   },
   {
