@@ -1,4 +1,4 @@
-import type { UsbAddress } from '../vocabulary/address.ts';
+import { type UsbAddress, virtioSerialOf } from '../vocabulary/address.ts';
 import type { Controller, UsbController } from '../vocabulary/controller.ts';
 import type { Devices } from '../vocabulary/devices.ts';
 import { invalid } from './pci-buses.ts';
@@ -20,11 +20,19 @@ export function assignVirtioSerialPorts(devices: Devices): Devices {
         'Give each its own',
       );
     }
+    if (port >= portsOf(controller)) {
+      throw invalid(
+        address,
+        `virtio-serial controller ${controller} has no port ${port}`,
+        `It has 0 to ${portsOf(controller) - 1}`,
+      );
+    }
     taken.set(controller, ports.add(port));
   };
   const isOnVirtio = (one: Devices['channel'][number]) => one.target.type === 'virtio';
   const isVirtio = (one: Devices['console'][number]) => one.target?.type === 'virtio';
-  for (const { address } of [...devices.console.filter(isVirtio), ...devices.channel.filter(isOnVirtio)]) {
+  for (const one of [...devices.console.filter(isVirtio), ...devices.channel.filter(isOnVirtio)]) {
+    const address = virtioSerialOf(one);
     if (address?.port === undefined) continue;
     // A channel cannot have port 0; one that says so gets another.
     if (address.port > 0 || devices.console.some((c) => c.address === address))
@@ -44,7 +52,7 @@ export function assignVirtioSerialPorts(devices: Devices): Devices {
     return { controller: index, port: from };
   };
   const place = <D extends Devices['console'][number] | Devices['channel'][number]>(one: D, from: number): D => {
-    const { address } = one;
+    const address = virtioSerialOf(one);
     if (address?.port !== undefined && (address.port > 0 || from === 0)) return one;
     const found = free(from, address?.controller);
     take(found.controller, found.port);

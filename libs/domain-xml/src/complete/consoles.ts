@@ -31,8 +31,8 @@ export function completeConsoles(devices: Devices): Pick<Devices, 'serial' | 'pa
 }
 
 function serialOf(console: Console): Serial {
-  const { target: _target, address: _address, ...backend } = console;
-  return backend;
+  const { target: _target, address, ...backend } = console;
+  return address === undefined || address.type === 'virtio-serial' ? backend : { ...backend, address };
 }
 
 function consoleOf(serial: Serial): Console {

@@ -1,3 +1,4 @@
+import { virtioSerialOf } from '../vocabulary/address.ts';
 import type { Controller } from '../vocabulary/controller.ts';
 import type { Devices } from '../vocabulary/devices.ts';
 import type { Disk } from '../vocabulary/disk.ts';
@@ -23,7 +24,7 @@ export function completeControllers(devices: Devices, q35: boolean): readonly Co
     ...devices.console.filter((c) => c.target?.type === 'virtio'),
   ];
   // Of these only the ones that are named.
-  for (const port of ports) add({ type: 'virtio-serial', index: port.address?.controller ?? 0 });
+  for (const port of ports) add({ type: 'virtio-serial', index: virtioSerialOf(port)?.controller ?? 0 });
   for (const card of devices.smartcard) add({ type: 'ccid', index: card.address?.controller ?? 0 });
   return inOrder(found).map(withModel);
 }

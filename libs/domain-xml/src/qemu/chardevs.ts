@@ -1,4 +1,5 @@
 import type { Domain } from '../domain.ts';
+import { virtioSerialOf } from '../vocabulary/address.ts';
 import type { Backend, Channel, Console, Smartcard } from '../vocabulary/chardev.ts';
 import { device, idOf, json, type JsonObject, optionValue, pciPlace, required, usbPlace } from './json.ts';
 
@@ -103,7 +104,7 @@ function isaPlace({ address }: { readonly address?: { readonly type: string } })
 }
 
 function virtioPort(one: Console | Channel, controllers: Domain['devices']['controller']): JsonObject {
-  const { controller, bus, port } = required(one.address, 'virtio-serial address');
+  const { controller, bus, port } = required(virtioSerialOf(one), 'virtio-serial address');
   const on = controllers.find((c) => c.type === 'virtio-serial' && c.index === controller);
   return { bus: `${idOf(required(on, `virtio-serial controller ${controller}`))}.${bus}`, nr: port };
 }

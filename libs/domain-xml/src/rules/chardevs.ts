@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { pathOf } from '../codec/element-codec.ts';
 import type { Findings } from '../codec/place.ts';
 import type { Backend } from '../vocabulary/chardev.ts';
@@ -28,6 +29,7 @@ export function checkChardevs(devices: Devices, findings: Findings): void {
     findings.report('xml-unsupported', path, `SPICE has nothing called ${target.name}`, `Use ${agent}, or spiceport`);
   });
   checkPorts(devices, findings);
+  checkConsoles(devices, findings);
   devices.rng.forEach(({ backend }, i) => {
     const path = `${pathOf('/domain/devices', 'rng', devices.rng.length, i)}/backend`;
     if (backend.model === 'egd') checkBackend(backend, path, findings);
@@ -52,6 +54,15 @@ function checkPorts({ channel, serial, smartcard }: Devices, findings: Findings)
     const type = target?.type ?? (address === undefined || address.type === 'isa' ? 'isa-serial' : address.type);
     return type === 'isa-serial' ? [i] : [];
   });
+  serial.forEach(({ target }, i) => {
+    const path = `${pathOf('/domain/devices', 'serial', serial.length, i)}/target`;
+    const { model, type = 'isa-serial' } = target ?? {};
+    if (model !== undefined && model.name.replace('isa-debugcon', 'isa-debug') !== type)
+      findings.report('xml-invalid', `${path}/model/@name`, `a ${type} is no ${model.name}`, 'Leave it out');
+    const first = serial.findIndex((one) => one.target?.port === target?.port);
+    if (target?.port !== undefined && isa.includes(i) && isa.includes(first) && first < i)
+      findings.report('xml-invalid', `${path}/@port`, `two are port ${target.port}`, 'Number them differently');
+  });
   for (const i of isa) {
     if (isa.indexOf(i) < 4 && (serial[i]?.target?.port ?? 0) < 4) continue;
     const path = pathOf('/domain/devices', 'serial', serial.length, i);
@@ -59,11 +70,26 @@ function checkPorts({ channel, serial, smartcard }: Devices, findings: Findings)
   }
 }
 
+/** A console is on a virtio-serial bus, or the first serial port under another name, with that one's address. */
+function checkConsoles({ console, serial }: Devices, findings: Findings): void {
+  console.forEach(({ target, address }, i) => {
+    if (address === undefined) return;
+    const port = serial[0] === undefined || isDeepStrictEqual(address, serial[0].address);
+    const isOnBus = address.type === 'virtio-serial';
+    if (target?.type === 'virtio' ? isOnBus : !isOnBus && i === 0 && port) return;
+    const path = `${pathOf('/domain/devices', 'console', console.length, i)}/address`;
+    findings.report('xml-invalid', path, 'this console is not there', 'Leave it out');
+  });
+}
+
 function checkBackend(one: Backend, path: string, findings: Findings): void {
   const report = (below: string, what: string, hint: string) =>
     findings.report('xml-invalid', `${path}${below}`, what, hint);
   if (one.type === 'unix' && one.source?.mode === 'connect' && one.source.path === undefined)
     report('/source', 'there is no path to connect to', 'Add a path');
+  const again = one.type === 'unix' || one.type === 'tcp' ? one.source : undefined;
+  if (again?.mode === 'bind' && again.reconnect?.enabled === true)
+    report('/source/reconnect', 'who is connected to cannot connect again', "Use mode='connect'");
   if (one.type !== 'udp') return;
   const ends = (mode: 'connect' | 'bind') => one.source.filter((end) => end.mode === mode);
   if (ends('connect').length !== 1 || ends('bind').length > 1)

@@ -62,8 +62,14 @@ export const ccidAddress = choice('type', { ccid }, { refused });
 export const isaAddress = choice('type', { isa }, { refused });
 export const inputAddress = choice('type', { pci, usb }, { refused });
 export const serialAddress = choice('type', { pci, usb, isa }, { refused });
+/** A console that is another name for a serial port has the port's address. */
+export const consoleAddress = choice('type', { 'virtio-serial': virtioSerial, pci, usb, isa }, { refused });
 export const dimmAddress = choice('type', { dimm }, { refused });
 export const panicAddress = choice('type', { isa, pci }, { refused });
+
+/** A device's address if it is a port of a virtio-serial controller. */
+export const virtioSerialOf = ({ address }: { readonly address?: Of<typeof consoleAddress> }) =>
+  address?.type === 'virtio-serial' ? address : undefined;
 
 export type PciAddress = Of<typeof pciAddress>;
 export type DriveAddress = Extract<Of<typeof diskAddress>, { readonly type: 'drive' }>;

@@ -11,7 +11,7 @@ import {
   optionalChild,
 } from '../codec/fields.ts';
 import { hex, integer, oneOf, path, pattern } from '../codec/scalar.ts';
-import { ccidAddress, isaAddress, serialAddress, usbAddress, virtioSerialAddress } from './address.ts';
+import { ccidAddress, consoleAddress, isaAddress, serialAddress, usbAddress, virtioSerialAddress } from './address.ts';
 import { alias, boot, onOff, yesNo } from './common.ts';
 import { sourceLabels } from './seclabel.ts';
 
@@ -123,7 +123,7 @@ export const console = withBackends({
     element({ type: optionalAttribute(oneOf('serial', 'virtio')), port: optionalAttribute(integer(0, 255)) }),
   ),
   alias,
-  address: optionalChild(virtioSerialAddress),
+  address: optionalChild(consoleAddress),
 });
 
 /** A channel between guest and host by a name, such as the guest agent's. */
