@@ -54,6 +54,11 @@ const rows: readonly (readonly [what: string, parts: Parts, options: readonly st
     ['-global', 'PIIX4_PM.acpi-root-pci-hotplug=off'],
   ],
   [
+    'a card that hides what it knows of screens',
+    { devices: "<video><model type='vga' edid='off'/></video>" },
+    ['-device', '{"driver":"VGA","id":"video0","vgamem_mb":16,"edid":false,"bus":"pci.0","addr":"0x2"}'],
+  ],
+  [
     'an ACPI table',
     { os: "<acpi><table type='slic'>/srv/slic</table></acpi>" },
     ['-acpitable', 'sig=SLIC,file=/srv/slic'],

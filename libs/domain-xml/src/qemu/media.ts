@@ -140,6 +140,7 @@ function videoArguments(video: Video, primary: boolean, { devices }: Domain): st
       return device({
         driver: 'bochs-display',
         id,
+        edid: model.edid,
         vgamem: model.vram === undefined ? undefined : model.vram * 1024,
         ...size,
         ...place,
@@ -150,7 +151,7 @@ function videoArguments(video: Video, primary: boolean, { devices }: Domain): st
         driver: primaryDrivers[model.type],
         id,
         vgamem_mb: mib(model.vram),
-        ...(model.type === 'vga' ? size : {}),
+        ...(model.type === 'vga' ? { edid: model.edid, ...size } : {}),
         ...place,
       });
     case 'cirrus':

@@ -3,6 +3,8 @@ import { pathOf } from '../codec/element-codec.ts';
 import type { Devices } from '../vocabulary/devices.ts';
 import type { DomainDocument } from '../vocabulary/domain.ts';
 import { checkChardevs } from './chardevs.ts';
+import { checkInterfaces } from './interfaces.ts';
+import { checkMedia } from './media.ts';
 import { checkMultifunction } from './multifunction.ts';
 import { checkUsb } from './usb.ts';
 import { checkVirtio } from './virtio.ts';
@@ -29,6 +31,10 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
       report('xml-unsupported', '/@index', 'a pc has one IDE controller', 'Use SATA');
     if (c.type === 'fdc' && (c.index ?? 0) > 0)
       report('xml-invalid', '/@index', 'a machine has one floppy controller', 'Remove it');
+    if (c.type === 'scsi' && c.model?.startsWith('virtio') !== true) {
+      for (const name of Object.keys(c.driver ?? {}))
+        report('xml-invalid', `/driver/@${name}`, `only a virtio controller has ${name}`, "Use model='virtio-scsi'");
+    }
     // What has no index yet is looked at again when it has one.
     if (c.index === undefined) return;
     if (c.type === 'usb' && (c.master !== undefined || c.model?.startsWith('ich9-uhci') === true)) {
@@ -47,21 +53,6 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
     }
   });
   checkIndexes(devices, findings);
-  each('input', ({ bus, type, address }, report) => {
-    const on = bus ?? (type === 'tablet' ? 'usb' : 'ps2');
-    const wanted = on === 'virtio' ? 'pci' : on;
-    if (on === 'ps2' && type === 'tablet')
-      report('xml-invalid', '/@bus', 'there is no PS/2 tablet', "Use bus='usb' or 'virtio'");
-    if (address !== undefined && address.type !== wanted)
-      report('xml-invalid', '/address/@type', `it does not fit bus ${on}`, 'Leave it out');
-  });
-  each('sound', ({ model, address, codec }, report) => {
-    const wanted = model === 'usb' ? 'usb' : model === 'sb16' || model === 'pcspk' ? undefined : 'pci';
-    if (address !== undefined && address.type !== wanted)
-      report('xml-invalid', '/address/@type', `a ${model} is not there`, 'Leave it out');
-    if (codec.length > 0 && !model.startsWith('ich'))
-      report('xml-invalid', '/codec', `a ${model} has no codecs`, 'Remove it');
-  });
   each('serial', ({ target, address }, report) => {
     if (address === undefined) return;
     const types = { pci: 'pci-serial', usb: 'usb-serial', isa: 'isa-serial' } as const;
@@ -69,35 +60,6 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
     const fits = types[address.type] === type || (address.type === 'isa' && type === 'isa-debug');
     if (!fits) report('xml-invalid', '/address/@type', `a ${type} is not there`, 'Leave it out');
   });
-  each('interface', (card, report) => {
-    const virtio = card.model?.type.startsWith('virtio') === true;
-    if (virtio) return;
-    const made =
-      (card.type === 'bridge' || card.type === 'network' || card.type === 'ethernet') && card.target?.managed !== false;
-    for (const name of Object.keys(card.driver ?? {})) {
-      report('xml-invalid', `/driver/@${name}`, `only a virtio card has ${name}`, "Use <model type='virtio'/>");
-    }
-    // The tap has it, whatever the guest knows of it.
-    if (card.mtu !== undefined && !made)
-      report('xml-invalid', '/mtu', 'only a virtio card is told its MTU', "Use <model type='virtio'/>");
-  });
-  const bits = devices.iommu?.driver?.aw_bits;
-  if (bits !== undefined && bits !== 39 && bits !== 48) {
-    findings.report(
-      'xml-unsupported',
-      '/domain/devices/iommu/driver/@aw_bits',
-      `QEMU has no ${bits}-bit remapper`,
-      'Supported: 39, 48',
-    );
-  }
-  if (devices.iommu?.model === 'intel' && !q35) {
-    findings.report(
-      'xml-invalid',
-      '/domain/devices/iommu/@model',
-      'only a q35 machine has an intel remapper',
-      "Use model='virtio'",
-    );
-  }
   each('panic', ({ model, address }, report, i) => {
     if (devices.panic.findIndex((one) => one.model === model) < i)
       report('xml-invalid', '/@model', `there are two of ${model}`, 'Remove one');
@@ -113,23 +75,10 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
     if (model !== 'i6300esb' && address !== undefined)
       report('xml-invalid', '/address', `an ${model} has no PCI address`, 'Remove it');
   });
-  each('video', ({ model }, report, i) => {
-    const type = model?.type ?? 'cirrus';
-    const primary = devices.video.findIndex((one) => one.model?.primary === true);
-    if (i !== Math.max(0, primary) && type !== 'qxl' && type !== 'virtio' && type !== 'none') {
-      report('xml-invalid', '/model/@type', `only the first card can be a ${type}`, 'Use qxl or virtio');
-    }
-    if (type === 'none' && devices.video.length > 1)
-      report('xml-invalid', '/model/@type', 'none stands alone', 'Remove one');
-  });
   checkMultifunction(devices, findings);
   checkChardevs(devices, findings);
-  each('graphics', ({ type, port, autoport }, report, i) => {
-    if (devices.graphics.findIndex((one) => one.type === type) < i)
-      report('xml-invalid', '/@type', `there are two ${type} displays`, 'Remove one');
-    if (type === 'vnc' && autoport !== true && port !== undefined && port !== -1 && port < 5900)
-      report('xml-invalid', '/@port', 'ports of VNC begin with 5900', "Raise it, or use autoport='yes'");
-  });
+  checkMedia(devices, findings);
+  checkInterfaces(devices, findings);
   checkVirtio(devices, q35, findings);
   checkUsb(devices, findings);
   checkAudio(devices, findings);

@@ -5,6 +5,8 @@ import type { DomainDocument } from '../vocabulary/domain.ts';
 import { checkBooting } from './booting.ts';
 import { checkDevices } from './devices.ts';
 import { checkDisks } from './disks.ts';
+import { checkIommu } from './iommu.ts';
+import { checkNuma } from './numa.ts';
 import { checkPciControllers } from './pci-controllers.ts';
 import { checkSharedMemory } from './shared-memory.ts';
 
@@ -14,12 +16,13 @@ export function checkDocument(document: DomainDocument, findings: Findings): voi
   checkMemory(document, findings);
   checkCpus(document, findings);
   checkUuid(document, findings);
-  checkPages(document, findings);
+  checkNuma(document, findings);
   checkIothreadPins(document, findings);
   checkSharedMemory(document, findings);
   checkBooting(document, findings);
   checkDisks(document, q35, findings);
   checkPciControllers(document, q35, findings);
+  checkIommu(document, q35, findings);
   checkDevices(document, q35, findings);
 }
 
@@ -69,18 +72,6 @@ function checkUuid({ uuid, sysinfo }: DomainDocument, findings: Findings): void 
   });
 }
 
-/** Pages are given for nodes that there are; a guest without nodes is one (qemuValidateDomainDefMemoryHugepages). */
-function checkPages({ memoryBacking, cpu }: DomainDocument, findings: Findings): void {
-  const nodes = Math.max(1, cpu?.numa?.cell.length ?? 0);
-  const pages = memoryBacking?.hugepages?.page ?? [];
-  pages.forEach(({ nodeset = [] }, i) => {
-    const lost = nodeset.find((node) => node >= nodes);
-    if (lost === undefined) return;
-    const path = `${pathOf('/domain/memoryBacking/hugepages', 'page', pages.length, i)}/@nodeset`;
-    findings.report('xml-invalid', path, `the guest has no node ${lost}`, 'Name its own NUMA nodes');
-  });
-}
-
 function checkIothreadPins({ cputune, iothreads = 0, iothreadids }: DomainDocument, findings: Findings): void {
   const ids = new Set(iothreadids?.iothread.map((one) => one.id));
   for (let id = 1; ids.size < iothreads; id += 1) ids.add(id);
@@ -124,24 +115,5 @@ function checkCpus({ vcpu, cpu, type, devices }: DomainDocument, findings: Findi
   }
   if (cpu?.cache?.mode === 'emulate' && cpu.cache.level !== 3) {
     findings.report('xml-invalid', '/domain/cpu/cache', 'QEMU emulates a cache of level 3 alone', "Add level='3'");
-  }
-  const cells = cpu?.numa?.cell ?? [];
-  const ids = cells.map((cell, i) => cell.id ?? i);
-  if (new Set(ids).size < ids.length || ids.some((id) => id >= cells.length)) {
-    findings.report(
-      'xml-invalid',
-      '/domain/cpu/numa',
-      'the cells are not numbered from 0 without gaps',
-      'Renumber them',
-    );
-  }
-  const seen = new Set<number>();
-  for (const id of cells.flatMap((cell) => cell.cpus ?? [])) {
-    if (id >= vcpu.count || seen.has(id)) {
-      const what = seen.has(id) ? `vCPU ${id} is in two cells` : `there is no vCPU ${id}`;
-      findings.report('xml-invalid', '/domain/cpu/numa', what, 'Give each vCPU one cell');
-      return;
-    }
-    seen.add(id);
   }
 }

@@ -4,6 +4,7 @@ import type { Devices } from '../vocabulary/devices.ts';
 
 /** What virtio devices have in common, as far as this rule looks. */
 interface Virtio {
+  readonly bus?: string;
   readonly driver?: { readonly iommu?: boolean };
   readonly model?: string | { readonly type?: string };
 }
@@ -18,8 +19,9 @@ export function checkVirtio(devices: Devices, q35: boolean, findings: Findings):
   if (devices.memballoon !== undefined) check(devices.memballoon, '/domain/devices/memballoon', findings);
 }
 
-function check({ driver, model }: Virtio, path: string, findings: Findings): void {
+function check({ bus, driver, model }: Virtio, path: string, findings: Findings): void {
   const presents = typeof model === 'object' ? model.type : model;
+  if (bus !== undefined && bus !== 'virtio') return;
   if (driver?.iommu !== true || presents === 'virtio-non-transitional') return;
   const what = 'a transitional virtio device cannot be behind a remapper';
   findings.report('xml-invalid', `${path}/driver/@iommu`, what, "Use model='virtio-non-transitional'");

@@ -5,6 +5,14 @@ const bus = (model: string, index: number, inner = '') =>
   `<controller type='pci' index='${index}' model='${model}'>${inner}</controller>`;
 const on = (parent: number) => `<address type='pci' bus='${parent}' slot='3'/>`;
 
+describe('a SCSI controller', () => {
+  it('of no virtio is told nothing of queues', () => {
+    const what = '/controller/driver/@queues only a virtio controller has queues';
+    expect(refusalsOf("<controller type='scsi'><driver queues='2'/></controller>")).toEqual([what]);
+    expect(refusalsOf("<controller type='scsi' model='virtio-scsi'><driver queues='2'/></controller>")).toEqual([]);
+  });
+});
+
 describe('a PCI bus', () => {
   it.each([
     ['pc', bus('pcie-expander-bus', 1), '/controller/@model a pc machine has no pcie-expander-bus'],
