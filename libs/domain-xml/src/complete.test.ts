@@ -64,9 +64,15 @@ describe('completing a document', () => {
 
   it('puts the variables of firmware where libvirt does', () => {
     const xml = `<domain type='qemu'><name>a b</name><memory>65536</memory><os><type machine='q35'>hvm</type>
-      <loader type='pflash' readonly='yes'>/var/lib/ferry/code.fd</loader></os><devices/></domain>`;
+      <loader type='pflash' readonly='yes'>/var/lib/ferry/code.fd</loader></os><features><acpi/></features><devices/></domain>`;
     const { nvram } = completeDomain(parseDomain(xml, policy), host).document.os;
     expect(nvram?.path).toBe('/var/lib/libvirt/qemu/nvram/a b_VARS.fd');
+  });
+
+  it('gives a machine without PS/2 no mouse and keyboard', () => {
+    const inputs = (features: string) => complete('', 'q35', features).devices.input.map((one) => one.type);
+    expect(inputs('')).toEqual(['mouse', 'keyboard']);
+    expect(inputs("<features><ps2 state='off'/></features>")).toEqual([]);
   });
 
   it('takes a network drive without a medium for an empty one', () => {

@@ -19,7 +19,7 @@ export function addImpliedDevices(document: Domain['document']): Domain['documen
     ...given,
     disk,
     ...completeConsoles(given),
-    ...completeMedia(given),
+    ...completeMedia(given, document.features?.ps2?.state !== false),
     interface: given.interface.map((card, i) => ({
       ...withoutGeneratedTap(card),
       mac: card.mac ?? { address: madeUpMac(document.uuid, i) },

@@ -1,13 +1,16 @@
 import type { Devices } from '../vocabulary/devices.ts';
 import type { Graphics, Input, Video } from '../vocabulary/media.ts';
 
-/** Inputs, displays, graphics cards and sound, as every x86 machine of libvirt has them. */
-export function completeMedia(devices: Devices): Pick<Devices, 'input' | 'graphics' | 'video' | 'audio' | 'sound'> {
+/** Inputs, displays, graphics cards and sound, as every x86 machine of libvirt has them; what is on PS/2 only where that is. */
+export function completeMedia(
+  devices: Devices,
+  hasPs2: boolean,
+): Pick<Devices, 'input' | 'graphics' | 'video' | 'audio' | 'sound'> {
   const input = devices.input.map(
     (one): Input => ({ ...one, bus: one.bus ?? (one.type === 'tablet' ? 'usb' : 'ps2') }),
   );
   const has = (type: Input['type']) => input.some((one) => one.type === type && one.bus === 'ps2');
-  const ps2 = (['mouse', 'keyboard'] as const).filter((type) => !has(type));
+  const ps2 = (['mouse', 'keyboard'] as const).filter((type) => hasPs2 && !has(type));
   const graphics = devices.graphics.map(completeGraphics);
   const video =
     devices.video.length === 0 && graphics.length > 0 ? [{ model: { type: 'cirrus' } } as const] : devices.video;

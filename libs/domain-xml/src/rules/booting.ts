@@ -7,6 +7,9 @@ import type { DomainDocument } from '../vocabulary/domain.ts';
 /** Boot order is given once: by the devices or by `<os>`. */
 export function checkBooting(document: DomainDocument, findings: Findings): void {
   const { os, features, devices } = document;
+  const hasSerial = devices.serial.length > 0 || devices.console.some((one) => one.target?.type !== 'virtio');
+  if (os.bios?.useserial === true && !hasSerial)
+    findings.report('xml-invalid', '/domain/os/bios/@useserial', 'there is no serial port', 'Add <serial>');
   const ordered = (['disk', 'interface', 'redirdev'] as const).flatMap((key) =>
     devices[key].flatMap(({ boot }, i) => {
       const path = `${pathOf('/domain/devices', key, devices[key].length, i)}/boot/@order`;
@@ -35,6 +38,11 @@ function checkFirmware(os: DomainDocument['os'], features: DomainDocument['featu
   const q35 = isQ35(os.type.machine ?? 'pc');
   if (features?.smm?.tseg !== undefined && !q35)
     findings.report('xml-invalid', '/domain/features/smm/tseg', 'only a q35 machine has it', 'Remove it');
+  if (features?.smm?.tseg !== undefined && features.smm.tseg % 1024 !== 0)
+    findings.report('xml-invalid', '/domain/features/smm/tseg', 'it is not in whole MiB', 'Round it up');
+  // qemuValidateDomainDefBoot: what such firmware tells the guest, it tells by ACPI.
+  if (os.loader?.type === 'pflash' && features?.acpi === undefined)
+    findings.report('xml-invalid', '/domain/os/loader/@type', 'UEFI needs ACPI', 'Add <features><acpi/></features>');
   if (os.loader?.secure !== true) return;
   if (!q35)
     findings.report('xml-invalid', '/domain/os/loader/@secure', 'only a q35 machine has it', 'Use a q35 machine');

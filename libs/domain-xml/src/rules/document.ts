@@ -3,11 +3,14 @@ import type { Findings } from '../codec/place.ts';
 import { isQ35 } from '../machines.ts';
 import type { DomainDocument } from '../vocabulary/domain.ts';
 import { checkBooting } from './booting.ts';
+import { checkCpu } from './cpu.ts';
 import { checkDevices } from './devices.ts';
 import { checkDisks } from './disks.ts';
 import { checkIommu } from './iommu.ts';
 import { checkNuma } from './numa.ts';
 import { checkPciControllers } from './pci-controllers.ts';
+import { checkSmbios } from './smbios.ts';
+import { checkPs2 } from './ps2.ts';
 import { checkSharedMemory } from './shared-memory.ts';
 
 /** What must hold across a whole document: what no element can know of itself. */
@@ -15,13 +18,15 @@ export function checkDocument(document: DomainDocument, findings: Findings): voi
   const q35 = isQ35(document.os.type.machine ?? 'pc');
   checkMemory(document, findings);
   checkCpus(document, findings);
-  checkUuid(document, findings);
+  checkCpu(document, findings);
+  checkSmbios(document, findings);
   checkNuma(document, findings);
   checkIothreadPins(document, findings);
   checkSharedMemory(document, findings);
   checkBooting(document, findings);
   checkDisks(document, q35, findings);
   checkPciControllers(document, q35, findings);
+  checkPs2(document, findings);
   checkIommu(document, q35, findings);
   checkDevices(document, q35, findings);
 }
@@ -61,17 +66,6 @@ function checkMemory(
   }
 }
 
-/** The guest has one UUID, wherever it reads it (qemuValidateDomainDefSysinfo, virDomainDefPostParse…). */
-function checkUuid({ uuid, sysinfo }: DomainDocument, findings: Findings): void {
-  sysinfo.forEach((info, i) => {
-    const given = info.type === 'smbios' ? info.system?.entry.find((one) => one.name === 'uuid')?.value : undefined;
-    const plain = (one: string): string => one.replaceAll('-', '').toLowerCase();
-    if (given === undefined || uuid === undefined || plain(given) === plain(uuid)) return;
-    const path = `${pathOf('/domain', 'sysinfo', sysinfo.length, i)}/system`;
-    findings.report('xml-invalid', path, 'its uuid is not that of the domain', 'Make them equal, or leave it out');
-  });
-}
-
 function checkIothreadPins({ cputune, iothreads = 0, iothreadids }: DomainDocument, findings: Findings): void {
   const ids = new Set(iothreadids?.iothread.map((one) => one.id));
   for (let id = 1; ids.size < iothreads; id += 1) ids.add(id);
@@ -103,17 +97,5 @@ function checkCpus({ vcpu, cpu, type, devices }: DomainDocument, findings: Findi
   if (cpu?.mode === 'host-passthrough' && type !== 'kvm') {
     const what = 'host-passthrough needs hardware virtualization';
     findings.report('xml-unsupported', '/domain/cpu/@mode', what, "Use <domain type='kvm'> or a custom CPU model");
-  }
-  // qemuValidateDomainDefCpu
-  if (cpu?.cache?.mode === 'passthrough' && cpu.mode !== 'host-passthrough' && cpu.mode !== 'maximum') {
-    findings.report(
-      'xml-invalid',
-      '/domain/cpu/cache/@mode',
-      'this CPU has not the caches of the host',
-      "Use 'emulate'",
-    );
-  }
-  if (cpu?.cache?.mode === 'emulate' && cpu.cache.level !== 3) {
-    findings.report('xml-invalid', '/domain/cpu/cache', 'QEMU emulates a cache of level 3 alone', "Add level='3'");
   }
 }

@@ -102,7 +102,6 @@ const cell: ElementCodec<CellFields> = {
 
 const common = {
   check: hostSide(optionalAttribute(oneOf('none', 'partial', 'full'))),
-  migratable: optionalAttribute(onOff),
   topology: optionalChild(topology),
   cache: optionalChild(
     element({ level: optionalAttribute(integer(1, 3)), mode: attribute(oneOf('emulate', 'passthrough', 'disable')) }),
@@ -122,6 +121,10 @@ const common = {
     ),
   ),
 };
+
+/** Of the host's own CPU what cannot be moved may be left out. */
+const ofHost = { migratable: optionalAttribute(onOff), ...common };
+const notOfHost = { '@migratable': 'It is about host-passthrough and maximum' };
 
 /** What the guest reads of its processor's maker: without commas, as in libvirt (virCPUDefParseXML). */
 const vendorId = pattern(/^[ -+\--~]{12}$/, 'a name of 12 characters without commas', ['KVM-KVM-KVM_', 'Libvirt QEMU']);
@@ -154,16 +157,20 @@ export const cpu = choice(
         ),
       },
       {
-        check: checkFeatures,
-        refused: { vendor: 'It checks the host at start, which is not where the guest will run' },
+        check: (value, report) => {
+          checkFeatures(value, report);
+          if (value.model === undefined && value.feature.length > 0)
+            report('xml-invalid', '', 'its features are of no model', 'Add <model>');
+        },
+        refused: { ...notOfHost, vendor: 'It checks the host at start, which is not where the guest will run' },
       },
     ),
-    'host-passthrough': element(common, {
+    'host-passthrough': element(ofHost, {
       check: checkFeatures,
       ignored: { '@match': 'it is about custom CPUs', '@fallback': 'it is about custom CPUs' },
     }),
     /** All that the accelerator can do. */
-    maximum: element(common, { check: checkFeatures, ignored: { '@match': 'it is about custom CPUs' } }),
+    maximum: element(ofHost, { check: checkFeatures, ignored: { '@match': 'it is about custom CPUs' } }),
     'host-model': element(
       {
         ...common,
@@ -174,7 +181,7 @@ export const cpu = choice(
           }),
         ),
       },
-      { check: checkFeatures, ignored: { '@match': 'it is about custom CPUs' } },
+      { check: checkFeatures, refused: notOfHost, ignored: { '@match': 'it is about custom CPUs' } },
     ),
   },
   { fallback: 'custom' },

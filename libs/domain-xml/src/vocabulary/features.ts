@@ -23,10 +23,18 @@ const hyperv = element({
   ),
   reset: stateRequired,
   vendor_id: optionalChild(
-    element({
-      state: attribute(onOff),
-      value: optionalAttribute(pattern(/^[A-Za-z0-9 _.+-]{1,12}$/, 'a name of at most 12 characters', ['KVM Hv'])),
-    }),
+    element(
+      {
+        state: attribute(onOff),
+        value: optionalAttribute(pattern(/^[A-Za-z0-9 _.+-]{1,12}$/, 'a name of at most 12 characters', ['KVM Hv'])),
+      },
+      {
+        check: ({ state: isOn, value }, report) => {
+          if (isOn && value === undefined)
+            report('xml-invalid', '', 'attribute value is missing', 'Give a name of at most 12 characters');
+        },
+      },
+    ),
   ),
   frequencies: stateRequired,
   reenlightenment: stateRequired,
@@ -141,20 +149,35 @@ const timeZone: Scalar<string> = {
   samples: ['Europe/Paris', 'UTC'],
 };
 
+interface Timed {
+  readonly timer: readonly { readonly name: string }[];
+}
+/** Of two timers of a name only one could be heeded. */
+const once = {
+  check: ({ timer: all }: Timed, report: Report): void =>
+    all.forEach(({ name }, i) => {
+      if (all.findIndex((one) => one.name === name) < i)
+        report('xml-invalid', `/timer[${i + 1}]/@name`, `${name} is given twice`, 'Remove one');
+    }),
+};
+
 const anyClock = choice(
   'offset',
   {
-    utc: element({ adjustment, timer: children(timers) }),
-    localtime: element({ adjustment, timer: children(timers) }),
+    utc: element({ adjustment, timer: children(timers) }, once),
+    localtime: element({ adjustment, timer: children(timers) }, once),
     /** What the clock on a wall of that place shows when the guest is started. */
-    timezone: element({ timezone: attribute(timeZone), timer: children(timers) }),
+    timezone: element({ timezone: attribute(timeZone), timer: children(timers) }, once),
     /** So many seconds from the host's clock when the guest is started. */
-    variable: element({
-      adjustment: attributeOr(integer(-(2 ** 40), 2 ** 40), 0),
-      basis: attributeOr(oneOf('utc', 'localtime'), 'utc'),
-      timer: children(timers),
-    }),
-    absolute: element({ start: attribute(integer(0, 253_402_300_799)), timer: children(timers) }),
+    variable: element(
+      {
+        adjustment: attributeOr(integer(-(2 ** 40), 2 ** 40), 0),
+        basis: attributeOr(oneOf('utc', 'localtime'), 'utc'),
+        timer: children(timers),
+      },
+      once,
+    ),
+    absolute: element({ start: attribute(integer(0, 253_402_300_799)), timer: children(timers) }, once),
   },
   {
     fallback: 'utc',

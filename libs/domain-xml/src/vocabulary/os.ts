@@ -101,6 +101,9 @@ type Firmware = {
   readonly firmwareKind?: 'bios' | 'efi';
   readonly loader?: {
     readonly type?: 'rom' | 'pflash';
+    readonly readonly?: boolean;
+    readonly stateless?: boolean;
+    readonly format?: 'raw' | 'qcow2';
     readonly path?: string;
   };
   readonly nvram?: object;
@@ -115,6 +118,15 @@ function checkFirmware({ firmwareKind, loader, nvram: store }: Firmware, report:
   if (store !== undefined && loader?.type !== 'pflash') {
     return report('xml-invalid', '/nvram', 'a variable store needs a flash loader', "Add <loader type='pflash'>");
   }
+  if (store !== undefined && (loader?.stateless === true || loader?.readonly === false)) {
+    const why = loader.stateless === true ? 'keeps no variables' : 'is its own variable store';
+    report('xml-invalid', '/nvram', `this loader ${why}`, 'Remove it');
+  }
+  if (loader === undefined || loader.type === 'pflash') return;
+  // qemuValidateDomainDefBoot
+  if (loader.readonly === false) report('xml-invalid', '/loader/@readonly', 'ROM cannot be written to', 'Remove it');
+  if (loader.stateless === false) report('xml-invalid', '/loader/@stateless', 'ROM keeps no state', 'Remove it');
+  if (loader.format === 'qcow2') report('xml-invalid', '/loader/@format', 'ROM is a raw image', 'Remove it');
 }
 
 export type Os = Of<typeof os>;
