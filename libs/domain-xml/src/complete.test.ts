@@ -69,6 +69,25 @@ describe('completing a document', () => {
     expect(nvram?.path).toBe('/var/lib/libvirt/qemu/nvram/a b_VARS.fd');
   });
 
+  it('knows distances in both directions, and tells QEMU those that nobody gave', () => {
+    const cell = (id: number, inner = '') => `<cell id='${id}' memory='32768'>${inner}</cell>`;
+    const given = cell(0, "<distances><sibling id='1' value='21'/></distances>");
+    const domain = complete('', 'pc', `<cpu><numa>${given}${cell(1)}${cell(2)}</numa></cpu>`);
+    expect(domain.document.cpu?.numa?.cell.map(({ distances }) => distances?.sibling)).toEqual([
+      [
+        { id: 0, value: 10 },
+        { id: 1, value: 21 },
+      ],
+      [
+        { id: 0, value: 21 },
+        { id: 1, value: 10 },
+      ],
+      undefined,
+    ]);
+    const told = qemuArguments(domain, '/run').filter((one) => one.startsWith('dist,src=2'));
+    expect(told).toEqual(['dist,src=2,dst=0,val=20', 'dist,src=2,dst=1,val=20', 'dist,src=2,dst=2,val=10']);
+  });
+
   it('gives a machine without PS/2 no mouse and keyboard', () => {
     const inputs = (features: string) => complete('', 'q35', features).devices.input.map((one) => one.type);
     expect(inputs('')).toEqual(['mouse', 'keyboard']);

@@ -1,5 +1,6 @@
 import { assignAliases } from './complete/aliases.ts';
 import { completeFirmware } from './complete/firmware.ts';
+import { withDistances } from './complete/distances.ts';
 import { addImpliedDevices } from './complete/implied.ts';
 import { assignPciAddresses } from './complete/pci-addresses.ts';
 import { type Domain, domainOf, memoryOf } from './domain.ts';
@@ -80,7 +81,7 @@ function completeCpu({ type, cpu }: Domain['document']): Cpu {
     };
   }
   const numa = cpu.numa && { cell: cpu.numa.cell.map((cell, i) => ({ ...cell, id: cell.id ?? i })) };
-  const cells = numa === undefined ? {} : { numa: { cell: numa.cell.toSorted((a, b) => a.id - b.id) } };
+  const cells = numa === undefined ? {} : { numa: { cell: withDistances(numa.cell.toSorted((a, b) => a.id - b.id)) } };
   if (cpu.mode === 'host-passthrough' || cpu.mode === 'maximum')
     return { ...cpu, ...cells, check: cpu.check ?? 'none', migratable: cpu.migratable ?? true };
   if (cpu.mode === 'host-model') return { ...cpu, ...cells, check: cpu.check ?? 'partial' };

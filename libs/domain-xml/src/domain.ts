@@ -32,6 +32,10 @@ const mib = 1024 * 1024;
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 const aligned = (kib: number): number => Math.ceil((kib * 1024) / mib) * mib;
 
+/** A module's memory: in steps of 2 MiB, as QEMU takes it (qemuDomainGetMemoryModuleSizeAlignment). */
+export const moduleBytes = ({ target }: DomainDocument['devices']['memory'][number]): number =>
+  Math.ceil(target.size / 2048) * 2 * mib;
+
 /** What the guest starts with, without its modules; each NUMA node is whole MiB (qemuDomainAlignMemorySizes). */
 export function startMemoryBytes({ memory, cpu, devices }: DomainDocument): number {
   const cells = cpu?.numa?.cell ?? [];
@@ -51,7 +55,7 @@ export function domainOf(document: Domain['document'], kept: Kept): Domain {
   return {
     name: document.name,
     uuid: document.uuid,
-    memoryBytes: startMemoryBytes(document) + sum(document.devices.memory.map((module) => module.target.size * 1024)),
+    memoryBytes: startMemoryBytes(document) + sum(document.devices.memory.map(moduleBytes)),
     currentMemoryBytes: (document.currentMemory ?? document.memory.kib) * 1024,
     vcpus: document.vcpu.count,
     machine: document.os.type.machine ?? 'pc',

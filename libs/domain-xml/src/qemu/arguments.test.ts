@@ -330,7 +330,14 @@ const rows: readonly (readonly [what: string, parts: Parts, options: readonly st
     {
       top: "<vcpu>2</vcpu><cpu><numa><cell id='0' cpus='0' memory='32' unit='MiB'><distances><sibling id='1' value='21'/></distances></cell><cell id='1' cpus='1' memory='32' unit='MiB'/></numa></cpu>",
     },
-    ['-numa', 'node,nodeid=1,cpus=1,memdev=ram-node1', '-numa', 'dist,src=0,dst=1,val=21'],
+    [
+      '-numa',
+      'node,nodeid=1,cpus=1,memdev=ram-node1',
+      '-numa',
+      'dist,src=0,dst=0,val=10',
+      '-numa',
+      'dist,src=0,dst=1,val=21',
+    ],
   ],
   [
     'memory that is a file',

@@ -1,5 +1,5 @@
-import { type Domain, startMemoryBytes } from '../domain.ts';
-import { rangesOf } from '../vocabulary/cpu.ts';
+import { type Domain, moduleBytes, startMemoryBytes } from '../domain.ts';
+import { type NumaCell, rangesOf } from '../vocabulary/cpu.ts';
 import type { MemoryModule } from '../vocabulary/small-devices.ts';
 import { device, idOf, json, type JsonObject, required } from './json.ts';
 
@@ -94,11 +94,18 @@ function nodes(domain: Domain): string[] {
       .join('');
     return ['-object', json(memory), '-numa', `node,nodeid=${id}${cpus},memdev=ram-node${id}`];
   });
-  // Both ends of a distance must be there before it.
-  const distances = cells.flatMap((cell, i) =>
-    (cell.distances?.sibling ?? []).flatMap((to) => ['-numa', `dist,src=${cell.id ?? i},dst=${to.id},val=${to.value}`]),
+  return [...objects, ...distances(cells)];
+}
+
+/** Distances between all nodes, if there are any; both ends must be there before (qemuBuildNumaCellCommandLine). */
+function distances(cells: readonly NumaCell[]): string[] {
+  if (cells.every((cell) => cell.distances === undefined)) return [];
+  return cells.flatMap((from, i) =>
+    cells.flatMap((to, k) => {
+      const given = from.distances?.sibling.find((one) => one.id === (to.id ?? k))?.value;
+      return ['-numa', `dist,src=${from.id ?? i},dst=${to.id ?? k},val=${given ?? (i === k ? 10 : 20)}`];
+    }),
   );
-  return [...objects, ...distances];
 }
 
 /** Memory modules. */
@@ -106,11 +113,11 @@ export function memoryModuleArguments(domain: Domain): string[] {
   return domain.devices.memory.flatMap((module) => {
     const id = idOf(module);
     if (module.model === 'nvdimm') return persistentMemory(module, domain);
-    const { size, node } = module.target;
+    const { node } = module.target;
     const { slot, base } = required(module.address, 'memory slot');
     const nodemask = module.source?.nodemask;
     const policy = nodemask === undefined ? undefined : { mode: 'bind', nodes: nodemask };
-    const memory = backend(domain, `mem${id}`, size * 1024, node, {
+    const memory = backend(domain, `mem${id}`, moduleBytes(module), node, {
       access: module.access,
       discard: module.discard,
       hostNodes: policy,
@@ -144,7 +151,7 @@ function persistentMemory(module: Extract<MemoryModule, { model: 'nvdimm' }>, do
       id: `mem${id}`,
       'mem-path': source.path,
       share: access === undefined ? undefined : access === 'shared',
-      size: target.size * 1024,
+      size: moduleBytes(module),
       align: source.alignsize === undefined ? undefined : source.alignsize * 1024,
       pmem: source.pmem === undefined ? undefined : true,
       readonly: isReadOnly,

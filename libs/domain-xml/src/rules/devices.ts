@@ -35,6 +35,8 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
       for (const name of Object.keys(c.driver ?? {}))
         report('xml-invalid', `/driver/@${name}`, `only a virtio controller has ${name}`, "Use model='virtio-scsi'");
     }
+    if (c.type === 'usb' && c.ports !== undefined && c.model?.endsWith('xhci') !== true)
+      report('xml-invalid', '/@ports', 'only an xhci has as many ports as it is told', "Use model='qemu-xhci'");
     // What has no index yet is looked at again when it has one.
     if (c.index === undefined) return;
     if (c.type === 'usb' && (c.master !== undefined || c.model?.startsWith('ich9-uhci') === true)) {

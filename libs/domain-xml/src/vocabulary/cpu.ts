@@ -70,6 +70,7 @@ const cellFields = element({
   ),
 });
 type CellFields = Of<typeof cellFields>;
+export type NumaCell = CellFields;
 const unitKib: Readonly<Record<CellFields['unit'], number>> = {
   b: 1 / 1024,
   bytes: 1 / 1024,

@@ -111,7 +111,14 @@ export const shmem = element(
     alias,
     address: optionalChild(pciAddress),
   },
-  { refused: { server: 'The server behind it is not started by Ferry', msi: 'It needs a server' } },
+  {
+    refused: { server: 'The server behind it is not started by Ferry', msi: 'It needs a server' },
+    // It is a BAR of a PCI device (qemuValidateDomainDeviceDefShmem).
+    check: ({ size }, report) => {
+      if (size !== undefined && (size < 1024 || !Number.isInteger(Math.log2(size))))
+        report('xml-invalid', '/size', `${size} KiB are not a power of two of MiB`, 'Give 1, 2, 4, 8, …');
+    },
+  },
 );
 
 /** A memory module (qemuBuildMemoryDeviceProps). */
