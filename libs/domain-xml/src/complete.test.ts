@@ -39,6 +39,16 @@ describe('completing a document', () => {
     expect(disks.map((one) => one.address)).toMatchObject([{ slot: 3 }, { slot: 2 }]);
   });
 
+  it('chooses the place of what is only said to be on PCI', () => {
+    const on = "<address type='pci'/>";
+    const { controller, memballoon } = complete(
+      `<controller type='usb' model='piix3-uhci'>${on}</controller><memballoon model='virtio'>${on}</memballoon>`,
+      'pc',
+    ).devices;
+    expect(controller.find((one) => one.type === 'usb')?.address).toMatchObject({ slot: 1, function: 2 });
+    expect(memballoon?.address).toMatchObject({ slot: 2, function: 0 });
+  });
+
   it('makes the same MAC address up each time', () => {
     const macs = () =>
       complete("<interface type='user'/><interface type='user'/>").devices.interface.map((one) => one.mac?.address);

@@ -41,6 +41,30 @@ describe('a document that is read', () => {
     expect(parseDomain(guest().replace(/<memory.*<\/memory>/, memory), policy).memoryBytes).toBe(bytes);
   });
 
+  it('counts the memory of SMM in MiB where no unit is given', () => {
+    const { features } = parseDomain(guest('', '<features><smm><tseg>48</tseg></smm></features>'), policy).document;
+    expect(features?.smm?.tseg).toBe(48 * 1024);
+  });
+
+  it('has the UUID of its board if it has none itself', () => {
+    const board =
+      "<sysinfo type='smbios'><system><entry name='uuid'>4B1F2A6E97C54A0E8F4F0D8A1C2B3E4F</entry></system></sysinfo>";
+    const xml = guest('', board).replace(/<uuid>.*<\/uuid>/, '');
+    expect(parseDomain(xml, policy).uuid).toBe('4b1f2a6e-97c5-4a0e-8f4f-0d8a1c2b3e4f');
+  });
+
+  it('knows models of cards however they are written', () => {
+    const { interface: cards } = parseDomain(guest("<interface type='user'><model type='ViRtIo'/></interface>"), policy)
+      .document.devices;
+    expect(cards[0]?.model?.type).toBe('virtio');
+  });
+
+  it('takes -1 in a filter of USB devices for anything', () => {
+    const rule = "<usbdev class='-1' vendor='0x15E1' product='-1' version='-1' allow='no'/>";
+    const { redirfilter } = parseDomain(guest(`<redirfilter>${rule}</redirfilter>`), policy).document.devices;
+    expect(redirfilter?.usbdev).toEqual([{ vendor: 0x15e1, allow: false }]);
+  });
+
   it('gets a UUID if it has none', () => {
     expect(parseDomain(guest().replace(/<uuid>.*<\/uuid>/, ''), policy).uuid).toMatch(/^[0-9a-f-]{36}$/);
   });
@@ -209,6 +233,11 @@ describe('a document that is refused', () => {
       '/domain/sysinfo/system:5 its uuid is not that of the domain',
     ],
     [
+      'a board whose UUID is none',
+      guest('', "<sysinfo type='smbios'><system><entry name='uuid'>x</entry></system></sysinfo>"),
+      '/domain/sysinfo/system:6 its uuid x is none',
+    ],
+    [
       'two devices of one boot order',
       guest(`${booted('vda', 1)}${booted('vdb', 1)}`),
       '/domain/devices/disk[2]/boot/@order:7 two devices have boot order 1',
@@ -244,6 +273,13 @@ describe('a document that is refused', () => {
         "<disk><source file='/var/lib/libvirt/images/a'/><target dev='vda'/><iotune><total_iops_sec>3</total_iops_sec><read_iops_sec>1</read_iops_sec></iotune></disk>",
       ),
       '/domain/devices/disk/iotune/total_iops_sec:7 reading and writing have limits of their own',
+    ],
+    [
+      'a size of operations that nobody counts',
+      guest(
+        "<disk><source file='/var/lib/libvirt/images/a'/><target dev='vda'/><iotune><size_iops_sec>3</size_iops_sec></iotune></disk>",
+      ),
+      '/domain/devices/disk/iotune/size_iops_sec:7 no operations are counted',
     ],
     [
       'two drives in one place',

@@ -5,6 +5,7 @@ import { Findings, type XmlPolicy } from './codec/place.ts';
 import { printable } from './codec/scalar.ts';
 import { type Domain, domainOf, type Kept, memoryOf } from './domain.ts';
 import { checkDocument } from './rules/document.ts';
+import { boardUuid } from './rules/smbios.ts';
 import { document, type DomainDocument } from './vocabulary/domain.ts';
 import { withoutGenerated } from './xml/generated.ts';
 import { readXml, type XmlNode, type XmlSource } from './xml/read.ts';
@@ -42,7 +43,8 @@ export function parseDomain(xml: string, policy: XmlPolicy): Domain {
   if (value === undefined) findWhatIsBehind(known, findings, (rest) => readAgain(rest, policy));
   if (findings.problems.length > 0 || value === undefined) throw findings.error();
   const genid = value.genid && { value: value.genid.value ?? randomUUID() };
-  return domainOf({ ...value, uuid: value.uuid ?? randomUUID(), ...(genid === undefined ? {} : { genid }) }, kept);
+  const uuid = value.uuid ?? boardUuid(value) ?? randomUUID();
+  return domainOf({ ...value, uuid, ...(genid === undefined ? {} : { genid }) }, kept);
 }
 
 /** A document that gives no memory has that of its NUMA nodes and modules. */

@@ -26,7 +26,12 @@ interface Wanted {
   readonly access?: 'shared' | 'private' | undefined;
   readonly discard?: boolean | undefined;
   readonly hostNodes?: { readonly mode: string; readonly nodes: readonly number[] } | undefined;
+  /** Of what pages, where the piece itself says so. */
+  readonly pageKib?: number | undefined;
 }
+
+/** What ordinary memory is made of on x86. */
+const smallPageKib = 4;
 
 /** A piece of memory, of what `<memoryBacking>` says. */
 function backend(
@@ -39,10 +44,15 @@ function backend(
   const { memoryBacking: backing, numatune } = document;
   const access = wanted.access ?? backing?.access?.mode;
   const pages = backing?.hugepages?.page ?? [];
+  const own = wanted.pageKib === undefined ? undefined : { size: wanted.pageKib, unit: 'KiB' };
   const page =
+    own ??
     pages.find((one) => node !== undefined && one.nodeset?.includes(node)) ??
     pages.find((one) => one.nodeset === undefined);
-  const huge = backing?.hugepages !== undefined && (pages.length === 0 || page !== undefined);
+  const huge =
+    own === undefined
+      ? backing?.hugepages !== undefined && (pages.length === 0 || page !== undefined)
+      : own.size !== smallPageKib;
   const memnode = numatune?.memnode.find((one) => one.cellid === node);
   const policy = wanted.hostNodes ?? hostNodes(memnode ?? numatune?.memory);
   const common = {
@@ -121,6 +131,7 @@ export function memoryModuleArguments(domain: Domain): string[] {
       access: module.access,
       discard: module.discard,
       hostNodes: policy,
+      pageKib: module.source?.pagesize,
     });
     return [
       '-object',

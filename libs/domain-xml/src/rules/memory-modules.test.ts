@@ -43,6 +43,20 @@ describe('a memory module', () => {
   });
 });
 
+describe('the pages of a module', () => {
+  const memoryOf = (kib: number) => {
+    const module = dimm().replace('<target>', `<source><pagesize>${kib}</pagesize></source><target>`);
+    const xml = `<domain type='qemu'><name>a</name><vcpu>1</vcpu><os><type machine='pc'>hvm</type></os>${more}<devices>${module}</devices></domain>`;
+    const domain = completeDomain(parseDomain(xml, { allowedRoots: [], maxBytes: 4096 }), { machineAliases: {} });
+    return qemuArguments(domain, '/run').find((one) => one.includes('"id":"memdimm0"'));
+  };
+
+  it('are its own', () => {
+    expect(memoryOf(2048)).toContain('"hugetlb":true,"hugetlbsize":2097152');
+    expect(memoryOf(4)).toContain('"qom-type":"memory-backend-ram"');
+  });
+});
+
 describe('a device', () => {
   it.each([
     [

@@ -3,13 +3,23 @@ import { choice, element } from '../codec/element-codec.ts';
 import { attribute, attributeOr, optionalAttribute } from '../codec/fields.ts';
 import { bool, hex, integer, pattern } from '../codec/scalar.ts';
 
-const pci = element({
+const givenPci = element({
   domain: attributeOr(hex(0, 4), 0),
   bus: attributeOr(hex(255, 2), 0),
   slot: attributeOr(hex(31, 2), 0),
   function: attributeOr(hex(7, 1), 0),
   multifunction: optionalAttribute(bool('on', 'off')),
 });
+
+/** One that is all zeroes says only that it is on PCI, and where is left open (virDeviceInfoPCIAddressIsWanted). */
+const pci: typeof givenPci = {
+  ...givenPci,
+  decode: (node, path, findings) => {
+    const address = givenPci.decode(node, path, findings);
+    const isOpen = address?.multifunction === undefined && !address?.bus && !address?.slot && !address?.function;
+    return isOpen ? undefined : address;
+  },
+};
 
 const drive = element({
   controller: attributeOr(integer(0, 255), 0),

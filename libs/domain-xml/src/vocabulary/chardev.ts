@@ -163,18 +163,24 @@ const usbVersion: typeof usbPattern = {
   },
 };
 
-/** Which USB devices may be handed in: the first rule that fits decides. */
-export const redirfilter = element({
-  usbdev: children(
-    element({
-      class: optionalAttribute(hex(0xff, 2)),
-      vendor: optionalAttribute(hex(0xffff, 4)),
-      product: optionalAttribute(hex(0xffff, 4)),
-      version: optionalAttribute(usbVersion),
-      allow: attribute(yesNo),
-    }),
-  ),
+const givenRule = element({
+  class: optionalAttribute(hex(0xff, 2)),
+  vendor: optionalAttribute(hex(0xffff, 4)),
+  product: optionalAttribute(hex(0xffff, 4)),
+  version: optionalAttribute(usbVersion),
+  allow: attribute(yesNo),
 });
+/** What is -1 may be anything, as may what is not given (virDomainRedirFilterUSBDevDefParseXML). */
+const filterRule: typeof givenRule = {
+  ...givenRule,
+  decode: (node, at, findings) => {
+    const attributes = new Map([...node.attributes].filter(([, value]) => value !== '-1'));
+    return givenRule.decode({ ...node, attributes }, at, findings);
+  },
+};
+
+/** Which USB devices may be handed in: the first rule that fits decides. */
+export const redirfilter = element({ usbdev: children(filterRule) });
 
 /** A smart card reader whose cards somebody else has, such as a SPICE client. */
 export const smartcard = choice(

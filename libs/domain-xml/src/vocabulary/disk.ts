@@ -101,6 +101,11 @@ const iotune = element(
             'Give one or the other',
           );
       }
+      const isCounted = iotuneNames.some(
+        (name) => name.endsWith('iops_sec') && name !== 'size_iops_sec' && limits[name],
+      );
+      if ((limits.size_iops_sec ?? 0) > 0 && !isCounted)
+        report('xml-invalid', '/size_iops_sec', 'no operations are counted', 'Add <total_iops_sec>');
       // QEMU takes a burst only on top of a limit, and a length only of a burst.
       for (const name of iotuneNames) {
         const base = iotuneNames.find(

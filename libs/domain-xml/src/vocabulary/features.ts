@@ -3,7 +3,7 @@ import { choice, element, type Report } from '../codec/element-codec.ts';
 import { attribute, attributeOr, children, hostSide, optionalAttribute, optionalChild } from '../codec/fields.ts';
 import { integer, oneOf, pattern, type Scalar, shown } from '../codec/scalar.ts';
 import { onOff, present, state, yesNo } from './common.ts';
-import { memoryKib } from './memory.ts';
+import { memoryInMib, memoryKib } from './memory.ts';
 
 const stateRequired = optionalChild(element({ state: attribute(onOff) }));
 
@@ -90,7 +90,7 @@ export const features = element(
     pmu: optionalChild(state),
     vmport: optionalChild(element({ state: attribute(onOff) })),
     ioapic: optionalChild(element({ driver: attribute(oneOf('kvm', 'qemu')) })),
-    smm: optionalChild(element({ state: optionalAttribute(onOff), tseg: optionalChild(memoryKib) })),
+    smm: optionalChild(element({ state: optionalAttribute(onOff), tseg: optionalChild(memoryInMib) })),
     vmcoreinfo: optionalChild(state),
     ps2: optionalChild(element({ state: attribute(onOff) })),
     tcg: hostSide(optionalChild(element({ 'tb-cache': optionalChild(memoryKib) }))),

@@ -74,6 +74,27 @@ const rom = element(
   },
 );
 
+const cardModels = oneOf(
+  ...virtioModels,
+  'e1000',
+  'e1000e',
+  'rtl8139',
+  'ne2k_pci',
+  'pcnet',
+  'vmxnet3',
+  'i82551',
+  'i82557b',
+  'i82559er',
+);
+/** Whatever case it is written in (virDomainNetSetModelString). */
+const cardModel: typeof cardModels = {
+  ...cardModels,
+  decode: (raw, policy) => {
+    const decoded = cardModels.decode(raw.toLowerCase(), policy);
+    return 'value' in decoded ? decoded : cardModels.decode(raw, policy);
+  },
+};
+
 const common = {
   mac: optionalChild(
     element(
@@ -83,20 +104,7 @@ const common = {
   ),
   model: optionalChild(
     element({
-      type: attribute(
-        oneOf(
-          ...virtioModels,
-          'e1000',
-          'e1000e',
-          'rtl8139',
-          'ne2k_pci',
-          'pcnet',
-          'vmxnet3',
-          'i82551',
-          'i82557b',
-          'i82559er',
-        ),
-      ),
+      type: attribute(cardModel),
     }),
   ),
   driver: optionalChild(driver),

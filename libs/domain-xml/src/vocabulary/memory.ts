@@ -42,6 +42,15 @@ export const memoryKib: ElementCodec<number> = {
   shape: written.shape,
 };
 
+/** The same where a bare number counts MiB, which other sizes do not: the memory of SMM (virDomainFeaturesDefParse). */
+export const memoryInMib: ElementCodec<number> = {
+  ...memoryKib,
+  decode: (node, path, findings) => {
+    const attributes = node.attributes.has('unit') ? node.attributes : new Map([...node.attributes, ['unit', 'MiB']]);
+    return memoryKib.decode({ ...node, attributes }, path, findings);
+  },
+};
+
 const anySize = element({
   unit: attributeOr(oneOf('bytes', 'b', 'KB', 'k', 'KiB', 'kiB', 'MB', 'M', 'MiB', 'GB', 'G', 'GiB'), 'bytes'),
   value: text(integer(0, 2 ** 50)),
