@@ -64,7 +64,7 @@ function numbered<D extends { readonly target?: { readonly port?: number } }>(
     if (one.target?.port !== undefined) return one;
     const port = next > portMax ? lowestFree(done) : next;
     next += 1;
-    if (port > portMax) throw invalid(undefined, `there are more than ${portMax + 1} ports of a kind`, 'Remove one');
+    if (port > portMax) throw invalid(one, `there are more than ${portMax + 1} ports of a kind`, 'Remove one');
     const placed = { ...one, target: { ...one.target, port } };
     done[i] = placed;
     return placed;

@@ -81,11 +81,11 @@ function placeAll(devices: Devices, buses: PciBuses, q35: boolean): Devices {
   const place = <D extends { readonly address?: PciAddress }>(device: D, connection: Connection | undefined): D =>
     connection === undefined || device.address !== undefined
       ? device
-      : { ...device, address: full(buses.next(connection)) };
+      : { ...device, address: full(buses.next(connection, device)) };
   const placeAny = <D extends Addressed>(device: D, connection: Connection | undefined): D =>
     connection === undefined || device.address !== undefined
       ? device
-      : { ...device, address: full(buses.next(connection)) };
+      : { ...device, address: full(buses.next(connection, device)) };
 
   const bridges = withChipset.controller.map((c) => (c.type === 'pci' ? place(c, connect.controller(c)) : c));
   const filesystem = withChipset.filesystem.map((one) => place(one, connect.filesystem(one)));
@@ -160,13 +160,13 @@ function placeController(
   const connection = connect.controller(c);
   if (c.type === 'pci' || c.type === 'ccid' || connection === undefined || c.address !== undefined) return c;
   const fn = c.type === 'usb' && c.model !== undefined ? companionFunction[c.model] : undefined;
-  if (fn === undefined || c.type !== 'usb') return { ...c, address: full(buses.next(connection)) };
+  if (fn === undefined || c.type !== 'usb') return { ...c, address: full(buses.next(connection, c)) };
   const isMate = (other: Controller) =>
     other.type === 'usb' && other.index === c.index && other.model !== undefined && other.model in companionFunction;
   const mate = [...done, ...all].find((other) => isMate(other) && other.address !== undefined);
   const multifunction = fn === 0 ? { multifunction: true } : {};
   if (mate?.address?.type !== 'pci') {
-    return { ...c, address: { ...full(buses.next(connection, fn)), ...multifunction } };
+    return { ...c, address: { ...full(buses.next(connection, c, fn)), ...multifunction } };
   }
   const address = { ...full({ ...mate.address, function: fn }), ...multifunction };
   buses.reserve(address, connection);

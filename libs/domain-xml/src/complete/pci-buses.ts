@@ -102,7 +102,7 @@ export class PciBuses {
 
   /** Takes an address that the document gives; conventional and Express devices may stand in each other's slots there. */
   reserve(place: Place, connection: Connection, chipset = false): void {
-    while (this.mayGrow && place.bus >= this.#buses.length && this.#buses.length < 256) this.#grow(connection);
+    while (this.mayGrow && place.bus >= this.#buses.length && this.#buses.length < 256) this.#grow(connection, place);
     const bus = this.#buses[place.bus];
     if (bus === undefined)
       throw this.#wrong(place, `there is no PCI bus ${place.bus}`, 'Add its controller, or leave the address out');
@@ -127,8 +127,8 @@ export class PciBuses {
   }
 
   /** Takes the next free place for a device that has none (virDomainPCIAddressReserveNextAddr). */
-  next(connection: Connection, fn?: number): Place {
-    const place = this.#find(connection, fn ?? 0, fn === undefined);
+  next(connection: Connection, device?: object, fn?: number): Place {
+    const place = this.#find(connection, device, fn ?? 0, fn === undefined);
     const bus = this.#buses[place.bus];
     const functions = bus?.taken.get(place.slot) ?? new Map<number, Place>();
     if (functions.size === 0 && connection === 'pcie-root-port') bus?.shared.add(place.slot);
@@ -136,7 +136,7 @@ export class PciBuses {
     return place;
   }
 
-  #find(connection: Connection, fn: number, anyFunction: boolean): Place {
+  #find(connection: Connection, device: object | undefined, fn: number, anyFunction: boolean): Place {
     for (const [index, bus] of this.#buses.entries()) {
       const endpoint = connection === 'pci-device' || connection === 'pcie-device';
       if (!bus.kind.accepts.includes(connection) || (endpoint && !bus.kind.auto)) continue;
@@ -150,17 +150,17 @@ export class PciBuses {
       }
     }
     if (!this.mayGrow || this.#buses.length >= 256) {
-      throw invalid(undefined, `there is no free PCI slot for a ${connection}`, 'Remove devices');
+      throw invalid(device, `there is no free PCI slot for a ${connection}`, 'Remove devices');
     }
-    this.#grow(connection);
-    return this.#find(connection, fn, anyFunction);
+    this.#grow(connection, device);
+    return this.#find(connection, device, fn, anyFunction);
   }
 
   /** Ports that were added for a bridge to conventional PCI: nothing else is put there in the same pass. */
   readonly #reservedForBridge = new Set<number>();
 
   /** Adds the bus that a device needs (virDomainPCIAddressSetGrow). */
-  #grow(connection: Connection): void {
+  #grow(connection: Connection, of?: object): void {
     if (connection === 'pci-device') {
       const hasConventional = this.#buses.some((bus) => bus.kind.accepts.includes('pci-bridge'));
       if (hasConventional) return this.#add('pci-bridge');
@@ -175,7 +175,7 @@ export class PciBuses {
     ) {
       return this.#add('pcie-root-port');
     }
-    throw invalid(undefined, `there is no free place for a ${connection}`, 'Add the controller that it needs');
+    throw invalid(of, `there is no free place for a ${connection}`, 'Add the controller that it needs');
   }
 
   #add(model: PciModel): void {

@@ -27,6 +27,7 @@ describe('a character device', () => {
       `${port(isa('0x3f8'))}<console type='pty'>${isa('0x2f8')}</console>`,
       '/console/address this console is not there',
     ],
+    ["<parallel type='pty'><target port='0'/></parallel>".repeat(2), '/parallel[2]/target/@port two are port 0'],
     [
       "<console type='pty'><target type='serial'/><address type='virtio-serial' port='1'/></console>",
       '/console/address this console is not there',

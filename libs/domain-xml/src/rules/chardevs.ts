@@ -37,7 +37,12 @@ export function checkChardevs(devices: Devices, findings: Findings): void {
 }
 
 /** QEMU takes a name once and one smart card, and a machine has four serial ports on ISA. */
-function checkPorts({ channel, serial, smartcard }: Devices, findings: Findings): void {
+function checkPorts({ channel, serial, parallel, smartcard }: Devices, findings: Findings): void {
+  parallel.forEach(({ target }, i) => {
+    if (target?.port === undefined || parallel.findIndex((one) => one.target?.port === target.port) === i) return;
+    const path = `${pathOf('/domain/devices', 'parallel', parallel.length, i)}/target/@port`;
+    findings.report('xml-invalid', path, `two are port ${target.port}`, 'Number them differently');
+  });
   smartcard.slice(1).forEach((_, i) => {
     const path = pathOf('/domain/devices', 'smartcard', smartcard.length, i + 1);
     findings.report('xml-unsupported', path, 'QEMU has one reader, for one card', 'Remove it');

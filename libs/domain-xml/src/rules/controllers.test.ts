@@ -41,6 +41,12 @@ describe('a PCI bus', () => {
     expect(refusalsOf(devices, { machine })).toEqual([problem]),
   );
 
+  it('that has no place is named', () => {
+    const what = 'there is no free place for a pcie-switch-downstream-port';
+    const alone = bus('pcie-switch-downstream-port', 1);
+    expect(refusalsOf(alone, { machine: 'q35' })).toEqual([`/controller ${what}`]);
+  });
+
   it('is not plugged into one that is plugged into it', () => {
     const loop = bus('pci-bridge', 1, on(2)) + bus('pci-bridge', 2, on(1)) + bus('pci-bridge', 3, on(2));
     const what = 'it is plugged into itself';

@@ -29,6 +29,8 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
     if (c.type === 'ide' && q35) report('xml-unsupported', '/@type', 'a q35 machine has no IDE', 'Use SATA');
     if (c.type === 'ide' && (c.index ?? 0) > 0)
       report('xml-unsupported', '/@index', 'a pc has one IDE controller', 'Use SATA');
+    if (c.type === 'fdc' && c.address !== undefined)
+      report('xml-invalid', '/address', 'a floppy controller is not on PCI', 'Leave it out');
     if (c.type === 'fdc' && (c.index ?? 0) > 0)
       report('xml-invalid', '/@index', 'a machine has one floppy controller', 'Remove it');
     if (c.type === 'scsi' && c.model?.startsWith('virtio') !== true) {
@@ -86,6 +88,7 @@ export function checkDevices({ devices }: DomainDocument, q35: boolean, findings
   checkAudio(devices, findings);
   checkSpice(devices, findings);
   checkAliases(devices, findings);
+  checkAcpiIndexes(devices, findings);
 }
 
 /** Two controllers of a type have different numbers, except the companions of a USB 2 controller. */
@@ -135,6 +138,21 @@ function checkSpice(devices: Devices, findings: Findings): void {
         `${one.type} needs a SPICE display`,
         "Add <graphics type='spice'>",
       );
+    });
+  }
+}
+
+/** Guests name network cards by it (acpi_set_acpi_index in QEMU's pcihp.c). */
+function checkAcpiIndexes(devices: Devices, findings: Findings): void {
+  const seen = new Set<number>();
+  for (const [key, part] of Object.entries(devices)) {
+    const list = (Array.isArray(part) ? part : [part]) as readonly { readonly acpi?: { readonly index: number } }[];
+    list.forEach((one, i) => {
+      if (one?.acpi === undefined) return;
+      const path = `${pathOf('/domain/devices', key, list.length, i)}/acpi/@index`;
+      if (seen.has(one.acpi.index))
+        findings.report('xml-invalid', path, `two devices have index ${one.acpi.index}`, 'Number them differently');
+      seen.add(one.acpi.index);
     });
   }
 }

@@ -67,5 +67,17 @@ describe('a device', () => {
       "<controller type='usb' index='0' model='piix3-uhci' ports='4'/>",
       '/controller/@ports only an xhci has as many ports as it is told',
     ],
+    [
+      "<rng model='virtio'><backend model='random'/><acpi index='3'/></rng><memballoon model='virtio'><acpi index='3'/></memballoon>",
+      '/rng/acpi/@index two devices have index 3',
+    ],
+    [
+      "<filesystem><driver queue='16'/><source dir='/a'/><target dir='a'/></filesystem>",
+      '/filesystem/driver/@queue it is about virtiofs',
+    ],
+    [
+      "<controller type='fdc'><address type='pci' slot='9'/></controller>",
+      '/controller/address a floppy controller is not on PCI',
+    ],
   ])('that QEMU does not have is refused: %s', (devices, problem) => expect(refusalsOf(devices)).toEqual([problem]));
 });

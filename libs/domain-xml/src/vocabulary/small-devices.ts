@@ -175,10 +175,15 @@ interface Virtiofs {
   readonly accessmode: string;
   readonly model: string | undefined;
   readonly readonly: object | undefined;
+  /** What QEMU's own file server alone can be told, by where it stands. */
+  readonly unheeded: Readonly<Record<string, string | undefined>>;
   readonly source: { readonly dir?: string; readonly socket?: string };
 }
 
-function checkVirtiofs({ accessmode, source, model, readonly }: Virtiofs, report: Report): void {
+function checkVirtiofs({ accessmode, source, model, readonly, unheeded }: Virtiofs, report: Report): void {
+  for (const [at, value] of Object.entries(unheeded)) {
+    if (value !== undefined) report('xml-invalid', at, 'virtiofsd decides that', 'Remove it');
+  }
   if (source.socket === undefined) {
     const hint = "Start it on the host, and name its socket: <source socket='/path'/>";
     report(
@@ -234,8 +239,16 @@ export const filesystem = choice(
         address: optionalChild(pciAddress),
       },
       {
-        check: ({ accessmode, fmode, dmode, driver, source, model, readonly }, report) => {
-          if (driver?.type === 'virtiofs') return checkVirtiofs({ accessmode, source, model, readonly }, report);
+        check: ({ accessmode, fmode, dmode, multidevs, driver, source, model, readonly }, report) => {
+          const unheeded = {
+            '/@fmode': fmode,
+            '/@dmode': dmode,
+            '/@multidevs': multidevs,
+            '/driver/@wrpolicy': driver?.wrpolicy,
+          };
+          if (driver?.type === 'virtiofs')
+            return checkVirtiofs({ accessmode, source, model, readonly, unheeded }, report);
+          if (driver?.queue !== undefined) report('xml-invalid', '/driver/@queue', 'it is about virtiofs', 'Remove it');
           if (source.dir === undefined) report('xml-invalid', '/source/@dir', 'it names no directory', 'Give its path');
           for (const [name, value] of [
             ['fmode', fmode],
