@@ -173,7 +173,7 @@ describe('a document asks of the host', () => {
     const [code, template, store] = ['code.fd', 'vars.fd', 'web-1.fd'].map((name) => join(dir, 'disks', name));
     await writeFile(String(code), Buffer.alloc(1 << 18, 0xf4));
     await writeFile(String(template), Buffer.alloc(1 << 18, 7));
-    const firmware = `<loader type='pflash' readonly='yes'>${code}</loader><nvram template='${template}'>${store}</nvram></os>`;
+    const firmware = `<loader type='pflash' readonly='yes'>${code}</loader><nvram template='${template}'>${store}</nvram></os><features><acpi/></features>`;
     const hypervisor = await open();
     await hypervisor.end(await started(hypervisor, document().replace('</os>', firmware)), 'kill');
     expect((await readFile(String(store)))[0]).toBe(7);
