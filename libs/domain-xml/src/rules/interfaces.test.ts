@@ -31,6 +31,6 @@ describe('a network card', () => {
   it.each([
     card('ethernet', "<driver name='vhost' queues='2' tx_queue_size='512'/>"),
     card('server', '', "<source port='9'/>"),
-    card('vhostuser', "<driver queues='2'/>", socket()),
+    card('vhostuser', "<driver name='vhost' queues='2'/>", socket()),
   ])('is not: %s', (devices) => expect(refusalsOf(devices)).toEqual([]));
 });

@@ -41,8 +41,8 @@ function checkQueues(card: NetworkInterface, report: Report): void {
     if (size !== undefined && !Number.isInteger(Math.log2(size)))
       report(`/driver/@${name}`, `${size} is not a power of two`, 'Give 256, 512 or 1024');
   }
-  if ((driver?.queues ?? 1) > 1 && !isTap(card) && type !== 'vhostuser')
-    report('/driver/@queues', `a network of type ${type} has one queue`, 'Remove it');
-  if (driver?.name === 'vhost' && !isTap(card))
+  if (isTap(card) || type === 'vhostuser') return;
+  if ((driver?.queues ?? 1) > 1) report('/driver/@queues', `a network of type ${type} has one queue`, 'Remove it');
+  if (driver?.name === 'vhost')
     report('/driver/@name', `the kernel does not serve a network of type ${type}`, 'Remove it');
 }
