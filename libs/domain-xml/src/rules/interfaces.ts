@@ -43,6 +43,4 @@ function checkQueues(card: NetworkInterface, report: Report): void {
   }
   if (isTap(card) || type === 'vhostuser') return;
   if ((driver?.queues ?? 1) > 1) report('/driver/@queues', `a network of type ${type} has one queue`, 'Remove it');
-  if (driver?.name === 'vhost')
-    report('/driver/@name', `the kernel does not serve a network of type ${type}`, 'Remove it');
 }
