@@ -103,13 +103,13 @@ export class Network {
         end(0, () => reject(signal.reason as Error));
       };
       signal.addEventListener('abort', hangUp, { once: true });
-      life.atDeath.push(() => {
-        if (server !== undefined && !over) {
-          timeline.after(server.life, random.scale(wayMs.least, 20), () =>
-            hungUp.abort(new AgentError('cancelled', 'the caller is gone')),
-          );
-        }
-      });
+      const callerGone = (): void => {
+        if (server === undefined || over) return;
+        timeline.after(server.life, random.scale(wayMs.least, 20), () =>
+          hungUp.abort(new AgentError('cancelled', 'the caller is gone')),
+        );
+      };
+      life.atDeath.push(callerGone);
       this.#world.boundary(label, 'before');
       if (life.dead) return;
       const nowhere = (): number => random.scale(deadMs.least, deadMs.most);
@@ -130,6 +130,8 @@ export class Network {
           return;
         }
         const serving = server;
+        // What a process sends as it ends arrives all the same, and then the end of its connection.
+        if (life.dead) callerGone();
         serving.life.atDeath.push(() => broken('the connection broke', random.scale(0.1, 5)));
         this.#world.boundary(label, 'after');
         const back = (run: () => void): void => {

@@ -147,7 +147,13 @@ export async function play(stage: Stage, what: Case, settleMsMax = 15_000): Prom
   await run;
   // The caller may have gone on after that.
   if (inTime !== undefined) await until(over, AbortSignal.timeout(settleMsMax));
-  const verdict = await judge(stage, guest, caller.migrationId, killed, killed === from);
+  const judged = () => judge(stage, guest, caller.migrationId, killed, killed === from);
+  let verdict = await judged();
+  // Its agent too, without it, and only just begun: what is under way is not left.
+  if (inTime !== undefined && verdict.leftovers.length > 0) {
+    await until(over, AbortSignal.timeout(settleMsMax));
+    verdict = await judged();
+  }
   return { id, end, told: told ?? '', ...verdict, settledMs, boundMs };
 }
 
