@@ -85,7 +85,7 @@ export class Settling<State> {
       await this.finish(held, unsettled.outcome, unsettled.reply ?? refused);
     } catch (error) {
       const cause = failureOf(error, { side: this.#options.side, phase: held.phase });
-      this.#complain(held, error, cause.message);
+      this.#complain(held, error);
       const settledBy = this.#options.settledBy(held);
       held.ongoing.doubt(settledBy === undefined ? undefined : { cause, settledBy });
     } finally {
@@ -93,8 +93,9 @@ export class Settling<State> {
     }
   }
 
-  #complain(held: Held<State>, error: unknown, message: string): void {
+  #complain(held: Held<State>, error: unknown): void {
     const { log, clock } = this.#options;
+    const message = String(error);
     const nowMs = clock.monotonic();
     const last = held.complained;
     if (last?.message === message && nowMs - last.atMs < complainEveryMs) return;
