@@ -417,6 +417,14 @@ describe('a caller that disappears', () => {
     });
   });
 
+  it('before anything was sent, with a Finish that waits: the place is cleared, and it is told why', async () => {
+    const names = newNames();
+    await prepare(names, v2);
+    const finishing = callsOf(world.b).finish({ ...names, protocol: v2, cookieIn: none, cancelled: false });
+    expect(await refusal(finishing)).toMatchObject({ reason: 'abandoned', side: Side.SIDE_DEST });
+    await world.expectSettled(guest, world.a);
+  });
+
   it.each([
     ['v3', v3],
     ['v2', v2],

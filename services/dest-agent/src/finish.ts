@@ -5,6 +5,7 @@ import { FinishResponse, type FinishRequest } from '@ferry/proto/ferry/v1/dest_a
 import { type Domain, DomainState } from '@ferry/proto/ferry/v1/domains';
 import { MigrationStatistics, Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { journal, locate, originOf, type DestAgent, type DestState, type HeldIn } from './agent.ts';
+import type { Incoming } from './incoming.ts';
 import { recover } from './recover.ts';
 import { startGuest } from './start.ts';
 
@@ -56,7 +57,7 @@ async function takeOver(
   state.incarnation = carried ?? state.incarnation;
   state.voteSeen ||= carried !== undefined;
 
-  const loadedAtUs = await incoming.loaded(signal);
+  const loadedAtUs = await loadedWhole(agent, held, incoming, signal);
   // One that has ended since must not be committed: the source would end its copy, the only one. The monitor's end may not be read yet.
   if (guest.monitor.closed.aborted || !agent.hypervisor.isAlive(guest)) await incoming.failed;
   signal.throwIfAborted();
@@ -90,6 +91,22 @@ async function takeOver(
   const cookieOut =
     state.protocol === 3 ? encodeCookie('finish3', originOf(agent, ongoing.start), { statistics }, Date.now()) : [];
   return { domain: domainOf(held), cookieOut: Buffer.from(cookieOut), statistics };
+}
+
+/** A guest that is flowing in is waited for; one that nobody has begun to send, no longer than for any other call that does not come. */
+async function loadedWhole(agent: DestAgent, held: HeldIn, incoming: Incoming, signal: AbortSignal): Promise<number> {
+  const idle = AbortSignal.timeout(agent.config.idleMs);
+  try {
+    return await incoming.loaded(AbortSignal.any([signal, idle]));
+  } catch (error) {
+    if (!idle.aborted || signal.aborted) throw error;
+    if (incoming.status !== 'none' && incoming.status !== 'setup') return incoming.loaded(signal);
+    const { domainName } = held.ongoing.start;
+    throw new MigrationError(
+      'abandoned',
+      `nobody sent domain ${domainName} for ${agent.config.idleMs / 1000} s: call Finish after Perform`,
+    );
+  }
 }
 
 /** What has been promised to the source binds this side, whatever the register would say. */
