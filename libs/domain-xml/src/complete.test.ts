@@ -140,6 +140,11 @@ describe('completing a document', () => {
       '/domain/devices/input/address (line 2): there is no USB port 9',
     ],
     [
+      'a disk has no place on the controller that was numbered',
+      `${disk('sdb')}<controller type='scsi' model='vmpvscsi'/>`,
+      '/domain/devices/disk/address/@unit (line 2): vmpvscsi has no unit 1',
+    ],
+    [
       'the SATA of a q35 is elsewhere',
       "<controller type='sata' index='0'><address type='pci' slot='5'/></controller>",
       'SATA',

@@ -4,7 +4,7 @@ import { withDistances } from './complete/distances.ts';
 import { addImpliedDevices } from './complete/implied.ts';
 import { assignPciAddresses } from './complete/pci-addresses.ts';
 import { type Domain, domainOf, memoryOf } from './domain.ts';
-import { Findings } from './codec/place.ts';
+import { Findings, linesOf } from './codec/place.ts';
 import { isQ35 } from './machines.ts';
 import { checkDocument } from './rules/document.ts';
 import type { Cpu } from './vocabulary/cpu.ts';
@@ -40,7 +40,7 @@ export function completeDomain(domain: Domain, host: HostDefaults): Domain {
   const devices = assignAliases(assignPciAddresses(implied.devices, q35), q35);
   const completed = { ...implied, devices };
   // What was filled in follows the same rules as what was given, so what is written can be read.
-  const findings = new Findings({ allowedRoots: [], maxBytes: 0 });
+  const findings = new Findings({ allowedRoots: [], maxBytes: 0 }, linesOf(domain.kept));
   checkDocument(completed, findings);
   if (findings.problems.length > 0) throw findings.error();
   return domainOf(completed, domain.kept);

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { findWhatIsBehind } from './behind.ts';
 import { pathOf } from './codec/element-codec.ts';
-import { Findings, type XmlPolicy } from './codec/place.ts';
+import { Findings, noteLines, type XmlPolicy } from './codec/place.ts';
 import { printable } from './codec/scalar.ts';
 import { type Domain, domainOf, type Kept, memoryOf } from './domain.ts';
 import { checkDocument } from './rules/document.ts';
@@ -42,6 +42,7 @@ export function parseDomain(xml: string, policy: XmlPolicy): Domain {
   if (value !== undefined) checkDocument(value, findings);
   if (value === undefined) findWhatIsBehind(known, findings, (rest) => readAgain(rest, policy));
   if (findings.problems.length > 0 || value === undefined) throw findings.error();
+  noteLines(kept, findings.lines);
   const genid = value.genid && { value: value.genid.value ?? randomUUID() };
   const uuid = value.uuid ?? boardUuid(value) ?? randomUUID();
   return domainOf({ ...value, uuid, ...(genid === undefined ? {} : { genid }) }, kept);

@@ -24,10 +24,17 @@ interface FoundProblem extends XmlProblem {
 export class Findings {
   readonly policy: XmlPolicy;
   readonly problems: FoundProblem[] = [];
-  readonly #lines = new Map<string, number>();
+  readonly #lines: Map<string, number>;
 
-  constructor(policy: XmlPolicy) {
+  /** `lines` of a document that was read before: what is found of it now is named by them. */
+  constructor(policy: XmlPolicy, lines: ReadonlyMap<string, number> = new Map()) {
     this.policy = policy;
+    this.#lines = new Map(lines);
+  }
+
+  /** Where each element was read, by its path. */
+  get lines(): ReadonlyMap<string, number> {
+    return this.#lines;
   }
 
   /** Everything found, as the error to throw: `xml-unsupported` when all of it is merely unknown. */
@@ -59,5 +66,10 @@ export function withOrigin<T extends object>(value: T, path: string, line: numbe
   origins.set(value, { path, line });
   return value;
 }
+
+const readLines = new WeakMap<object, ReadonlyMap<string, number>>();
+/** Where the elements of a document were read, by what is kept of it. */
+export const linesOf = (kept: object): ReadonlyMap<string, number> => readLines.get(kept) ?? new Map();
+export const noteLines = (kept: object, lines: ReadonlyMap<string, number>): void => void readLines.set(kept, lines);
 
 const elementOf = (path: string): string => path.replace(/\/@[^/]*$/, '');
