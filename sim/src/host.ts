@@ -208,6 +208,8 @@ export class SimHypervisor implements HypervisorParts {
     const qemu = new Qemu(this.#world, this.#host.name, place.definition.uuid, place.definition.incoming !== undefined);
     place.qemu = qemu;
     this.#world.qemus.push(qemu);
+    // The agent was in the middle of this when its host went.
+    if (this.#host.gone) qemu.die('fault');
     return qemu;
   }
 
