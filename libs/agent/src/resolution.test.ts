@@ -40,3 +40,32 @@ it('does not let a copy go on that was promised away while the ownership record 
   expect(released).toHaveLength(1);
   expect(ongoing.find('m')).toBeInstanceOf(Ongoing);
 });
+
+it('ends a copy that was promised away although the record says that it came over: neither word would settle it otherwise', async () => {
+  const state: { decision: Decision | undefined; decidedByWord: boolean } = {
+    decision: undefined,
+    decidedByWord: false,
+  };
+  const ongoing = new OngoingMigrations();
+  const held = { ongoing: ongoing.open(start), state } as unknown as Held<typeof state>;
+  const owner: Owner = { domain: 'd', name: '', host: 'b', epoch: 2, evidence: '', sinceMs: 0, incarnation: '' };
+  let why: string | undefined;
+  const one = {
+    side: 'dest',
+    parts: {
+      config: { host: { name: 'b' } },
+      owners: { of: async () => owner },
+      ongoing,
+      log: { warn: () => undefined },
+    },
+    migrations: { find: () => held, resolve: (_held: unknown, decide: () => Promise<void>) => decide() },
+    learn: () => Promise.reject(new Error('nobody answers')),
+    cannotRun: async () => why,
+    journal: async () => undefined,
+  } as unknown as Parameters<typeof resolveByWord<typeof state>>[0];
+  const request = { migrationId: 'm', domain: 'd', goneHost: 'a', resolution: Resolution.RESOLUTION_END_HERE };
+  await expect(resolveByWord(one, request, never)).rejects.toMatchObject({ kind: 'resolution-disproved' });
+  why = 'it was promised away';
+  await resolveByWord(one, request, never);
+  expect(state.decision).toBe('aborted');
+});

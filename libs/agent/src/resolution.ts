@@ -91,10 +91,10 @@ async function decideByWord<State extends Resolving>(
     );
 
   const owner = await parts.owners.of(uuid, signal);
-  const proof = disproof(owner, { side, runHere, host, goneHost });
+  const why = await one.cannotRun(held, signal);
+  const proof = disproof(owner, { side, runHere, host, goneHost, canRun: why === undefined });
   if (proof !== undefined) throw disproved(proof);
   if (runHere) {
-    const why = await one.cannotRun(held, signal);
     if (why !== undefined) throw disproved(why);
     const evidence = `resolved on host ${host}: somebody said that host ${goneHost} is gone`;
     if (owner?.host === goneHost) await parts.owners.release(owner, evidence, signal);
@@ -133,17 +133,24 @@ async function learnAnyway<State extends Resolving>(
   }
 }
 
+/** What a person says of this copy, and whether it could go on. */
+interface Claimed {
+  readonly side: Side;
+  readonly runHere: boolean;
+  readonly host: string;
+  readonly goneHost: string;
+  readonly canRun: boolean;
+}
+
 /** What the ownership record says against it; the source owns its guest until the destination has committed. */
-function disproof(
-  owner: Owner | undefined,
-  { side, runHere, host, goneHost }: { side: Side; runHere: boolean; host: string; goneHost: string },
-): string | undefined {
+function disproof(owner: Owner | undefined, { side, runHere, host, goneHost, canRun }: Claimed): string | undefined {
   if (owner === undefined || owner.host === '') return undefined;
   const says = `the guest is host ${owner.host}’s since ${new Date(owner.sinceMs).toISOString()} (epoch ${owner.epoch}: ${owner.evidence})`;
   if (owner.host !== host && owner.host !== goneHost) return says;
   const destination = side === 'dest' ? host : goneHost;
   const committed = owner.host === destination;
   if (side === 'source' && runHere && committed) return `${says}, and this copy is older`;
-  if (side === 'dest' && !runHere && committed) return says;
+  // A commit that must not be acted on any more, since the source has a promise, is nothing to keep.
+  if (side === 'dest' && !runHere && committed && canRun) return says;
   return undefined;
 }
