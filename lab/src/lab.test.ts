@@ -13,10 +13,20 @@ import { fakeAgent } from './testing/fake-command.ts';
 
 const command = fakeAgent;
 
+/** Where a link leads; nowhere if another lab has just taken it away. */
+function target(link: string): string | undefined {
+  try {
+    return readlinkSync(link);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
 /** What is left of a lab: processes, its directory, its ports. */
 function remains(dir: string): unknown {
   const links = readdirSync(labParent()).filter((name) => name.startsWith('ferry-ports-'));
-  const ports = links.filter((name) => readlinkSync(join(labParent(), name)) === dir);
+  const ports = links.filter((name) => target(join(labParent(), name)) === dir);
   return { processes: processesOfLab(dir), directory: existsSync(dir), ports };
 }
 
