@@ -22,10 +22,8 @@ export interface DestState {
   doneWithRegister: boolean;
   /** What has been decided, once it is known; it changes only if QEMU refuses to start the guest: then it is to be withdrawn, and not known. */
   decision: 'committed' | 'aborted' | undefined;
-  /** What the register has given with its word 'committed': the right to start the guest, and to withdraw the commit. */
+  /** What the register has given with its word 'committed'. Without a decision beside it, QEMU has refused to start the guest: the commit is to be withdrawn. */
   grant: string | undefined;
-  /** QEMU has refused to start the guest under that grant. */
-  refused: boolean;
   /** The guest has gone on here. */
   started: boolean;
   /** The lives of the register under which this side has promised never to commit. */
@@ -57,7 +55,6 @@ export const newState = (
   doneWithRegister: false,
   decision: undefined,
   grant: undefined,
-  refused: false,
   started: false,
   promised: new Set(),
   mayHaveCommitted,

@@ -22,21 +22,20 @@ export async function decide(agent: DestAgent, held: HeldIn, signal: AbortSignal
 
 async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<'committed' | 'aborted'> {
   const { migrationId, domainUuid: domain } = held.ongoing.start;
-  const { incarnation, grant, refused } = held.state;
+  const { incarnation, grant } = held.state;
   const r = { domain, migrationId, incarnation };
   try {
     const ask =
-      refused && grant !== undefined
-        ? agent.register.withdraw({ ...r, grant }, signal)
-        : agent.register.abort(r, signal);
+      grant !== undefined ? agent.register.withdraw({ ...r, grant }, signal) : agent.register.abort(r, signal);
     const verdict = await ask;
     if (verdict.decision === 'aborted') return 'aborted';
-    held.state.grant = verdict.grant;
-    held.state.refused = false;
     // The gate, as in Finish: while the register was asked the source may have asked us, and has our promise then.
-    if (!held.state.promised.has(incarnation)) return 'committed';
-    held.state.doneWithRegister = true;
-    return askSource(agent, held, signal);
+    if (held.state.promised.has(incarnation)) {
+      held.state.doneWithRegister = true;
+      return askSource(agent, held, signal);
+    }
+    held.state.grant = verdict.grant;
+    return 'committed';
   } catch (error) {
     if (!(error instanceof HandoverError)) throw error;
     if (error.kind === 'register-changed') held.state.doneWithRegister = true;

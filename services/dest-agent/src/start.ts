@@ -18,7 +18,6 @@ export async function startGuest(agent: DestAgent, held: HeldIn, signal: AbortSi
     return resumedAtUs;
   } catch (error) {
     if (await mayWithdraw(held, error, signal)) {
-      state.refused = true;
       state.decision = undefined;
       await decide(agent, held, signal).catch((failed: unknown) => {
         const { migrationId } = held.ongoing.start;
@@ -35,6 +34,8 @@ export async function startGuest(agent: DestAgent, held: HeldIn, signal: AbortSi
 /** QEMU refuses `cont` before it starts a CPU (qmp_cont), and a guest that has run since it was loaded is not `paused`: nobody stops one that comes in. */
 async function mayWithdraw({ state }: HeldIn, error: unknown, signal: AbortSignal): Promise<boolean> {
   if (!(error instanceof QmpError) || error.kind !== 'qemu-refused') return false;
+  // Who has gone on here once may have been paused by its user since.
+  if (state.started) return false;
   // A commit that the source or a person told of is not the register's to take back.
   if (state.grant === undefined || state.decidedByWord) return false;
   const now = await state.guest?.monitor.execute('query-status', {}, signal).catch(() => undefined);
