@@ -1,5 +1,5 @@
 import type { Findings } from '../codec/place.ts';
-import { pathOf } from '../codec/element-codec.ts';
+import { pathOf, type Report } from '../codec/element-codec.ts';
 import type { Devices } from '../vocabulary/devices.ts';
 import type { DomainDocument } from '../vocabulary/domain.ts';
 import { checkChardevs } from './chardevs.ts';
@@ -8,9 +8,6 @@ import { checkMedia } from './media.ts';
 import { checkMultifunction } from './multifunction.ts';
 import { checkUsb } from './usb.ts';
 import { checkVirtio } from './virtio.ts';
-
-type Kind = 'xml-invalid' | 'xml-unsupported';
-type Report = (kind: Kind, below: string, what: string, hint: string) => void;
 
 /** What devices need of each other and of the machine. */
 export function checkDevices({ devices }: DomainDocument, q35: boolean, findings: Findings): void {

@@ -1,7 +1,7 @@
+import type { Report } from '../codec/element-codec.ts';
 import type { Disk } from '../vocabulary/disk.ts';
 
 type Bus = NonNullable<Disk['target']['bus']>;
-type Report = (kind: 'xml-invalid' | 'xml-unsupported', below: string, what: string, hint: string) => void;
 
 interface Part {
   readonly at: string;

@@ -1,5 +1,5 @@
 import type { Findings } from '../codec/place.ts';
-import { pathOf } from '../codec/element-codec.ts';
+import { pathOf, type Report } from '../codec/element-codec.ts';
 import { completeDisk } from '../complete/disks.ts';
 import { type Disk, iotuneNames } from '../vocabulary/disk.ts';
 import type { DomainDocument } from '../vocabulary/domain.ts';
@@ -79,8 +79,6 @@ function checkGroups(disks: readonly Disk[], findings: Findings): void {
     findings.report('xml-unsupported', path, what, 'Give all of a group the same limits');
   });
 }
-
-type Report = (kind: 'xml-invalid' | 'xml-unsupported', below: string, what: string, hint: string) => void;
 
 const virtioOnly = [
   'ioeventfd',

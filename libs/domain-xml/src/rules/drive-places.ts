@@ -1,9 +1,9 @@
+import type { Report } from '../codec/element-codec.ts';
 import { completeDisk } from '../complete/disks.ts';
 import type { DriveAddress } from '../vocabulary/address.ts';
 import type { Controller } from '../vocabulary/controller.ts';
 import type { Disk } from '../vocabulary/disk.ts';
 
-type Report = (kind: 'xml-invalid' | 'xml-unsupported', below: string, what: string, hint: string) => void;
 type Ends = Readonly<Record<'bus' | 'target' | 'unit', number>>;
 type ScsiModel = NonNullable<Extract<Controller, { type: 'scsi' }>['model']>;
 
