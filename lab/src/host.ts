@@ -57,9 +57,9 @@ export class LabHost implements HostParts {
   /** Connected on first use; see `call` and `stream` for how to use them with promises. */
   get clients(): HostClients {
     this.#clients ??= {
-      source: new SourceAgentClient(this.sourceAddress, this.#credentials, channelOptions),
-      dest: new DestAgentClient(this.destAddress, this.#credentials, channelOptions),
-      domains: new DomainsClient(this.sourceAddress, this.#credentials, channelOptions),
+      source: new SourceAgentClient(this.sourceAddress, this.#credentials, optionsFor(this.sourceAddress)),
+      dest: new DestAgentClient(this.destAddress, this.#credentials, optionsFor(this.destAddress)),
+      domains: new DomainsClient(this.sourceAddress, this.#credentials, optionsFor(this.sourceAddress)),
     };
     return this.#clients;
   }
@@ -74,3 +74,7 @@ export class LabHost implements HostParts {
 
 /** Agents are killed and restarted under these clients: look again soon. */
 const channelOptions = { 'grpc.initial_reconnect_backoff_ms': 50, 'grpc.max_reconnect_backoff_ms': 500 };
+
+/** Node 24's check of certificates refuses every IPv6 address; the lab's certificates are for localhost too. */
+const optionsFor = (address: string) =>
+  address.startsWith('[') ? { ...channelOptions, 'grpc.ssl_target_name_override': 'localhost' } : channelOptions;

@@ -1,6 +1,7 @@
 /** A cluster on one machine: hosts with their agents as real processes, one real Redis, certificates of its own. */
 import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
+import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { credentials } from '@grpc/grpc-js';
 import { readFileSync } from 'node:fs';
@@ -26,6 +27,8 @@ export interface LabOptions {
   /** Added to the environment of every agent, or of one. Wins over what the lab sets itself. */
   readonly env?: Environment | ((agent: { host: string; side: Side }) => Environment);
   readonly redis?: RedisOptions;
+  /** Where the agents listen and memory flows; 127.0.0.1 unless told otherwise. */
+  readonly address?: '127.0.0.1' | '::1';
   /** A master, a replica and three sentinels in the place of the one Redis. Called with them before the agents' environments are made. */
   readonly sentinels?: (group: SentinelGroup) => void | Promise<void>;
   /** Start the agents, and wait until they serve; otherwise a test does that. */
@@ -182,18 +185,19 @@ async function makeHost(
   const tls = await authority.issue(name, join(dir, 'tls'));
   const ports = await takePorts(dir, signal);
   const hostUuid = randomUUID();
+  const address = options.address ?? '127.0.0.1';
   const agent = (side: Side) => {
     const env = {
       ...inherited(),
       FERRY_HOST: name,
       FERRY_HOST_UUID: hostUuid,
-      FERRY_LISTEN: `127.0.0.1:${ports[side]}`,
+      FERRY_LISTEN: `${isIPv6(address) ? `[${address}]` : address}:${ports[side]}`,
       FERRY_STATE_DIR: stateDir,
       FERRY_REDIS_URL: redisUrl,
       FERRY_TLS_CA: tls.ca,
       FERRY_TLS_CERT: tls.cert,
       FERRY_TLS_KEY: tls.key,
-      FERRY_MIGRATION_ADDRESS: '127.0.0.1',
+      FERRY_MIGRATION_ADDRESS: address,
       FERRY_MIGRATION_PORTS: ports.migration.join('-'),
       FERRY_DOMAIN_PATHS: [dir, join(workspace, 'guest', 'build')].join(':'),
       ...(typeof options.env === 'function' ? options.env({ host: name, side }) : options.env),

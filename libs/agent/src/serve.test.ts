@@ -251,6 +251,28 @@ describe('TLS', () => {
     client.close();
   });
 
+  it.each([
+    { address: '::1', called: '[::1]' },
+    { address: '::1', called: '[0:0:0:0:0:0:0:1]' },
+    { address: '127.0.0.1', called: '127.0.0.1' },
+  ])('accepts a certificate for $address from who calls $called', async ({ address, called }) => {
+    await using agent = await startTestAgent({}, 2_000, address);
+    const client = dial(`${called}:${agent.server.address.split(':').at(-1)}`, agent.credentials);
+    expect(await codeOf(invoke(client, prepare, prepareRequest, patient))).toBe('no error');
+    client.close();
+  });
+
+  it.each(['::1', '127.0.0.1'])('refuses a server at %s whose certificate names another address', async (address) => {
+    await using agent = await startTestAgent({}, 2_000, address);
+    const other = await makeCertificates(agent.dir, 'agent', ['fd00::1', '192.0.2.1']);
+    const credentials = await openCredentials(other);
+    const options = { listen: { host: address, port: 0 }, credentials };
+    await using server = await serve(options, [], AbortSignal.timeout(20_000));
+    const client = dial(server.address, credentials);
+    expect(await codeOf(invoke(client, prepare, prepareRequest, patient))).toBe(status.UNAVAILABLE);
+    client.close();
+  });
+
   it('is only left out on loopback', async () => {
     const insecure = await openCredentials(undefined);
     expect(() => dial('192.0.2.1:7000', insecure)).toThrow('without TLS');

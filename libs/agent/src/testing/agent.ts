@@ -44,15 +44,19 @@ export interface TestAgent extends AsyncDisposable {
 }
 
 /** Starts one on a free port of loopback; ended and its files removed when disposed of. */
-export async function startTestAgent(behaviour: Behaviour = {}, drainMs = 2_000): Promise<TestAgent> {
+export async function startTestAgent(
+  behaviour: Behaviour = {},
+  drainMs = 2_000,
+  host = '127.0.0.1',
+): Promise<TestAgent> {
   const dir = await mkdtemp(join(tmpdir(), 'ferry-agent-'));
-  const tls = await makeCertificates(dir, 'agent');
+  const tls = await makeCertificates(dir, 'agent', [host]);
   const credentials = await openCredentials(tls);
   const draining = new AbortController();
   const lines: string[] = [];
   const log = openLog('info', { write: (line) => void lines.push(line) });
   const implementation = implementationOf(behaviour, edgeOf({ side: 'dest', log, draining: draining.signal }));
-  const options = { listen: { host: '127.0.0.1', port: 0 }, credentials, drainMs };
+  const options = { listen: { host, port: 0 }, credentials, drainMs };
   const server = await serve(options, [{ definition: DestAgentService, implementation }], draining.signal);
   const client = dial(server.address, credentials, DestAgentClient);
   return {

@@ -8,8 +8,8 @@ import type { TlsFiles } from '../config.ts';
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const makeKeys = () => webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
 
-/** Makes an authority and a certificate for 127.0.0.1 that is signed by it, and writes them to `dir`, named after `name`. */
-export async function makeCertificates(dir: string, name: string): Promise<TlsFiles> {
+/** Makes an authority and a certificate for some addresses that is signed by it, and writes them to `dir`, named after `name`. */
+export async function makeCertificates(dir: string, name: string, addresses = ['127.0.0.1']): Promise<TlsFiles> {
   x509.cryptoProvider.set(webcrypto);
   const [caKeys, keys] = await Promise.all([makeKeys(), makeKeys()]);
   const validity = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
@@ -28,7 +28,7 @@ export async function makeCertificates(dir: string, name: string): Promise<TlsFi
     issuer: ca.subject,
     publicKey: keys.publicKey,
     signingKey: caKeys.privateKey,
-    extensions: [new x509.SubjectAlternativeNameExtension([{ type: 'ip', value: '127.0.0.1' }])],
+    extensions: [new x509.SubjectAlternativeNameExtension(addresses.map((value) => ({ type: 'ip', value })))],
   });
   const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64');
   const files = { cert: join(dir, `${name}.crt`), key: join(dir, `${name}.key`), ca: join(dir, `${name}-ca.crt`) };
