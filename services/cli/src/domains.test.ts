@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { DomainState } from '@ferry/proto/ferry/v1/domains';
+import { Migration } from '@ferry/proto/ferry/v1/migration';
 import { status } from '@grpc/grpc-js';
 import { domain, failure, FakeHost, ownership } from './testing/fake-host.ts';
 import { runFerry, runWith } from './testing/run-ferry.ts';
@@ -82,15 +83,72 @@ describe('ferry where', () => {
       'two say that they do',
       [domain()],
       [domain({ state: paused })],
-      5,
+      7,
       'web-1 is running on a\nweb-1 is paused on b\n',
     ],
     ['nobody does', [], [], 1, ''],
-    ['nobody runs it', [], [domain({ state: incoming })], 5, 'web-1 is incoming on b\n'],
+    ['nobody runs it', [], [domain({ state: incoming })], 7, 'web-1 is incoming on b\n'],
+    [
+      'nobody runs it while it migrates',
+      [],
+      [domain({ state: incoming, job: 'MIGRATION_IN', migrationId: 'x' })],
+      8,
+      'web-1 is incoming on b, MIGRATION_IN x\n',
+    ],
   ])('%s', async (_, onA, onB, expected, stdout) => {
     [a.does.domains, b.does.domains] = [onA, onB];
+    b.does.incoming = Migration.fromPartial({ active: true });
     const ran = await runFerry([a, b], ['where', 'web-1']);
     expect([ran.status, ran.stdout]).toEqual([expected, stdout]);
+  });
+});
+
+describe('what cannot be asked', () => {
+  const unavailable = () => failure('register-unavailable', 'Redis did not answer', status.UNAVAILABLE);
+
+  it('is told of the record, which is the answer before fencing', async () => {
+    a.does.errors = { where: unavailable() };
+    const ran = await runFerry([a, b], ['where', 'web-1']);
+    expect(ran).toMatchObject({ status: 4, stdout: 'web-1 is running on a\n  owner   not known\n' });
+    expect(ran.stderr).toContain('which host owns web-1 is not known: Redis did not answer');
+    const [, second] = (await runFerry([a, b], ['where', 'web-1', '--json'])).stdout.trimEnd().split('\n');
+    expect(JSON.parse(second ?? '')).toMatchObject({ event: 'owner-unknown' });
+  });
+
+  it('is told of a host, and hinders nobody where the record confirms another one', async () => {
+    a.does.owner = ownership('a');
+    const ran = await runFerry([gone, a], ['where', 'web-1']);
+    expect(ran.status).toBe(0);
+    expect(ran.stderr).toContain('the source agent of gone');
+    a.does.owner = ownership('gone');
+    expect((await runFerry([gone, a], ['where', 'web-1'])).status).toBe(7);
+  });
+
+  it('is told of a migration whose agent does not say whether it is in doubt', async () => {
+    a.does.domains = [domain({ job: 'MIGRATION_OUT', migrationId: 'x', state: DomainState.DOMAIN_STATE_MIGRATED })];
+    const ran = await runFerry([a, b], ['where', 'web-1']);
+    expect(ran.status).toBe(4);
+    expect(ran.stderr).toContain('whether migration x is in doubt is not known');
+  });
+
+  it('is told of the jobs that hold domains', async () => {
+    a.does.domains = [domain({ jobUnknown: 'Redis did not answer' })];
+    const ran = await runFerry([a, b], ['list']);
+    expect(ran).toMatchObject({ status: 4, stdout: expect.stringContaining('4711  ?\n') });
+    expect(ran.stderr).toContain('cannot tell which migrations hold its domains: Redis did not answer');
+  });
+
+  it('is no proof that there are no domains', async () => {
+    expect(await runFerry([gone], ['list'])).toMatchObject({ status: 4, stdout: '' });
+  });
+});
+
+describe('two domains of one name', () => {
+  it('are told apart by their UUIDs', async () => {
+    b.does.domains = [domain({ uuid: '11111111-1111-4111-8111-111111111111' })];
+    const ran = await runFerry([a, b], ['where', 'web-1']);
+    expect(ran.status).toBe(1);
+    expect(ran.stderr).toContain(`2 domains are named web-1: ${uuid}, 11111111-1111-4111-8111-111111111111`);
   });
 });
 
@@ -126,7 +184,7 @@ describe('the owner', () => {
     const away = await runFerry([gone, a], ['where', 'web-1']);
     expect(away).toMatchObject({ status: 4, stdout: line('gone') });
     const unheard = await runFerry([a], ['where', 'web-1']);
-    expect(unheard).toMatchObject({ status: 5, stdout: line('gone') });
+    expect(unheard).toMatchObject({ status: 7, stdout: line('gone') });
     expect(unheard.stderr).toContain('ferry forget web-1 --host gone');
   });
 
@@ -134,22 +192,23 @@ describe('the owner', () => {
     a.does.domains = [];
     a.does.owner = ownership('', { evidence: 'its QEMU on host a has ended' });
     const ran = await runFerry([a], ['where', 'web-1']);
-    expect(ran).toMatchObject({ status: 1, stdout: line('nobody', 'its QEMU on host a has ended') });
+    expect(ran).toMatchObject({ status: 1, stdout: line('none', 'its QEMU on host a has ended') });
   });
 
-  it('that is not the host which has the guest is in doubt, except while it migrates', async () => {
+  it('that is not the host which has the guest is a contradiction, except while it migrates', async () => {
     a.does.owner = ownership('b');
     const ran = await runFerry([a, b], ['where', 'web-1']);
-    expect(ran.status).toBe(5);
+    expect(ran.status).toBe(7);
     expect(ran.stderr).toContain('host a has web-1, and host b owns it');
     a.does.domains = [domain({ job: 'MIGRATION_OUT', migrationId: 'x' })];
+    a.does.migration = Migration.fromPartial({ migrationId: 'x', active: true });
     expect((await runFerry([a, b], ['where', 'web-1'])).status).toBe(0);
   });
 
   it('is forgotten only if it does not answer, by the word of another host', async () => {
     a.does.owner = ownership('gone');
     const forgotten = await runFerry([gone, a], ['forget', 'web-1', '--host', 'gone']);
-    expect(forgotten).toEqual({ status: 0, stderr: '', stdout: 'web-1 is nobody’s now; it was host gone’s\n' });
+    expect(forgotten).toEqual({ status: 0, stderr: '', stdout: 'web-1 has no owner now; it was host gone\n' });
     expect(a.received).toContainEqual(['forget', { domain: 'web-1', host: 'gone' }]);
 
     const refused = await runFerry([a, b], ['forget', 'web-1', '--host', 'a']);

@@ -3,18 +3,26 @@ import { call } from '@ferry/lab/call';
 import { DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
 import type { Migration } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
-import { failureObject } from './failure.ts';
+import { CliError } from './cli-error.ts';
+import { callError, failureObject, isServiceError } from './failure.ts';
 import type { Found } from './locate.ts';
 import { printObject } from './view/domains.ts';
 import { doubtText } from './view/text.ts';
 
 const answerMs = 5_000;
 
-/** Prints every doubt; gives the migration id of the last one. An agent that cannot be asked tells of none. */
-export async function tellDoubts(all: readonly Found[], json: boolean | undefined): Promise<string | undefined> {
+/** What was told of doubts: the id of the last migration in doubt, and which agents could not be asked. */
+export interface Doubts {
+  readonly inDoubt: string | undefined;
+  readonly unasked: readonly CliError[];
+}
+
+/** Prints every doubt. */
+export async function tellDoubts(all: readonly Found[], json: boolean | undefined): Promise<Doubts> {
   let inDoubt: string | undefined;
+  const unasked: CliError[] = [];
   for (const found of all) {
-    const migration = await holding(found).catch(() => undefined);
+    const migration = await holding(found).catch((error: unknown) => void unasked.push(notTold(found, error)));
     if (migration?.doubt === undefined) continue;
     const { migrationId, doubt } = migration;
     inDoubt = migrationId;
@@ -24,7 +32,14 @@ export async function tellDoubts(all: readonly Found[], json: boolean | undefine
       printObject({ event: 'doubt', host: found.host.name, migrationId, ...why, settledBy });
     } else process.stdout.write(`  ${found.host.name}: migration ${migrationId} is ${doubtText(doubt)}\n`);
   }
-  return inDoubt;
+  return { inDoubt, unasked };
+}
+
+function notTold({ host, domain }: Found, error: unknown): CliError {
+  const agent = domain.job === 'MIGRATION_IN' ? host.dest : host.source;
+  const told = isServiceError(error) ? callError(error, agent.name).message : `${agent.name} does not answer in time`;
+  const message = `whether migration ${domain.migrationId} is in doubt is not known: ${told}`;
+  return new CliError('unavailable', message, { next: `ferry watch ${domain.migrationId}`, cause: error });
 }
 
 /** The migration that holds a domain, as its agent knows it. */

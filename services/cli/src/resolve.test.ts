@@ -42,7 +42,7 @@ describe('ferry where', () => {
         `${host}: migration ${migrationId} is in doubt, the guest is paused: no answer (destination-unreachable); what settles it: b, or a word`,
       );
     }
-    expect(ran.stderr).toContain(`the migration ${migrationId} of web-1 is in doubt`);
+    expect(ran.stderr).toContain(`migration ${migrationId} of web-1 is in doubt`);
     const json = await runFerry([a, b], ['where', 'web-1', '--json']);
     expect(json.stdout).toContain(`"event":"doubt","host":"a","migrationId":"${migrationId}"`);
   });

@@ -138,5 +138,6 @@ function domainOf(held: Held<DestState>): Domain {
     vcpus: 0,
     job: '',
     migrationId: '',
+    jobUnknown: '',
   };
 }

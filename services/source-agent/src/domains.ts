@@ -21,14 +21,18 @@ const stateOf: Readonly<Record<string, DomainState>> = {
 export async function describe(agent: SourceAgent, uuid: string, signal: AbortSignal): Promise<Domain> {
   const domain = await agent.hypervisor.domainOf(uuid);
   const patience = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
-  const [guest, job] = await Promise.all([
+  const [guest, read] = await Promise.all([
     agent.hypervisor.guest(uuid, patience).catch(() => undefined),
-    agent.jobs.activeOf(uuid, signal).catch(() => undefined),
+    agent.jobs.activeOf(uuid, signal).then(
+      (job) => ({ job, unknown: '' }),
+      (error: unknown) => ({ job: undefined, unknown: error instanceof Error ? error.message : String(error) }),
+    ),
   ]);
   const status = await guest?.monitor.execute('query-status', {}, patience).catch(() => undefined);
   const incoming = guest?.incoming === undefined ? undefined : DomainState.DOMAIN_STATE_INCOMING;
   // Its user had paused it, it was sent, and it is here again.
-  const isBack = status?.status === 'postmigrate' && job === undefined && !(await isOpen(agent, uuid));
+  const free = read.job === undefined && read.unknown === '';
+  const isBack = status?.status === 'postmigrate' && free && !(await isOpen(agent, uuid));
   const here = isBack ? DomainState.DOMAIN_STATE_PAUSED : stateOf[status?.status ?? ''];
   return {
     uuid: domain.uuid,
@@ -37,8 +41,9 @@ export async function describe(agent: SourceAgent, uuid: string, signal: AbortSi
     qemuPid: guest?.process.pid ?? 0,
     memoryBytes: BigInt(domain.memoryBytes),
     vcpus: domain.vcpus,
-    job: job?.kind ?? '',
-    migrationId: job?.migrationId ?? '',
+    job: read.job?.kind ?? '',
+    migrationId: read.job?.migrationId ?? '',
+    jobUnknown: read.unknown,
   };
 }
 

@@ -6,7 +6,7 @@ import { readDocument } from '../document-file.ts';
 import { callError } from '../failure.ts';
 import type { Host, Hosts } from '../hosts.ts';
 import { census, type Found, hostOf } from '../locate.ts';
-import { domainObject, migrating, printObject, throwFirst } from '../view/domains.ts';
+import { domainObject, migrating, printObject, throwFirst, unknownJobs } from '../view/domains.ts';
 import { bytes, columns, stateWord } from '../words.ts';
 
 /** Options that most of these commands share. */
@@ -46,8 +46,8 @@ export async function adopt(
 export async function list(hosts: Hosts, chosen: DomainOptions): Promise<void> {
   const { found, unreachable } = await census(hosts.chosen(chosen.host));
   if (chosen.json === true) for (const each of found) printObject(domainObject(each));
-  else process.stdout.write(table(found));
-  throwFirst(unreachable, chosen.json);
+  else if (found.length > 0 || unreachable.length === 0) process.stdout.write(table(found));
+  throwFirst([...unreachable, ...unknownJobs(found)], chosen.json);
 }
 
 /** One domain, in words. */
@@ -142,7 +142,7 @@ function table(found: readonly Found[]): string {
       bytes(memoryBytes),
       String(vcpus),
       String(qemuPid),
-      job === '' ? '-' : `${job} ${migrationId}`,
+      domain.jobUnknown !== '' ? '?' : job === '' ? '-' : `${job} ${migrationId}`,
     ];
   });
   return columns([['HOST', 'NAME', 'STATE', 'MEMORY', 'VCPUS', 'PID', 'JOB'], ...rows]);

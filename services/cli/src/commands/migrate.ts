@@ -219,8 +219,9 @@ async function conclude({ plan, view }: Pick<Run, 'plan' | 'from' | 'view'>, end
     case 'failed': {
       const ending = end.kind;
       if (end.failure === undefined) throw new CliError(ending, endText(end, plan));
-      const { message, failure, next } = failureError(end.failure);
-      throw new CliError(ending, message, { failure, next });
+      const { message, failure, next, ending: why } = failureError(end.failure);
+      // That Redis or an agent cannot serve has one status, whichever command meets it.
+      throw new CliError(ending === 'failed' && why === 'unavailable' ? why : ending, message, { failure, next });
     }
   }
 }

@@ -6,7 +6,7 @@ import { callError, failureFromWire, isServiceError } from '../failure.ts';
 import type { Host, Hosts } from '../hosts.ts';
 import { tellDoubts } from '../doubts.ts';
 import { census, type Found, having } from '../locate.ts';
-import { domainObject, migrating, printObject, throwFirst } from '../view/domains.ts';
+import { domainObject, migrating, printObject, tellErrors, throwFirst, unknownJobs } from '../view/domains.ts';
 import { migrationObject, migrationTable } from '../view/migrations.ts';
 import { holdsGuest, stateWord } from '../words.ts';
 
@@ -16,48 +16,97 @@ interface WhereOptions {
 
 const answerMs = 10_000;
 
-/** Which host has the guest, and which host owns it. The first is what the hosts say now; the second holds while a host is away, too. */
+/**
+ * Which host has the guest, and which host owns it. The first is what the hosts say now; the second holds while a host is away, too. Whatever
+ * could not be asked ends the command with an error of its own: before a host is fenced, silence must not look like an answer.
+ */
 export async function where(hosts: Hosts, nameOrUuid: string, chosen: WhereOptions): Promise<void> {
+  const { json } = chosen;
   const asked = await census(hosts.all);
   const all = having(asked, nameOrUuid);
-  for (const found of all) tell(found, chosen.json);
+  for (const found of all) tell(found, json);
   const uuids = new Set(all.map(({ domain }) => domain.uuid));
   const [uuid = nameOrUuid] = uuids;
-  const owners = await ownersOf(hosts, uuids.size === 1 ? uuid : nameOrUuid);
-  for (const owner of owners) tellOwner(owner, chosen.json);
+  const { owners, silence } = await ownersOf(hosts, uuids.size === 1 ? uuid : nameOrUuid, nameOrUuid);
+  for (const owner of owners) tellOwner(owner, json);
+  if (silence !== undefined) tellUnknownOwner(silence, json);
+  const doubts = await tellDoubts(all, json);
 
-  const inDoubt = await tellDoubts(all, chosen.json);
-
-  const holders = all.filter(({ domain }) => holdsGuest(domain));
-  if (holders.length > 1)
-    throw new CliError('inDoubt', `several hosts say that they have ${nameOrUuid}`, {
-      next: 'while it migrates, look again',
-    });
-  const [holder] = holders;
-  const [owner] = owners;
-  if (holder !== undefined) return contradict(holder, owner);
-  throwFirst(asked.unreachable, chosen.json);
-  if (inDoubt !== undefined)
-    throw new CliError('inDoubt', `the migration ${inDoubt} of ${nameOrUuid} is in doubt`, {
-      next: `what settles it is said above; docs/operations.md, "In doubt"`,
-    });
-  if (all.length > 0)
-    throw new CliError('inDoubt', `no host has ${nameOrUuid} running or paused`, {
-      next: 'look again when its migration is over',
-    });
-  if (owner !== undefined && owner.host !== '')
-    throw new CliError('inDoubt', `host ${owner.host} owns ${nameOrUuid}, and no host that was asked has it`, {
-      next: `if ${owner.host} is gone for good, and only then: ferry forget ${nameOrUuid} --host ${owner.host}`,
-    });
-  throw new CliError('failed', `no host has a domain ${nameOrUuid}`, { next: 'ferry list' });
+  for (const owner of owners) uuids.add(owner.uuid);
+  if (uuids.size > 1) throw severalDomains(nameOrUuid, uuids);
+  const missing = [...asked.unreachable, ...unknownJobs(all), ...doubts.unasked];
+  const known = { nameOrUuid, all, owner: owners[0], inDoubt: doubts.inDoubt, missing, silence };
+  if (isConfirmed(known)) tellErrors(missing, json);
+  else throwFirst(verdict(known), json);
 }
 
-/** A paused guest is claimed by nobody, and a running one within seconds. */
-function contradict({ host, domain }: Found, owner: Ownership | undefined): void {
-  if (owner === undefined || owner.host === '' || owner.host === host.name || domain.job !== '') return;
-  throw new CliError('inDoubt', `host ${host.name} has ${domain.name}, and host ${owner.host} owns it`, {
+interface Known {
+  readonly nameOrUuid: string;
+  readonly all: readonly Found[];
+  readonly owner: Ownership | undefined;
+  /** The migration that is in doubt. */
+  readonly inDoubt: string | undefined;
+  /** What could not be asked of hosts, and of the ownership record. */
+  readonly missing: readonly CliError[];
+  readonly silence: CliError | undefined;
+}
+
+/** One host has the guest and owns it, so that hosts which do not answer cannot run it: they are named, and change nothing. */
+function isConfirmed({ all, owner, inDoubt, silence }: Known): boolean {
+  const [holder, ...more] = all.filter(({ domain }) => holdsGuest(domain));
+  const isAlone = holder !== undefined && more.length === 0 && holder.host.name === owner?.host;
+  return isAlone && silence === undefined && inDoubt === undefined;
+}
+
+/** What the command ends with, the last of them counts; empty if one host has the guest, owns it, and everything was asked. */
+function verdict({ nameOrUuid, all, owner, inDoubt, missing, silence }: Known): CliError[] {
+  const unasked = [...missing, ...(silence === undefined ? [] : [silence])];
+  const holders = all.filter(({ domain }) => holdsGuest(domain));
+  const [holder] = holders;
+  const moving = all.some(({ domain }) => domain.job !== '');
+  if (holders.length > 1) {
+    const names = holders.map(({ host }) => host.name).join(' and ');
+    const next = 'while it migrates, look again; else end the QEMU that the owner does not have';
+    return [...unasked, new CliError('contradiction', `hosts ${names} have ${nameOrUuid}`, { next })];
+  }
+  if (inDoubt !== undefined) {
+    const next = 'what settles it is said above; docs/operations.md, "In doubt"';
+    return [...unasked, new CliError('inDoubt', `migration ${inDoubt} of ${nameOrUuid} is in doubt`, { next })];
+  }
+  const contradiction = holder === undefined ? undefined : contradicts(holder, owner);
+  if (contradiction !== undefined) return [...unasked, contradiction];
+  if (holder !== undefined || unasked.length > 0) return unasked;
+  if (moving) {
+    const next = 'look again when its migration is over';
+    return [new CliError('migrating', `no host has ${nameOrUuid} running or paused while it migrates`, { next })];
+  }
+  if (all.length > 0) {
+    const next = `ferry list shows its state; ferry history ${nameOrUuid} how its migrations ended`;
+    return [new CliError('contradiction', `no host has ${nameOrUuid} running or paused`, { next })];
+  }
+  if (owner !== undefined && owner.host !== '') {
+    const next = `if ${owner.host} is gone for good, and only then: ferry forget ${nameOrUuid} --host ${owner.host}`;
+    return [
+      new CliError('contradiction', `host ${owner.host} owns ${nameOrUuid}, and no host that was asked has it`, {
+        next,
+      }),
+    ];
+  }
+  return [new CliError('failed', `no host has a domain ${nameOrUuid}`, { next: 'ferry list' })];
+}
+
+/** A paused guest is claimed when its migration is over, and a running one within seconds. */
+function contradicts({ host, domain }: Found, owner: Ownership | undefined): CliError | undefined {
+  if (owner === undefined || owner.host === '' || owner.host === host.name || domain.job !== '') return undefined;
+  return new CliError('contradiction', `host ${host.name} has ${domain.name}, and host ${owner.host} owns it`, {
     next: `look again; if it stays so, look for its QEMU on host ${owner.host}`,
   });
+}
+
+function severalDomains(name: string, uuids: ReadonlySet<string>): CliError {
+  const [first = ''] = uuids;
+  const message = `${uuids.size} domains are named ${name}: ${[...uuids].join(', ')}`;
+  return new CliError('failed', message, { next: `say which UUID is meant: ferry where ${first}` });
 }
 
 /** A domain's migrations, both halves of each, the latest first. */
@@ -89,20 +138,26 @@ export async function forget(
     return answer.ownership;
   });
   if (chosen.json === true) printObject({ ...ownerObject(ownership), forgotten: host });
-  else process.stdout.write(`${ownership?.name || nameOrUuid} is nobody’s now; it was host ${host}’s\n`);
+  else process.stdout.write(`${ownership?.name || nameOrUuid} has no owner now; it was host ${host}\n`);
 }
 
-/** What the record says; empty if there is none, or nobody can tell. */
-async function ownersOf(hosts: Hosts, nameOrUuid: string): Promise<readonly Ownership[]> {
+/** What the records say; none if there is none. `silence`: why they could not be read, which is no answer. */
+async function ownersOf(
+  hosts: Hosts,
+  domain: string,
+  calledBy: string,
+): Promise<{ readonly owners: readonly Ownership[]; readonly silence?: CliError }> {
   try {
     return await anyOf(hosts, '', async ({ source }, signal) => {
-      const { owners } = await call(source.client, DomainsService.where, { domain: nameOrUuid }, signal);
-      return owners;
+      const { owners } = await call(source.client, DomainsService.where, { domain }, signal);
+      return { owners };
     });
   } catch (error) {
-    // Who owns it is more than was asked for where a host has the guest; where none has it, its silence is told by the hosts' own errors.
-    if (error instanceof CliError) return [];
-    throw error;
+    if (!(error instanceof CliError)) throw error;
+    if (error.failure?.reason === 'domain-not-found') return { owners: [] };
+    const { failure, next = 'check Redis, and look again', ending } = error;
+    const message = `which host owns ${calledBy} is not known: ${error.message}`;
+    return { owners: [], silence: new CliError(ending, message, { failure, next, cause: error }) };
   }
 }
 
@@ -132,10 +187,15 @@ function tell(found: Found, json: boolean | undefined): void {
 
 function tellOwner(owner: Ownership, json: boolean | undefined): void {
   if (json === true) return printObject(ownerObject(owner));
-  const who = owner.host === '' ? 'nobody' : owner.host;
+  const who = owner.host === '' ? 'none' : owner.host;
   process.stdout.write(
     `  owner   ${who} since ${owner.since?.toISOString() ?? '?'} (epoch ${owner.epoch}: ${owner.evidence})\n`,
   );
+}
+
+function tellUnknownOwner(silence: CliError, json: boolean | undefined): void {
+  if (json === true) printObject({ event: 'owner-unknown', message: silence.message });
+  else process.stdout.write('  owner   not known\n');
 }
 
 function ownerObject(owner: Ownership | undefined): Record<string, unknown> {
