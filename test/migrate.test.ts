@@ -305,7 +305,7 @@ describe('peer to peer', () => {
     const guest = await world.boot(world.a);
     expect(endOf(await world.migrate(guest)).outcome).toBe(Outcome.OUTCOME_COMPLETED);
     await world.expectSettled(guest, world.b);
-    const migrationUri = `unix:${join(world.lab.dir, 'm.sock')}`;
+    const migrationUri = `unix:${join(world.lab.dir, 'sockets', 'm')}`;
     expect(endOf(await world.migrate(guest, { migrationUri }, world.b, world.a)).failure).toBeUndefined();
     await world.expectSettled(guest, world.a);
   });

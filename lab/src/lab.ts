@@ -198,6 +198,8 @@ async function makeHost(
       FERRY_TLS_CERT: tls.cert,
       FERRY_TLS_KEY: tls.key,
       FERRY_MIGRATION_ADDRESS: address,
+      // One directory for all hosts: on one machine, the sender finds the socket where the receiver made it.
+      FERRY_MIGRATION_SOCKETS: join(dir, 'sockets'),
       FERRY_MIGRATION_PORTS: ports.migration.join('-'),
       FERRY_DOMAIN_PATHS: [dir, join(workspace, 'guest', 'build')].join(':'),
       ...(typeof options.env === 'function' ? options.env({ host: name, side }) : options.env),

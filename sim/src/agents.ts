@@ -191,7 +191,7 @@ function configOf(host: Host, side: Side): Config {
     stateDir: '/var/lib/ferry',
     redis: { kind: 'server', url: 'redis://redis:6379' },
     tls: undefined,
-    migration: { address: host.name, ports: { first: 49_152, last: 49_155 } },
+    migration: { address: host.name, ports: { first: 49_152, last: 49_155 }, sockets: '/sockets' },
     qemu: 'qemu-system-x86_64',
     leaseMs: 10_000,
     idleMs: 5_000,

@@ -1,5 +1,5 @@
 /** One case of the matrix: a migration, one point in it, one fault there; and whether all is well afterwards. */
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -252,7 +252,7 @@ class Stream implements AsyncDisposable {
   constructor(stage: Stage, mode: LinkMode) {
     this.#stage = stage;
     this.#mode = mode;
-    this.#path = join(stage.dir, 'stream.sock');
+    this.#path = join(stage.lab.dir, 'sockets', `stream-${randomUUID()}`);
     for (const path of [this.#path, `${this.#path}.real`]) rmSync(path, { force: true });
   }
 

@@ -36,7 +36,7 @@ describe('readConfig', () => {
       stateDir: '/var/lib/ferry',
       redis: { kind: 'server', url: 'redis://127.0.0.1:6379' },
       tls: undefined,
-      migration: { address: '127.0.0.1', ports: { first: 49_152, last: 49_215 } },
+      migration: { address: '127.0.0.1', ports: { first: 49_152, last: 49_215 }, sockets: '/var/lib/ferry/sockets' },
       qemu: 'qemu-system-x86_64',
       leaseMs: 10_000,
       idleMs: 30_000,
@@ -73,6 +73,7 @@ describe('readConfig', () => {
       FERRY_LISTEN: '[::1]:7000',
       FERRY_REDIS_URL: 'unix:///run/redis.sock',
       FERRY_MIGRATION_PORTS: '50000-50001',
+      FERRY_MIGRATION_SOCKETS: '/run/migrations/',
       FERRY_DOMAIN_PATHS: '/a:/b',
       FERRY_SHARED_PATHS: '/srv/shared',
       FERRY_NETWORKS: 'default=virbr0,ovs=net;2/a=b/c=br-1.5',
@@ -84,7 +85,7 @@ describe('readConfig', () => {
     expect(config).toMatchObject({
       listen: { host: '::1', port: 7000 },
       redis: { kind: 'socket', path: '/run/redis.sock' },
-      migration: { address: '::1', ports: { first: 50_000, last: 50_001 } },
+      migration: { address: '::1', ports: { first: 50_000, last: 50_001 }, sockets: '/run/migrations' },
       domainPaths: ['/a', '/b'],
       sharedPaths: ['/srv/shared'],
       networks: new Map([

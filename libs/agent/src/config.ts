@@ -1,6 +1,7 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { isAbsolute } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
+import type { MigrationEndpoints } from '@ferry/migration';
 import { z } from 'zod';
 import { formatHostPort, type HostPort, isLoopback, parseHostPort } from './address.ts';
 import { AgentError } from './errors.ts';
@@ -25,7 +26,8 @@ export interface Config {
   readonly redis: RedisPlace;
   /** undefined: no TLS, only on loopback. */
   readonly tls: TlsFiles | undefined;
-  readonly migration: { readonly address: string; readonly ports: { readonly first: number; readonly last: number } };
+  /** Where memory may flow. */
+  readonly migration: MigrationEndpoints;
   readonly qemu: string;
   readonly leaseMs: number;
   /** A migration that no phase of comes for so long is settled by the agents. */
@@ -114,6 +116,7 @@ const variables = z.object({
     .string()
     .regex(/^[A-Za-z0-9._:-]{1,253}$/, 'must be an address or a host name')
     .optional(),
+  FERRY_MIGRATION_SOCKETS: path.optional(),
   FERRY_MIGRATION_PORTS: portRange.default({ first: 49_152, last: 49_215 }),
   FERRY_QEMU: z.string().regex(noControls, 'must be a program').default('qemu-system-x86_64'),
   FERRY_LEASE_MS: integer(1_000, 600_000).default(10_000),
@@ -154,7 +157,11 @@ function configOf(v: Variables): Config {
     stateDir: v.FERRY_STATE_DIR,
     redis: v.FERRY_REDIS_URL,
     tls: cert !== undefined && key !== undefined && ca !== undefined ? { cert, key, ca } : undefined,
-    migration: { address: v.FERRY_MIGRATION_ADDRESS ?? v.FERRY_LISTEN.host, ports: v.FERRY_MIGRATION_PORTS },
+    migration: {
+      address: v.FERRY_MIGRATION_ADDRESS ?? v.FERRY_LISTEN.host,
+      ports: v.FERRY_MIGRATION_PORTS,
+      sockets: resolve(v.FERRY_MIGRATION_SOCKETS ?? join(v.FERRY_STATE_DIR, 'sockets')),
+    },
     qemu: v.FERRY_QEMU,
     leaseMs: v.FERRY_LEASE_MS,
     idleMs: v.FERRY_IDLE_MS,

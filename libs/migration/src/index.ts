@@ -3,4 +3,11 @@ export { MigrationError, type MigrationErrorKind } from './errors.ts';
 export { capabilitiesToSet, limitsOf, type Limits } from './options.ts';
 export { isPhase, phaseNumber, phases, type Phase, type PhaseRule, type Recovery, type Side } from './phases.ts';
 export { driveMigration, type DestCalls, type Drive, type SourceCalls } from './protocol.ts';
-export { formatMigrationUri, parseMigrationUri, type MigrationUri } from './uri.ts';
+export {
+  formatMigrationUri,
+  listenProblem,
+  parseMigrationUri,
+  socketProblem,
+  type MigrationEndpoints,
+  type MigrationUri,
+} from './uri.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { formatMigrationUri, parseMigrationUri } from './uri.ts';
+import { formatMigrationUri, listenProblem, parseMigrationUri } from './uri.ts';
 
 describe('a migration URI', () => {
   it.each([
@@ -35,5 +35,29 @@ describe('a migration URI', () => {
     '',
   ])('%j is refused', (text) => {
     expect(() => parseMigrationUri(text)).toThrow(expect.objectContaining({ kind: 'invalid-uri' }));
+  });
+});
+
+describe('where a destination listens', () => {
+  const here = { address: 'Host-B', ports: { first: 49_152, last: 49_215 }, sockets: '/var/lib/ferry/sockets' };
+
+  it.each(['tcp:host-b', 'tcp:HOST-B:49152', 'tcp:host-b:49215', 'unix:/var/lib/ferry/sockets/m'])('%s', (uri) => {
+    expect(listenProblem(parseMigrationUri(uri), here)).toBeUndefined();
+  });
+
+  it.each([
+    ['tcp:0.0.0.0', 'FERRY_MIGRATION_ADDRESS'],
+    ['tcp:[::]:49152', 'FERRY_MIGRATION_ADDRESS'],
+    ['tcp:host-b.example:49152', 'FERRY_MIGRATION_ADDRESS'],
+    ['tcp:host-b:49151', 'FERRY_MIGRATION_PORTS'],
+    ['tcp:host-b:49216', 'FERRY_MIGRATION_PORTS'],
+    ['unix:/var/lib/ferry/sockets', 'FERRY_MIGRATION_SOCKETS'],
+    ['unix:/var/lib/ferry/sockets/', 'FERRY_MIGRATION_SOCKETS'],
+    ['unix:/var/lib/ferry/sockets/.', 'FERRY_MIGRATION_SOCKETS'],
+    ['unix:/var/lib/ferry/sockets/below/m', 'FERRY_MIGRATION_SOCKETS'],
+    ['unix:/var/lib/ferry/sockets-of-others/m', 'FERRY_MIGRATION_SOCKETS'],
+    ['unix:/etc/shadow', 'FERRY_MIGRATION_SOCKETS'],
+  ])('not %s', (uri, variable) => {
+    expect(listenProblem(parseMigrationUri(uri), here)).toContain(variable);
   });
 });

@@ -1,5 +1,6 @@
 /** Where memory flows to: libvirt's migration URIs, as far as QEMU connects by itself. */
 import { isIP } from 'node:net';
+import { dirname } from 'node:path';
 import { MigrationError } from './errors.ts';
 
 export type MigrationUri =
@@ -38,6 +39,31 @@ export function parseMigrationUri(uri: string): MigrationUri {
     return { kind: 'unix', path };
   }
   throw invalid(uri, 'the scheme is not supported');
+}
+
+/** Where a host's configuration lets memory flow. */
+export interface MigrationEndpoints {
+  /** FERRY_MIGRATION_ADDRESS. */
+  readonly address: string;
+  readonly ports: { readonly first: number; readonly last: number };
+  /** The one directory of UNIX sockets that memory may flow through. */
+  readonly sockets: string;
+}
+
+/** Why a destination does not listen there: nothing but what its host's configuration names is opened to a network. */
+export function listenProblem(uri: MigrationUri, { address, ports, sockets }: MigrationEndpoints): string | undefined {
+  if (uri.kind === 'unix') return socketProblem(uri.path, sockets);
+  if (uri.host.toLowerCase() !== address.toLowerCase())
+    return `it is not the address ${address} of FERRY_MIGRATION_ADDRESS`;
+  if (uri.port === undefined || (uri.port >= ports.first && uri.port <= ports.last)) return undefined;
+  return `its port is not in ${ports.first}-${ports.last} of FERRY_MIGRATION_PORTS`;
+}
+
+/** Why memory does not flow through a socket: QEMU unlinks what is where it listens, and a monitor would execute what a guest writes. */
+export function socketProblem(path: string, sockets: string): string | undefined {
+  return dirname(path) === sockets && !/\/\.?$/.test(path)
+    ? undefined
+    : `it is not directly in ${sockets}, FERRY_MIGRATION_SOCKETS`;
 }
 
 /** Writes a URI as QEMU and libvirt's older form have it: `tcp:HOST:PORT`, an IPv6 address in brackets. */

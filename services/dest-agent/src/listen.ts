@@ -1,6 +1,7 @@
 /** Has a QEMU wait for its guest at an address of this host. */
-import { HypervisorError } from '@ferry/hypervisor';
-import { formatMigrationUri, parseMigrationUri, type MigrationUri } from '@ferry/migration';
+import { rm } from 'node:fs/promises';
+import { HypervisorError, newSocketProblem } from '@ferry/hypervisor';
+import { formatMigrationUri, listenProblem, parseMigrationUri, type MigrationUri } from '@ferry/migration';
 import { QmpError, type Monitor } from '@ferry/qemu-qmp';
 import type { DestAgent } from './agent.ts';
 
@@ -21,9 +22,21 @@ async function tryListening(monitor: Monitor, uri: string, signal: AbortSignal):
   }
 }
 
+/** Where the caller wants a guest to be received, if this host's configuration allows it. Throws HypervisorError address-unusable; MigrationError invalid-uri. */
+export async function mayListen({ config }: DestAgent, wanted: string): Promise<MigrationUri> {
+  const { migration } = config;
+  if (wanted === '') return { kind: 'tcp', host: migration.address, port: undefined };
+  const asked = parseMigrationUri(wanted);
+  const problem =
+    listenProblem(asked, migration) ?? (asked.kind === 'unix' ? await newSocketProblem(asked.path) : undefined);
+  if (problem === undefined) return asked;
+  const message = `no guest is received at ${formatMigrationUri(asked)} on host ${config.host.name}: ${problem}; or leave the URI to the agent`;
+  throw new HypervisorError('address-unusable', message);
+}
+
 /**
  * Follows libvirt's rule: without a URI, or one without a port, a port of the configured range is taken and told; one with a port, and a
- * UNIX socket, are used as they are. Throws HypervisorError ports-exhausted, address-unusable; MigrationError invalid-uri.
+ * UNIX socket, are used as they are. Throws HypervisorError ports-exhausted, address-unusable.
  */
 export async function listen(
   agent: DestAgent,
@@ -31,15 +44,18 @@ export async function listen(
   wanted: string,
   signal: AbortSignal,
 ): Promise<{ uri: string; release: () => void }> {
-  const asked: MigrationUri =
-    wanted === '' ? { kind: 'tcp', host: agent.config.migration.address, port: undefined } : parseMigrationUri(wanted);
+  const asked = await mayListen(agent, wanted);
   if (asked.kind === 'tcp' && asked.port === undefined) {
     const at = (port: number): string => formatMigrationUri({ ...asked, port });
     const { port, release } = await agent.ports.take((candidate) => tryListening(monitor, at(candidate), signal));
     return { uri: at(port), release };
   }
   const uri = formatMigrationUri(asked);
-  if (await tryListening(monitor, uri, signal)) return { uri, release: () => undefined };
+  // A QEMU that is killed leaves its socket, and its name could not be used again.
+  const release = (): void => {
+    if (asked.kind === 'unix') rm(asked.path, { force: true }).catch(() => undefined);
+  };
+  if (await tryListening(monitor, uri, signal)) return { uri, release };
   throw new HypervisorError(
     'address-unusable',
     `${uri} is in use on host ${agent.config.host.name}: choose another, or leave it to the agent`,

@@ -5,7 +5,7 @@ import { Protocol } from '@ferry/proto/ferry/v1/migration';
 import { admit } from './admit.ts';
 import { journal, originOf, type DestAgent, type HeldIn, newState } from './agent.ts';
 import { Incoming } from './incoming.ts';
-import { listen } from './listen.ts';
+import { listen, mayListen } from './listen.ts';
 import { watchDeath } from './recover.ts';
 
 export async function prepare(
@@ -22,6 +22,7 @@ export async function prepare(
   const start = { migrationId, domainUuid: domain.uuid, domainName: domain.name, side: 'dest', protocol } as const;
 
   const make = async (callSignal: AbortSignal) => {
+    await mayListen(agent, request.migrationUri);
     await admit(agent, domain, request.domainXml, cookie, callSignal);
     const incarnation = await agent.register.incarnation(callSignal);
     const paused = request.paused || cookie?.paused === true;
@@ -49,7 +50,9 @@ export async function prepare(
     await journal(agent, held);
     watchDeath(agent, held);
     const cookieOut =
-      protocol === 3 ? encodeCookie('prepare', originOf(agent, start), { capabilities: names }, Date.now()) : [];
+      protocol === 3
+        ? encodeCookie('prepare', originOf(agent, start), { capabilities: names, migrationUri: uri }, Date.now())
+        : [];
     return { migrationUri: uri, cookieOut: Buffer.from(cookieOut) };
   };
   return agent.migrations.open(start, make, { phase: 'prepare', codec: PrepareResponse, body }, signal);

@@ -1,5 +1,6 @@
 /** Source, v3 phase 3 of 5 and v2 phase 3 of 4: sends the guest. It is paused when the answer comes, and stays so until a decision. */
 import { HandoverError } from '@ferry/handover';
+import { socketMissing } from '@ferry/hypervisor';
 import {
   decodeCookie,
   encodeCookie,
@@ -7,6 +8,7 @@ import {
   limitsOf,
   MigrationError,
   parseMigrationUri,
+  socketProblem,
 } from '@ferry/migration';
 import { type MigrationStatistics, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { PerformResponse, type PerformRequest } from '@ferry/proto/ferry/v1/source_agent';
@@ -31,6 +33,8 @@ async function perform3(agent: SourceAgent, request: PerformRequest, signal: Abo
     const cookie = decodeCookie(request.cookieIn, expected);
     held.ongoing.peer = cookie.hostName;
     held.state.destinationAddress = cookie.agentAddress;
+    if (cookie.migrationUri !== formatMigrationUri(parseMigrationUri(request.migrationUri)))
+      throw refusedUri(request.migrationUri, `the destination waits at ${cookie.migrationUri}`);
     // Made while QEMU still sends the guest's devices, and told when it says `completed`: until then there is no vote.
     let response = answer(agent, held);
     await send(agent, held, request, phaseSignal, () => {
@@ -104,9 +108,10 @@ async function send(
   almostThere: () => void,
 ): Promise<void> {
   const uri = parseMigrationUri(request.migrationUri);
-  if (uri.kind === 'tcp' && uri.port === undefined) {
-    const message = `migration URI ${request.migrationUri} has no port: pass on what Prepare returned`;
-    throw new MigrationError('invalid-uri', message);
+  if (uri.kind === 'tcp' && uri.port === undefined) throw refusedUri(request.migrationUri, 'it has no port');
+  if (uri.kind === 'unix') {
+    const problem = socketProblem(uri.path, agent.config.migration.sockets) ?? (await socketMissing(uri.path));
+    if (problem !== undefined) throw refusedUri(request.migrationUri, problem);
   }
   refuseDecided(held);
   const limits = limitsOf(request.options);
@@ -133,6 +138,9 @@ async function send(
   await sendGuest(monitor, formatMigrationUri(uri), report, signal);
   refuseDecided(held);
 }
+
+const refusedUri = (uri: string, why: string): MigrationError =>
+  new MigrationError('invalid-uri', `memory is not sent to ${uri}: ${why}; pass on what Prepare returned`);
 
 /** A Confirm(cancelled) that came out of turn has given the migration up: no vote may follow, or the destination could commit as well. */
 function refuseDecided({ ongoing, state }: HeldOut): void {
