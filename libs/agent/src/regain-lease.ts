@@ -14,7 +14,7 @@ export async function regainLease<State>(
   if (held.leaseLostMs === undefined) log.warn({ err: held.job.signal.reason, ...labelsOf(held) }, 'the lease is lost');
   const lostAtMs = (held.leaseLostMs ??= clock.monotonic());
   try {
-    held.job = await jobs.migrationJobRegain(held.job, held.executing, AbortSignal.timeout(regainMs));
+    await jobs.migrationJobRegain(held.job, AbortSignal.timeout(regainMs));
     held.leaseLostMs = undefined;
     log.info(labelsOf(held), 'the lease has been taken back');
     return undefined;

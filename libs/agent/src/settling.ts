@@ -137,7 +137,7 @@ export class Settling<State> {
         await jobs.migrationJobFinish(held.job, end, signal).catch(async (error: unknown) => {
           if (!(error instanceof JobError) || error.kind !== 'lease-lost') throw error;
           // Also where Redis has forgotten the job: how it ended is kept for whoever asks.
-          held.job = await jobs.migrationJobRegain(held.job, true, signal);
+          await jobs.migrationJobRegain(held.job, signal);
           await jobs.migrationJobFinish(held.job, end, signal);
         });
       }

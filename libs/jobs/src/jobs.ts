@@ -5,7 +5,7 @@ import type { Clock } from './clock.ts';
 import { JobError } from './errors.ts';
 import { alreadyMigrating } from './holders.ts';
 import { decodeRecord, type JobRecord } from './job-record.ts';
-import { type ActiveJob, JobScripts, type JobsIdentity, type PhaseReply } from './job-scripts.ts';
+import { type ActiveJob, type JobRef, JobScripts, type JobsIdentity, type PhaseReply } from './job-scripts.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import type { JobKind, ShortJobKind } from './masks.ts';
 import type { HeldJob, MigrationJob, PhaseTable } from './migration-job.ts';
@@ -61,7 +61,7 @@ export class MigrationJobs implements Disposable {
     const { domain, migrationId, options } = request;
     const { host, owner, kind } = this.#me;
     const held = this.#held.get(domain);
-    const ours = held?.signal.aborted === false ? held.ref.migrationId : this.#starting.get(domain);
+    const ours = held?.keeper.signal.aborted === false ? held.ref.migrationId : this.#starting.get(domain);
     if (ours !== undefined) {
       throw alreadyMigrating(domain, host, { migrationId: ours, kind, owner, phase: held?.phase ?? 'none' });
     }
@@ -121,14 +121,14 @@ export class MigrationJobs implements Disposable {
 
   /**
    * Releases the ownership; the lease goes on being renewed, and the job waits for its next phase. Keeps the phase's reply. When
-   * Redis cannot be asked the ownership is released all the same, or no call could ever settle the migration.
+   * Redis cannot be asked, or the lease is lost, the ownership is released all the same, or no call could ever settle the migration.
    */
   async migrationJobContinue(job: MigrationJob, reply: PhaseReply | undefined, signal: AbortSignal): Promise<void> {
-    const held = this.#heldBy(job, 'continue');
     try {
+      const held = this.#heldBy(job, 'continue');
       await this.#write(held, (joined) => this.#scripts.continue(held.ref, reply, joined), signal);
     } finally {
-      held.owner = undefined;
+      this.#release(job);
     }
   }
 
@@ -146,8 +146,13 @@ export class MigrationJobs implements Disposable {
       held.keeper[Symbol.dispose]();
       if (this.#held.get(held.ref.domain) === held) this.#held.delete(held.ref.domain);
     } finally {
-      held.owner = undefined;
+      this.#release(job);
     }
+  }
+
+  #release(job: MigrationJob): void {
+    const held = this.#views.get(job);
+    if (held?.owner === job) held.owner = undefined;
   }
 
   /** What was answered to a phase of a migration, kept 24 h after its end. */
@@ -195,7 +200,7 @@ export class MigrationJobs implements Disposable {
    * earlier process of this agent (same owner name). Owns it then. Undefined if there is none, or it is held.
    */
   async migrationJobAdopt(domain: string, signal: AbortSignal): Promise<MigrationJob | undefined> {
-    if (this.#held.get(domain)?.signal.aborted === false || this.#starting.has(domain)) return undefined;
+    if (this.#held.get(domain)?.keeper.signal.aborted === false || this.#starting.has(domain)) return undefined;
     const active = await this.#scripts.look(domain, signal);
     if (active === undefined || active.kind !== this.#me.kind) return undefined;
     const ref = { domain, migrationId: active.migrationId, token: randomUUID() };
@@ -205,32 +210,37 @@ export class MigrationJobs implements Disposable {
   }
 
   /**
-   * Takes a job back whose lease was lost: Redis was away for longer than a lease, or has forgotten the job. One process at a time acts under an
-   * agent's name, so nobody else can have executed it. It is owned if `executing`. Gives the job as later calls see it.
+   * Reacquires a lease that was lost: Redis was away for longer than a lease, or has forgotten the job. One process at a time acts under an
+   * agent's name, so nobody else can have executed it. The job stays the same, with a new token and signal, and whether a call owns it is not
+   * touched: a phase may end, and another begin, while Redis is asked.
    *
    * Throws JobError already-migrating (another agent's job holds the domain) | job-held | redis-unavailable.
    */
-  async migrationJobRegain(job: MigrationJob, executing: boolean, signal: AbortSignal): Promise<MigrationJob> {
+  async migrationJobRegain(job: MigrationJob, signal: AbortSignal): Promise<void> {
     const held = this.#views.get(job);
     assert(held, 'a job comes from the MigrationJobs it is given to');
     const { phase, startedAtMs, options } = held;
     const another = this.#held.get(job.domain);
-    if (another !== undefined && another.ref.migrationId !== job.migrationId && !another.signal.aborted) {
+    if (another !== undefined && another.ref.migrationId !== job.migrationId && !another.keeper.signal.aborted) {
       const { ref: theirs, kind } = another;
       const holder = { migrationId: theirs.migrationId, kind, owner: this.#me.owner, phase: another.phase };
       throw alreadyMigrating(job.domain, this.#me.host, holder);
     }
     const ref = { ...held.ref, token: randomUUID() };
     const sentAt = this.#clock.monotonic();
+    const executing = held.owner !== undefined;
     const known = { phase, executing, startedAtMs, options };
     const inTheWay = await this.#scripts.regain(ref, known, signal);
     if (inTheWay !== 'ok') {
       const what = `${job.kind} job of migration ${job.migrationId} of domain ${job.domain}`;
       throw new JobError('job-held', `the ${what} cannot be taken back before ${inTheWay.by} has ended`);
     }
-    const regained = this.#hold(ref, { phase, startedAtMs, options, sentAt });
-    if (!executing) this.#heldBy(regained, 'regain').owner = undefined;
-    return regained;
+    if (another !== held) another?.keeper[Symbol.dispose]();
+    held.keeper[Symbol.dispose]();
+    Object.assign(held, { ref, keeper: this.#keep(ref, sentAt), steps: 0, confirmedStep: 0 });
+    this.#held.set(ref.domain, held);
+    // Its phase has ended meanwhile, and could not be told so.
+    if (executing && held.owner === undefined) await this.#scripts.continue(ref, undefined, signal);
   }
 
   /** Stops renewing a job that cannot be gone on with now: its lease runs out, and it can be adopted again. */
@@ -260,23 +270,18 @@ export class MigrationJobs implements Disposable {
   }
 
   #hold(
-    ref: HeldJob['ref'],
+    ref: JobRef,
     found: { phase: string; startedAtMs: number; options: Record<string, string>; sentAt: number },
   ): MigrationJob {
-    const { kind, host, leaseMs } = this.#me;
-    const keeper = new LeaseKeeper({
-      clock: this.#clock,
-      leaseMs,
-      sentAt: found.sentAt,
-      what: `migration ${ref.migrationId} (${kind}) of domain ${ref.domain} on ${host}`,
-      renew: (renewing) => this.#scripts.renewLease(ref, renewing),
-    });
+    const { phase, startedAtMs, options, sentAt } = found;
+    const keeper = this.#keep(ref, sentAt);
     const held: HeldJob = {
-      ...found,
-      kind,
+      phase,
+      startedAtMs,
+      options,
+      kind: this.#me.kind,
       ref,
       keeper,
-      signal: keeper.signal,
       owner: undefined,
       steps: 0,
       confirmedStep: 0,
@@ -287,14 +292,32 @@ export class MigrationJobs implements Disposable {
     return held.owner;
   }
 
+  #keep(ref: JobRef, sentAt: number): LeaseKeeper {
+    const { kind, host, leaseMs } = this.#me;
+    return new LeaseKeeper({
+      clock: this.#clock,
+      leaseMs,
+      sentAt,
+      what: `migration ${ref.migrationId} (${kind}) of domain ${ref.domain} on ${host}`,
+      renew: (renewing) => this.#scripts.renewLease(ref, renewing),
+    });
+  }
+
   #view(held: HeldJob): MigrationJob {
-    const { kind, ref, startedAtMs, options, signal } = held;
+    const { kind, startedAtMs, options } = held;
+    const { domain, migrationId } = held.ref;
     const job: MigrationJob = {
-      ...ref,
+      domain,
+      migrationId,
       kind,
       startedAtMs,
       options,
-      signal,
+      get token() {
+        return held.ref.token;
+      },
+      get signal() {
+        return held.keeper.signal;
+      },
       get phase() {
         return held.phase;
       },
@@ -331,20 +354,22 @@ export class MigrationJobs implements Disposable {
     const step = ++held.steps;
     const next = { phase, after, step, mode };
     const known = { phase: held.phase, step: held.confirmedStep };
-    await this.#write(held, (joined) => this.#scripts.phase(held.ref, next, known, joined), signal);
+    const { ref } = held;
+    await this.#write(held, (joined) => this.#scripts.phase(ref, next, known, joined), signal);
     held.phase = phase;
-    held.confirmedStep = step;
+    // Steps are counted anew under another token.
+    if (held.ref === ref) held.confirmedStep = step;
   }
 
   /** One write under the lease, which it renews; a lease that Redis says is lost ends the job's signal too. */
   async #write(held: HeldJob, send: (signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {
     const sentAt = this.#clock.monotonic();
+    const { keeper } = held;
     try {
-      await send(AbortSignal.any([signal, held.signal]));
-      held.keeper.extended(sentAt);
+      await send(AbortSignal.any([signal, keeper.signal]));
+      keeper.extended(sentAt);
     } catch (error) {
-      if (error instanceof JobError && error.kind === 'lease-lost')
-        held.keeper.lost('Redis no longer knows it as ours');
+      if (error instanceof JobError && error.kind === 'lease-lost') keeper.lost('Redis no longer knows it as ours');
       throw error;
     }
   }

@@ -13,6 +13,7 @@ export interface MigrationJob {
   readonly kind: JobKind;
   readonly domain: string;
   readonly migrationId: string;
+  /** Another one once a lost lease has been reacquired; so is the signal. */
   readonly token: string;
   /** The last phase recorded; "none" before the first. */
   readonly phase: string;
@@ -27,11 +28,11 @@ export interface MigrationJob {
 /** A job that this process holds. */
 export interface HeldJob {
   readonly kind: JobKind;
-  readonly ref: JobRef;
+  /** A lease that is reacquired has a token and a keeper of its own. */
+  ref: JobRef;
+  keeper: LeaseKeeper;
   readonly startedAtMs: number;
   readonly options: Readonly<Record<string, string>>;
-  readonly keeper: LeaseKeeper;
-  readonly signal: AbortSignal;
   phase: string;
   /** The call that executes it. */
   owner: MigrationJob | undefined;

@@ -106,12 +106,13 @@ describe('a lease that was lost', () => {
     await server.client().del(`ferry:{${domain}}:lease:a`);
     await expect(jobs.migrationJobStartPhase(job, 'perform3', never)).rejects.toMatchObject({ kind: 'lease-lost' });
     expect(job.signal.aborted).toBe(true);
-    const regained = await jobs.migrationJobRegain(job, true, never);
-    expect(regained).toMatchObject({ migrationId: 'm', phase: 'begin3', executing: true });
-    expect(regained.token).not.toBe(job.token);
-    await jobs.migrationJobStartPhase(regained, 'perform3', never);
-    await jobs.migrationJobContinue(regained, undefined, never);
-    await expect(jobs.migrationJobContinue(job, undefined, never)).rejects.toMatchObject({ kind: 'lease-lost' });
+    const { token } = job;
+    await jobs.migrationJobRegain(job, never);
+    expect(job).toMatchObject({ migrationId: 'm', phase: 'begin3', executing: true });
+    expect(job.signal.aborted).toBe(false);
+    expect(job.token).not.toBe(token);
+    await jobs.migrationJobStartPhase(job, 'perform3', never);
+    await jobs.migrationJobContinue(job, undefined, never);
     expect(await jobs.activeOf(domain, never)).toMatchObject({ migrationId: 'm', phase: 'perform3', leased: true });
   });
 
@@ -121,8 +122,8 @@ describe('a lease that was lost', () => {
     await jobs.migrationJobStartPhase(job, 'begin3', never);
     await jobs.migrationJobContinue(job, undefined, never);
     await server.client().flushall();
-    const regained = await jobs.migrationJobRegain(job, false, never);
-    expect(regained.executing).toBe(false);
+    await jobs.migrationJobRegain(job, never);
+    expect(job.executing).toBe(false);
     expect(await jobs.recordOf(domain, 'm', never)).toMatchObject({ phase: 'begin3', options: { wasRunning: 'true' } });
     await jobs.migrationJobFinish(jobs.migrationJobIsActive(domain, 'm'), { outcome: 'failed', record: {} }, never);
     expect(await jobs.activeOf(domain, never)).toBeUndefined();
@@ -140,14 +141,45 @@ describe('a lease that was lost', () => {
     const job = await begun(jobs);
     const redis = server.client();
     await redis.hset(`ferry:{${domain}}:job:a`, { migration: 'older', instance: 'older' });
-    const regained = await jobs.migrationJobRegain(job, true, never);
+    await jobs.migrationJobRegain(job, never);
     expect(await jobs.activeOf(domain, never)).toMatchObject({ migrationId: 'm' });
     await redis.flushall();
     await other.migrationJobStart({ domain, migrationId: 'theirs', options: {} }, never);
-    await expect(jobs.migrationJobRegain(regained, true, never)).rejects.toMatchObject({ kind: 'already-migrating' });
+    await expect(jobs.migrationJobRegain(job, never)).rejects.toMatchObject({ kind: 'already-migrating' });
     await redis.flushall();
     await using _short = await other.beginJob(domain, 'modify', 'Start', never);
-    await expect(jobs.migrationJobRegain(regained, true, never)).rejects.toMatchObject({ kind: 'job-held' });
+    await expect(jobs.migrationJobRegain(job, never)).rejects.toMatchObject({ kind: 'job-held' });
+  });
+});
+
+describe('a lease that is reacquired while the phase ends', () => {
+  const regained = { kind: 'MIGRATION_OUT', leased: true };
+
+  it('leaves the job owned by no call, in memory and in Redis', async () => {
+    using jobs = agent();
+    const job = await begun(jobs);
+    await server.client().flushall();
+    await expect(jobs.migrationJobSetPhase(job, 'perform3', never)).rejects.toMatchObject({ kind: 'lease-lost' });
+    const regaining = jobs.migrationJobRegain(job, never);
+    await expect(jobs.migrationJobContinue(job, undefined, never)).rejects.toMatchObject({ kind: 'lease-lost' });
+    await regaining;
+    expect(await jobs.activeOf(domain, never)).toMatchObject({ ...regained, executing: false });
+    await jobs.migrationJobStartPhase(jobs.migrationJobIsActive(domain, 'm'), 'perform3', never);
+  });
+
+  it('leaves it owned by the call that has begun the next phase', async () => {
+    using jobs = agent();
+    const job = await begun(jobs);
+    await jobs.migrationJobContinue(job, undefined, never);
+    const next = jobs.migrationJobIsActive(domain, 'm');
+    await jobs.migrationJobStartPhase(next, 'perform3', never);
+    await server.client().flushall();
+    await expect(jobs.migrationJobSetPhase(next, 'perform3', never)).rejects.toMatchObject({ kind: 'lease-lost' });
+    await jobs.migrationJobRegain(job, never);
+    expect(await jobs.activeOf(domain, never)).toMatchObject({ ...regained, phase: 'perform3', executing: true });
+    const another = jobs.migrationJobStartPhase(jobs.migrationJobIsActive(domain, 'm'), 'perform3', never);
+    await expect(another).rejects.toMatchObject({ kind: 'phase-in-progress' });
+    await jobs.migrationJobFinish(next, { outcome: 'failed', record: {} }, never);
   });
 });
 
