@@ -10,7 +10,7 @@ import { AbandonedJobs } from './abandoned-jobs.ts';
 import { AgentError } from './errors.ts';
 import { type Held, labelsOf } from './held.ts';
 import type { OngoingMigrations, OngoingStart, OutcomeWord } from './ongoing.ts';
-import type { PhaseRun } from './phase-run.ts';
+import type { PhaseChoice, PhaseRun } from './phase-run.ts';
 import { regainLease } from './regain-lease.ts';
 import { replay, replyOf, type Reply } from './replies.ts';
 import { Settling, type SettlingOptions } from './settling.ts';
@@ -49,6 +49,10 @@ export interface Found<State> {
 }
 
 const tracer = trace.getTracer('@ferry/agent');
+
+const beingSettled = (migrationId: string): MigrationError =>
+  new MigrationError('in-doubt', `migration ${migrationId} is being settled by this agent: ask again in a moment`);
+
 /** By then the guest runs, or QEMU has been told: the event loop's next turns belong to that. */
 const soon = (): Promise<void> => delay(2);
 
@@ -95,7 +99,7 @@ export class HeldMigrations<State> {
     signal: AbortSignal,
   ): Promise<Response> {
     const { domainUuid: domain, migrationId } = start;
-    const recorded = await this.#recorded(domain, migrationId, run, signal);
+    const recorded = await this.#recorded(domain, migrationId, run.phase, signal);
     if (recorded !== undefined) return replay(recorded, run.codec);
     // At once: of two calls that come together, one is refused.
     if (this.#held.has(migrationId) || this.#opening.has(migrationId)) {
@@ -155,23 +159,35 @@ export class HeldMigrations<State> {
   }
 
   /** Runs a phase of a migration whose job is held. Repeated, it gives the same answer. */
-  async step<Response>(
+  step<Response>(
     domain: string,
     migrationId: string,
     run: PhaseRun<State, Response>,
     signal: AbortSignal,
   ): Promise<Response> {
-    const recorded = await this.#recorded(domain, migrationId, run, signal);
-    if (recorded !== undefined) return replay(recorded, run.codec);
-    const held = this.#held.get(migrationId);
-    if (held?.job.signal.aborted === true) await this.#regain(held);
-    const job = this.#options.jobs.migrationJobIsActive(domain, migrationId);
-    if (held === undefined || held.unsettled !== undefined) {
-      throw new MigrationError(
-        'in-doubt',
-        `migration ${migrationId} is being settled by this agent: ask again in a moment`,
-      );
+    return this.stepAfter(domain, migrationId, { phases: [run.phase], codec: run.codec, learn: () => run }, signal);
+  }
+
+  /**
+   * Likewise, of the one of several phases that follows from what must be learned first. The migration is executing while `learn` runs: nothing
+   * else decides, and a migration whose fate is not known runs none of the phases. What `learn` throws is thrown.
+   */
+  async stepAfter<Response>(
+    domain: string,
+    migrationId: string,
+    { phases, codec, learn }: PhaseChoice<State, Response>,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    for (const phase of phases) {
+      const recorded = await this.#recorded(domain, migrationId, phase, signal);
+      if (recorded !== undefined) return replay(recorded, codec);
     }
+    const held = this.#held.get(migrationId);
+    if (held === undefined) {
+      this.#options.jobs.migrationJobIsActive(domain, migrationId);
+      throw beingSettled(migrationId);
+    }
+    if (held.unsettled !== undefined) throw beingSettled(migrationId);
     if (held.executing) {
       throw new JobError(
         'phase-in-progress',
@@ -180,22 +196,41 @@ export class HeldMigrations<State> {
     }
     // At once: of two calls that come together, one is refused.
     held.executing = true;
+    const run = await this.#ready(held, learn, signal).catch(async (error: unknown) => {
+      held.executing = false;
+      // Who asked for it to be given up meanwhile has left that to us.
+      if (held.ongoing.abandonSignal.aborted) await this.#settling.settle(held, held.phase ?? 'begin3', error);
+      throw error;
+    });
+    return this.#run(held, run, signal);
+  }
+
+  /** Everything that comes before a phase's own record. Its caller executes the migration. */
+  async #ready<Response>(
+    held: Held<State>,
+    learn: PhaseChoice<State, Response>['learn'],
+    signal: AbortSignal,
+  ): Promise<PhaseRun<State, Response>> {
+    const { domainUuid, migrationId } = held.ongoing.start;
+    const learning = learn(held, signal);
+    const run = learning instanceof Promise ? await learning : learning;
     // The phase before may still be writing its record; what it says must be there before ours.
     await held.bookkeeping.catch(() => undefined);
-    held.job = job;
-    return this.#run(held, run, signal);
+    if (held.job.signal.aborted) await this.#regain(held);
+    held.job = this.#options.jobs.migrationJobIsActive(domainUuid, migrationId);
+    return run;
   }
 
   /** What was answered before: from memory while the job is held, else from Redis. */
   async #recorded(
     domain: string,
     migrationId: string,
-    run: { readonly phase: Phase },
+    phase: Phase,
     signal: AbortSignal,
   ): Promise<Uint8Array | undefined> {
     const held = this.#held.get(migrationId);
-    if (held !== undefined) return held.replies.get(run.phase)?.();
-    return this.#options.jobs.replyOf(domain, migrationId, run.phase, signal);
+    if (held !== undefined) return held.replies.get(phase)?.();
+    return this.#options.jobs.replyOf(domain, migrationId, phase, signal);
   }
 
   async #run<Response>(held: Held<State>, run: PhaseRun<State, Response>, callSignal: AbortSignal): Promise<Response> {
@@ -270,6 +305,8 @@ export class HeldMigrations<State> {
     } catch (error) {
       failed(error);
     }
+    // What was answered is kept under the lease that is being reacquired.
+    await held.regaining;
     // In any case: the next phase must find the job owned by nobody.
     const kept = { phase: reply.phase, bytes: reply.bytes() };
     await jobs.migrationJobContinue(held.job, kept, signal).catch(failed);

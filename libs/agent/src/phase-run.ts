@@ -17,3 +17,14 @@ export interface PhaseRun<State, Response> {
   /** Given if the phase ends the migration. */
   readonly outcome?: (response: Response) => OutcomeWord;
 }
+
+/** Phases of which one is run, and what must be learned before it is known which. */
+export interface PhaseChoice<State, Response> {
+  /** A repeated call gets what was answered to any of them. */
+  readonly phases: readonly Phase[];
+  readonly codec: Codec<Response>;
+  readonly learn: (
+    held: Held<State>,
+    signal: AbortSignal,
+  ) => PhaseRun<State, Response> | Promise<PhaseRun<State, Response>>;
+}

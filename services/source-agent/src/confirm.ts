@@ -1,8 +1,9 @@
 /** Source, v3 phase 5 of 5: ends this copy, or lets it run again when the destination has not taken over. */
+import type { PhaseRun } from '@ferry/agent';
 import { decodeCookie } from '@ferry/migration';
 import { Outcome } from '@ferry/proto/ferry/v1/migration';
 import { ConfirmResponse, type ConfirmRequest } from '@ferry/proto/ferry/v1/source_agent';
-import { type HeldOut, locate, type OutcomeWord, type SourceAgent } from './agent.ts';
+import { type HeldOut, locate, type SourceAgent, type SourceState } from './agent.ts';
 import { addDestStatistics, decide, releaseGuest, resumeGuest } from './decision.ts';
 
 export async function confirm(
@@ -16,35 +17,45 @@ export async function confirm(
   const ended = agent.ongoing.find(migrationId);
   if (ended?.ended === true) return { outcome: ended.outcome, statistics: ended.statistics };
 
-  const held = agent.migrations.find(migrationId);
-  const settling = held === undefined || held.executing || held.unsettled !== undefined;
-  const decision = settling ? 'committed' : await learn(agent, held, request, signal);
-  const body = async (now: HeldOut, phaseSignal: AbortSignal): Promise<ConfirmResponse> => {
-    if (decision === 'committed') await releaseGuest(agent, now, phaseSignal);
-    else await resumeGuest(agent, now, phaseSignal);
-    const result = decision === 'committed' ? Outcome.OUTCOME_COMPLETED : Outcome.OUTCOME_FAILED;
-    return { outcome: result, statistics: now.ongoing.statistics };
+  let executed: HeldOut | undefined;
+  const learn = async (held: HeldOut, callSignal: AbortSignal) => {
+    executed = held;
+    return endingBy(agent, await learnDecision(agent, held, request, callSignal));
   };
-  const phase = decision === 'committed' ? 'confirm3' : 'confirm3-cancelled';
-  const outcome = (): OutcomeWord => (decision === 'committed' ? 'completed' : 'failed');
-  return agent.migrations.step(domainUuid, migrationId, { phase, outcome, codec: ConfirmResponse, body }, signal);
+  const choice = { phases: ['confirm3', 'confirm3-cancelled'], codec: ConfirmResponse, learn } as const;
+  return agent.migrations.stepAfter(domainUuid, migrationId, choice, signal).catch((error: unknown) => {
+    // The caller has done its part: the guest must not wait until it calls again.
+    if (request.cancelled && executed !== undefined && agent.migrations.find(migrationId) === executed) {
+      const cause = error instanceof Error ? error : new Error(String(error), { cause: error });
+      void agent.migrations.giveUp(executed, cause);
+    }
+    throw error;
+  });
+}
+
+/** The phase that follows from a decision. */
+function endingBy(agent: SourceAgent, decision: 'committed' | 'aborted'): PhaseRun<SourceState, ConfirmResponse> {
+  const committed = decision === 'committed';
+  return {
+    phase: committed ? 'confirm3' : 'confirm3-cancelled',
+    codec: ConfirmResponse,
+    outcome: () => (committed ? 'completed' : 'failed'),
+    body: async (held, phaseSignal) => {
+      await (committed ? releaseGuest : resumeGuest)(agent, held, phaseSignal);
+      const outcome = committed ? Outcome.OUTCOME_COMPLETED : Outcome.OUTCOME_FAILED;
+      return { outcome, statistics: held.ongoing.statistics };
+    },
+  };
 }
 
 /** What has been decided: by Finish's own word, or else by the register. A guest that was never sent needs no decision. */
-async function learn(
+async function learnDecision(
   agent: SourceAgent,
   held: HeldOut,
   request: ConfirmRequest,
   signal: AbortSignal,
 ): Promise<'committed' | 'aborted'> {
-  if (request.cancelled) {
-    return decide(agent, held, signal).catch((error: unknown) => {
-      // The caller has done its part: the guest must not wait until it calls again.
-      const cause = error instanceof Error ? error : new Error(String(error), { cause: error });
-      void agent.migrations.giveUp(held, cause);
-      throw error;
-    });
-  }
+  if (request.cancelled) return decide(agent, held, signal);
   const { migrationId, domainUuid } = held.ongoing.start;
   const expected = { from: 'finish3', migrationId, domainUuid, hostUuid: agent.config.host.uuid } as const;
   const cookie = decodeCookie(request.cookieIn, expected);
