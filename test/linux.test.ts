@@ -6,10 +6,10 @@ import { Outcome } from '@ferry/proto/ferry/v1/migration';
 import { verifyCounter } from './linux-guest/counter.ts';
 import { linuxGuest } from './linux-guest/linux-guest.ts';
 import { linuxGuestXml } from './linux-guest/xml.ts';
-import { callsOf, endOf, eventually, World } from './world.ts';
+import { callsOf, endOf, eventually, patience, World } from './world.ts';
 
 const cache = join(import.meta.dirname, '..', '.tools', 'linux-guest');
-const guest = await linuxGuest(cache, AbortSignal.timeout(60_000));
+const guest = await linuxGuest(cache, patience(60_000));
 const missing = 'missing' in guest ? `: ${guest.missing}; apt-get install linux-image-cloud-amd64 busybox-static` : '';
 
 describe('a Linux guest', () => {
@@ -30,7 +30,7 @@ describe('a Linux guest', () => {
       const { domain } = await callsOf(world.a).start(xml);
       const report = () => verifyCounter(readFileSync(path, 'utf8'));
       const countsTo = (count: number) =>
-        eventually(`Linux counts to ${count}`, () => (report().last ?? 0) >= count, AbortSignal.timeout(150_000));
+        eventually(`Linux counts to ${count}`, () => (report().last ?? 0) >= count, patience(150_000));
       await countsTo(3);
 
       const events = await world.migrate({ name: 'linux', uuid: domain?.uuid ?? '', options: {}, xml, output: path });

@@ -7,7 +7,7 @@ import { status } from '@grpc/grpc-js';
 import { expect } from '@jest/globals';
 import { failureFromWire, follow, invoke } from '@ferry/agent';
 import { buildGuest, guestConfig, guestXml, verifyTicks, type GuestOptions, type TickReport } from '@ferry/guest';
-import { Lab, type LabHost, type LabOptions } from '@ferry/lab';
+import { Lab, type LabHost, type LabOptions, patience as patienceOf } from '@ferry/lab';
 import { DestAgentService, type FinishRequest, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { type AdoptRequest, type Domain, DomainsService, DomainState } from '@ferry/proto/ferry/v1/domains';
 import {
@@ -29,7 +29,7 @@ import {
 } from '@ferry/proto/ferry/v1/source_agent';
 
 /** How long anything may take before a test says it hangs; nothing is asserted about times. */
-export const patience = (): AbortSignal => AbortSignal.timeout(45_000);
+export const patience = (ms = 45_000): AbortSignal => patienceOf(ms);
 
 export interface TestGuest {
   readonly name: string;

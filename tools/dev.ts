@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { check } from './check.ts';
+import { slowness } from './slowness.ts';
 import { testOnCi } from './test.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -22,10 +23,20 @@ function run(argv: readonly string[], env: Record<string, string> = {}, cwd = ro
 const script = (path: string, args: readonly string[], cwd = root): Promise<number> =>
   run([process.execPath, join(root, path), ...args], {}, cwd);
 
-const jest = (args: readonly string[]): Promise<number> =>
-  run([process.execPath, '--experimental-vm-modules', join(root, 'node_modules/jest/bin/jest.js'), ...args], {
+/** From here on it is worth a word that limits are longer. */
+const slowAt = 1.5;
+
+function jest(args: readonly string[]): Promise<number> {
+  const factor = slowness();
+  if (factor >= slowAt)
+    process.stderr.write(
+      `this machine is slow or busy: the time limits of the tests are ${factor.toFixed(1)} times as long\n`,
+    );
+  return run([process.execPath, '--experimental-vm-modules', join(root, 'node_modules/jest/bin/jest.js'), ...args], {
     NODE_NO_WARNINGS: '1',
+    FERRY_TEST_SLOWNESS: factor.toFixed(2),
   });
+}
 
 interface Command {
   readonly usage: string;

@@ -2,6 +2,7 @@
 import { givenUp } from './given-up.ts';
 import { LabProcess, type Program } from './lab-process.ts';
 import { type LogFile, parseObject } from './log-file.ts';
+import { patience } from './patience.ts';
 
 /** Which of a host's two agents. */
 export type Side = 'source' | 'dest';
@@ -63,7 +64,7 @@ export class AgentProcess {
   }
 
   /** Waits until this life logs that it serves; throws with the log's tail if it ends before. */
-  async untilServing(signal: AbortSignal = AbortSignal.timeout(startMs)): Promise<void> {
+  async untilServing(signal: AbortSignal = patience(startMs)): Promise<void> {
     this.#address = await this.untilLogged(servingAddress, signal);
   }
 
@@ -80,7 +81,7 @@ export class AgentProcess {
   /** Waits until `find` finds something in a log record of this life; throws with the log's tail if the agent ends before. */
   async untilLogged<T>(
     find: (record: Record<string, unknown>) => T | undefined,
-    signal: AbortSignal = AbortSignal.timeout(startMs),
+    signal: AbortSignal = patience(startMs),
   ): Promise<T> {
     const life = this.#process;
     const ended = () => life?.running !== true;

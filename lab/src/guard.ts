@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { patience } from './patience.ts';
 import { processOf, untilGone } from './processes.ts';
 
 const endMs = 30_000;
@@ -37,6 +38,6 @@ export class Guard {
   async end(): Promise<void> {
     const id = processOf(this.#reaper.pid ?? 0);
     this.#reaper.stdin?.end();
-    if (id !== undefined) await untilGone([id], AbortSignal.timeout(endMs));
+    if (id !== undefined) await untilGone([id], patience(endMs));
   }
 }

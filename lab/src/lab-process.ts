@@ -1,6 +1,7 @@
 /** A program that a lab runs, detached and with its output in a file, so that it survives us where that is wanted. */
 import { spawn } from 'node:child_process';
 import type { LogFile } from './log-file.ts';
+import { patience } from './patience.ts';
 import { isRunning, type ProcessId, processOf, signalProcess, untilGone } from './processes.ts';
 
 /** What to run. */
@@ -60,7 +61,7 @@ export class LabProcess {
     this.signal(signal);
     await untilGone([this.id], AbortSignal.timeout(patienceMs)).catch(async () => {
       this.signal('SIGKILL');
-      await untilGone([this.id], AbortSignal.timeout(endMs));
+      await untilGone([this.id], patience(endMs));
     });
   }
 }

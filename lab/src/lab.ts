@@ -18,6 +18,7 @@ import { agentProgram, type AgentCommand, workspace } from './program.ts';
 import { type LabQemu, recordedQemus } from './qemus.ts';
 import { SentinelGroup } from './redis-sentinel.ts';
 import { type RedisOptions, RedisServer } from './redis-server.ts';
+import { patience } from './patience.ts';
 import { sweep } from './sweep.ts';
 
 /** What a lab may be asked for. */
@@ -76,7 +77,7 @@ export class Lab implements AsyncDisposable {
    * Starts a lab; about two seconds. If anything fails, or `signal` aborts, everything that was started is ended before the error is
    * thrown; an agent that does not start is named with the tail of its log.
    */
-  static async start(options: LabOptions = {}, signal: AbortSignal = AbortSignal.timeout(120_000)): Promise<Lab> {
+  static async start(options: LabOptions = {}, signal: AbortSignal = patience(120_000)): Promise<Lab> {
     const dir = newLabDirectory();
     await options.onDirectory?.(dir);
     // Before the first thing that could be left behind.

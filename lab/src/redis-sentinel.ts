@@ -6,6 +6,7 @@ import { Redis } from 'ioredis';
 import { LabProcess } from './lab-process.ts';
 import { LogFile } from './log-file.ts';
 import { takeBlock } from './ports.ts';
+import { patience } from './patience.ts';
 import { type RedisOptions, RedisServer } from './redis-server.ts';
 
 const master = 'ferry';
@@ -20,7 +21,7 @@ const downAfterMs = 500;
 const failOverMs = 1_500;
 /** Sentinels take their time for what cannot be configured. */
 const pace = ['info-period', 200, 'ask-period', 100, 'publish-period', 200];
-const patience = (): AbortSignal => AbortSignal.timeout(60_000);
+const soon = (): AbortSignal => patience(60_000);
 
 export class SentinelGroup {
   readonly servers: readonly [RedisServer, RedisServer];
@@ -67,7 +68,7 @@ export class SentinelGroup {
   }
 
   /** Starts all of it, and waits until the sentinels know each other and the replica. */
-  async start(signal: AbortSignal = patience()): Promise<void> {
+  async start(signal: AbortSignal = soon()): Promise<void> {
     const [first, second] = this.servers;
     await first.start(signal);
     await second.start(signal, first);
@@ -117,7 +118,7 @@ export class SentinelGroup {
   }
 
   /** Waits until another than `old` is the master, and says so itself. */
-  async untilFailedOver(old: RedisServer, signal: AbortSignal = patience()): Promise<RedisServer> {
+  async untilFailedOver(old: RedisServer, signal: AbortSignal = soon()): Promise<RedisServer> {
     return until(async () => {
       const now = await this.master();
       if (now === undefined || now === old) return undefined;
@@ -127,7 +128,7 @@ export class SentinelGroup {
   }
 
   /** Brings back what was ended or cut off, as a replica, and waits until another fail-over would succeed. */
-  async heal(signal: AbortSignal = patience()): Promise<void> {
+  async heal(signal: AbortSignal = soon()): Promise<void> {
     const now = await until(() => this.master(), signal);
     for (const each of this.servers) {
       if (each === now) continue;
@@ -139,7 +140,7 @@ export class SentinelGroup {
   }
 
   /** Waits until the sentinels know each other, the master, and a replica that is up to date. */
-  async untilHealthy(signal: AbortSignal = patience()): Promise<void> {
+  async untilHealthy(signal: AbortSignal = soon()): Promise<void> {
     await until(async () => {
       const states = await this.#states();
       const well = (state: Record<string, string>) =>

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { LabProcess } from './lab-process.ts';
 import { LogFile } from './log-file.ts';
+import { patience } from './patience.ts';
 
 /** How the lab runs its Redis. */
 export interface RedisOptions {
@@ -59,7 +60,7 @@ export class RedisServer {
   }
 
   /** Starts it and waits until it accepts connections; as a replica of `master`, if one is given. */
-  async start(signal: AbortSignal = AbortSignal.timeout(30_000), master?: RedisServer): Promise<void> {
+  async start(signal: AbortSignal = patience(30_000), master?: RedisServer): Promise<void> {
     if (this.#process?.running === true) return;
     const from = this.log.size;
     const file = this.#durable ? ['--appendonly', 'yes', '--appendfsync', 'always'] : ['--appendonly', 'no'];

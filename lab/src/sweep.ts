@@ -2,6 +2,7 @@
 import { readdir, rm, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { refuseOtherDirectories } from './directory.ts';
+import { patience } from './patience.ts';
 import { releasePorts } from './ports.ts';
 import { isRunning, type ProcessId, processesOfLab, signalProcess, untilGone } from './processes.ts';
 import { recordedQemus } from './qemus.ts';
@@ -21,7 +22,7 @@ export async function sweep(dir: string): Promise<void> {
     if (found.length === 0) break;
     if (round === roundsMax) throw new Error(`processes of the lab in ${dir} do not end: ${pidsOf(found)}`);
     for (const each of found) signalProcess(each, 'SIGKILL');
-    await untilGone(found, AbortSignal.timeout(roundMs));
+    await untilGone(found, patience(roundMs));
   }
   releasePorts(dir);
   await removeTree(dir);

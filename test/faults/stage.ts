@@ -17,7 +17,15 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { invoke, openCredentials, type Credentials } from '@ferry/agent';
 import { buildGuest, guestConfig, guestXml, type TickReport, verifyTicks } from '@ferry/guest';
-import { type AgentProcess, Lab, type LabHost, type Side, signalProcess, untilGone } from '@ferry/lab';
+import {
+  type AgentProcess,
+  Lab,
+  type LabHost,
+  patience as patienceOf,
+  type Side,
+  signalProcess,
+  untilGone,
+} from '@ferry/lab';
 import { DomainsService, type Domain } from '@ferry/proto/ferry/v1/domains';
 import { phases } from '@ferry/migration';
 import type { Guard } from './accidents.ts';
@@ -208,7 +216,7 @@ export class Stage implements AsyncDisposable {
     return until(() => {
       const report = this.report(guest);
       return (report.lastTick ?? 0) >= from + ticks ? report : undefined;
-    }, AbortSignal.timeout(5_000));
+    }, patienceOf(5_000));
   }
 
   /** What both hosts' agents say of the guest. */
@@ -291,7 +299,7 @@ export class Stage implements AsyncDisposable {
   }
 }
 
-const patience = (): AbortSignal => AbortSignal.timeout(20_000);
+const patience = (): AbortSignal => patienceOf(20_000);
 
 function agentOf(lab: Lab, name: AgentName): AgentProcess {
   const [host = '', side] = name.split('-');

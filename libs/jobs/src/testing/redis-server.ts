@@ -28,9 +28,6 @@ export async function startRedis(): Promise<PrivateRedis> {
   const socket = join(directory, 's');
   const clients: Redis[] = [];
   let server = await serve(directory, socket);
-  // A test process that ends in any way short of SIGKILL takes its Redis along.
-  const last = () => void server.kill('SIGKILL');
-  process.once('exit', last);
 
   return {
     socket,
@@ -52,7 +49,6 @@ export async function startRedis(): Promise<PrivateRedis> {
     async [Symbol.asyncDispose]() {
       for (const client of clients) client.disconnect();
       await end(server);
-      process.off('exit', last);
       // By itself first: Jest 30 on Node 24 fails to resolve its own modules after a recursive rm that met a socket.
       await rm(socket, { force: true });
       await rm(directory, { recursive: true, force: true });
@@ -62,7 +58,10 @@ export async function startRedis(): Promise<PrivateRedis> {
 
 async function serve(directory: string, socket: string): Promise<Server> {
   const args = ['--port', '0', '--unixsocket', socket, '--save', '', '--appendonly', 'no', '--dir', directory];
-  const server = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'ignore'] });
+  // The kernel ends it with the test's process, however that ends: Ctrl-C in Jest ends its workers without a word.
+  const server = spawn('setpriv', ['--pdeathsig', 'KILL', 'redis-server', ...args], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
   await once(server, 'spawn');
   for await (const line of createInterface(server.stdout)) {
     if (line.includes('ready to accept connections')) {
