@@ -256,14 +256,14 @@ describe('TLS', () => {
     { address: '::1', called: '[0:0:0:0:0:0:0:1]' },
     { address: '127.0.0.1', called: '127.0.0.1' },
   ])('accepts a certificate for $address from who calls $called', async ({ address, called }) => {
-    await using agent = await startTestAgent({}, 2_000, address);
+    await using agent = await startTestAgent({}, { host: address });
     const client = dial(`${called}:${agent.server.address.split(':').at(-1)}`, agent.credentials);
     expect(await codeOf(invoke(client, prepare, prepareRequest, patient))).toBe('no error');
     client.close();
   });
 
   it.each(['::1', '127.0.0.1'])('refuses a server at %s whose certificate names another address', async (address) => {
-    await using agent = await startTestAgent({}, 2_000, address);
+    await using agent = await startTestAgent({}, { host: address });
     const other = await makeCertificates(agent.dir, 'agent', ['fd00::1', '192.0.2.1']);
     const credentials = await openCredentials(other);
     const options = { listen: { host: address, port: 0 }, credentials };
@@ -324,7 +324,7 @@ describe('a server that ends', () => {
           return new Promise(() => {});
         },
       },
-      50,
+      { drainMs: 50 },
     );
     const call = codeOf(invoke(agent.client, prepare, prepareRequest, patient));
     await begun.promise;

@@ -1,7 +1,7 @@
-import { type handleServerStreamingCall, Server as GrpcServer } from '@grpc/grpc-js';
+import { type handleServerStreamingCall, Server as GrpcServer, ServerCredentials } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { formatHostPort, type HostPort } from './address.ts';
-import { AgentError } from './errors.ts';
+import { type ConnectionLimits, connectionLimits, Connections } from './connections.ts';
 import { connectionOptions } from './limits.ts';
 import { reflectionServices, type ServedService } from './reflection.ts';
 import type { Credentials } from './tls.ts';
@@ -13,6 +13,7 @@ export interface ServeOptions {
   readonly credentials: Credentials;
   /** Calls that are being answered when the server ends have so long to come to their end; the default is 10 000. */
   readonly drainMs?: number;
+  readonly limits?: ConnectionLimits;
 }
 
 /** A server that takes calls. Ends when disposed of, or when the signal given to `serve` aborts. */
@@ -30,7 +31,7 @@ export interface Server extends AsyncDisposable {
  * and those in progress have `drainMs` before they are cut off; `ended` then settles. Throws AgentError config-invalid if the address cannot be had.
  */
 export async function serve(
-  { listen, credentials, drainMs = 10_000 }: ServeOptions,
+  { listen, credentials, drainMs = 10_000, limits = connectionLimits() }: ServeOptions,
   services: readonly ServedService[],
   signal: AbortSignal,
 ): Promise<Server> {
@@ -46,13 +47,17 @@ export async function serve(
   for (const { definition, implementation } of [...services, ...(await reflectionServices(names, stopping.signal))]) {
     server.addService(definition, implementation);
   }
-  const port = await bind(server, listen, credentials);
+  // Certificates have been verified before gRPC gets a connection.
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const connections = new Connections(credentials.server, limits, (socket) => injector.injectConnection(socket));
+  const port = await connections.listen(listen);
   setServing(true);
 
   const ended = Promise.withResolvers<void>();
   const stop = (): void => {
     if (stopping.signal.aborted) return;
     setServing(false);
+    connections[Symbol.dispose]();
     stopping.abort();
     const cutOff = setTimeout(() => server.forceShutdown(), drainMs);
     server.tryShutdown(() => {
@@ -78,16 +83,6 @@ export async function serve(
 function serviceName(definition: ServedService['definition']): string {
   const [method] = Object.values(definition);
   return method?.path.split('/')[1] ?? '';
-}
-
-function bind(server: GrpcServer, listen: HostPort, { server: credentials }: Credentials): Promise<number> {
-  const address = formatHostPort(listen);
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials, (error, port) => {
-      if (error === null) resolve(port);
-      else reject(new AgentError('config-invalid', `cannot listen on ${address}: ${error.message}`, { cause: error }));
-    });
-  });
 }
 
 /** The health service; its watches, which never end by themselves, end when we stop. */

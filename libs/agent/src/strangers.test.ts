@@ -146,7 +146,7 @@ except grpc.RpcError as error:
   });
 
   it('is told that its deadline passed', async () => {
-    await using agent = await startTestAgent({ prepare: () => new Promise(() => {}) }, 50);
+    await using agent = await startTestAgent({ prepare: () => new Promise(() => {}) }, { drainMs: 50 });
     const answer = await pythonGrpc(
       agent,
       `

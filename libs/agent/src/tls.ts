@@ -1,14 +1,19 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isIP, isIPv6 } from 'node:net';
-import { checkServerIdentity as checkIdentity, type PeerCertificate } from 'node:tls';
-import { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
+import {
+  checkServerIdentity as checkIdentity,
+  createSecureContext,
+  type PeerCertificate,
+  type TlsOptions,
+} from 'node:tls';
+import { ChannelCredentials } from '@grpc/grpc-js';
 import type { TlsFiles } from './config.ts';
 import { AgentError } from './errors.ts';
 
 /** Who we are to others, and how we know who they are: each side of a connection shows a certificate that the other verifies. */
 export interface Credentials {
-  readonly server: ServerCredentials;
+  readonly server: TlsOptions | undefined;
   /** One object for all connections: gRPC lets clients with the same credentials share a connection. */
   readonly client: ChannelCredentials;
   /** Without TLS: for loopback only. */
@@ -18,12 +23,13 @@ export interface Credentials {
 /** Reads certificate, key and authority; undefined: no TLS at all. Throws AgentError config-invalid. */
 export async function openCredentials(files: TlsFiles | undefined): Promise<Credentials> {
   if (files === undefined) {
-    return { server: ServerCredentials.createInsecure(), client: ChannelCredentials.createInsecure(), insecure: true };
+    return { server: undefined, client: ChannelCredentials.createInsecure(), insecure: true };
   }
   try {
     const [cert, key, ca] = await Promise.all([readFile(files.cert), readFile(files.key), readFile(files.ca)]);
+    createSecureContext({ cert, key, ca }); // Throws for files that do not fit.
     return {
-      server: ServerCredentials.createSsl(ca, [{ private_key: key, cert_chain: cert }], true),
+      server: { cert, key, ca, requestCert: true, rejectUnauthorized: true },
       client: ChannelCredentials.createSsl(ca, key, cert, { checkServerIdentity }),
       insecure: false,
     };

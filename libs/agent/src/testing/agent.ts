@@ -17,6 +17,7 @@ import type { WatchMigrationRequest, WatchMigrationResponse } from '@ferry/proto
 import { type Call, type Edge, edgeOf } from '../call.ts';
 import { dial } from '../client.ts';
 import type { TlsFiles } from '../config.ts';
+import { type ConnectionLimits, connectionLimits } from '../connections.ts';
 import { openLog } from '../log.ts';
 import { serve, type Server } from '../serve.ts';
 import { type Credentials, openCredentials } from '../tls.ts';
@@ -36,6 +37,8 @@ export interface TestAgent extends AsyncDisposable {
   readonly server: Server;
   readonly client: DestAgentClient;
   readonly credentials: Credentials;
+  /** The same certificate, for a client with a connection of its own. */
+  readonly reopen: () => Promise<Credentials>;
   readonly tls: TlsFiles;
   readonly dir: string;
   /** What it has logged, as text. */
@@ -43,11 +46,16 @@ export interface TestAgent extends AsyncDisposable {
   readonly draining: AbortController;
 }
 
+export interface TestAgentOptions {
+  readonly drainMs?: number;
+  readonly host?: string;
+  readonly limits?: ConnectionLimits;
+}
+
 /** Starts one on a free port of loopback; ended and its files removed when disposed of. */
 export async function startTestAgent(
   behaviour: Behaviour = {},
-  drainMs = 2_000,
-  host = '127.0.0.1',
+  { drainMs = 2_000, host = '127.0.0.1', limits = connectionLimits() }: TestAgentOptions = {},
 ): Promise<TestAgent> {
   const dir = await mkdtemp(join(tmpdir(), 'ferry-agent-'));
   const tls = await makeCertificates(dir, 'agent', [host]);
@@ -56,13 +64,14 @@ export async function startTestAgent(
   const lines: string[] = [];
   const log = openLog('info', { write: (line) => void lines.push(line) });
   const implementation = implementationOf(behaviour, edgeOf({ side: 'dest', log, draining: draining.signal }));
-  const options = { listen: { host, port: 0 }, credentials, drainMs };
+  const options = { listen: { host, port: 0 }, credentials, drainMs, limits };
   const server = await serve(options, [{ definition: DestAgentService, implementation }], draining.signal);
   const client = dial(server.address, credentials, DestAgentClient);
   return {
     server,
     client,
     credentials,
+    reopen: () => openCredentials(tls),
     tls,
     dir,
     draining,
