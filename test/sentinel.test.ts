@@ -209,6 +209,34 @@ describe('a master that is cut off and goes on answering the destination', () =>
   });
 });
 
+describe('a master that leads again as the same process', () => {
+  const runId = async (server: RedisServer) => /run_id:(\w+)/.exec(await server.client.info('server'))?.[1];
+
+  it.each([
+    ['v3', v3],
+    ['v2', v2],
+  ] as const)('with the commit lost meanwhile, %s: the source does not resume', async (_version, protocol) => {
+    const names = newNames();
+    const cookieIn = await send(names, protocol);
+    const first = await masterNow();
+    const before = await runId(first);
+    await group.stopReplication();
+    // It would learn of the commit while the first master still lives.
+    world.a.source.signal('SIGSTOP');
+    await callsOf(world.b).finish({ ...names, protocol, cookieIn, cancelled: false });
+    await group.cutOff(first);
+    const second = await group.untilFailedOver(first);
+    // The first becomes its replica and takes its data.
+    await group.heal();
+    await second.kill();
+    expect(await group.untilFailedOver(second)).toBe(first);
+    expect(await runId(first)).toBe(before);
+    world.a.source.signal('SIGCONT');
+    if (protocol === v3) expect(await confirmCancelled(names)).toBe(Outcome.OUTCOME_COMPLETED);
+    await world.expectSettled(guest, world.b);
+  });
+});
+
 describe('passwords', () => {
   it('are in no agent’s log, whatever has been away', () => {
     for (const agent of world.lab.agents) {

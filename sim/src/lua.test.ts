@@ -8,10 +8,17 @@ import { Random } from './random.ts';
 import { RedisServer } from './redis-server.ts';
 
 const libs = join(import.meta.dirname, '../../libs');
-const scripts = ['handover', 'jobs'].flatMap((lib) => {
+const scriptsOf = (lib: string) => {
   const dir = join(libs, lib, 'src/scripts');
   return readdirSync(dir).map((file) => ({ file, lua: readFileSync(join(dir, file), 'utf8') }));
-});
+};
+const isHead = ({ file }: { readonly file: string }) => file === 'incarnation.lua';
+const handover = scriptsOf('handover');
+const head = handover.find(isHead)?.lua;
+const scripts = [
+  ...handover.filter((script) => !isHead(script)).map(({ file, lua }) => ({ file, lua: `${head}\n${lua}` })),
+  ...scriptsOf('jobs'),
+];
 
 /** Each key by the name that the scripts' headers give it, so that one script finds what another left. */
 function keysIn(lua: string): string[] {
@@ -35,12 +42,22 @@ describe('a compiled script', () => {
   it('answers and leaves behind what it does in Redis', async () => {
     const redis = server.client();
     const runId = /run_id:(\w+)/.exec(await redis.info('server'))?.[1] ?? '';
-    const here = new RedisServer(runId, () => 1_800_000_000_000);
+    const replId = /master_replid:(\w+)/.exec(await redis.info('replication'))?.[1] ?? '';
+    const here = new RedisServer(runId, replId, () => 1_800_000_000_000);
+    const { incarnation } = here;
     const seed = Math.floor(Math.random() * 2 ** 32);
     const random = new Random(seed);
     const texts =
       't1 t1 t2 m1 m2 none begin3 perform3 start carried recorded committed source dest MIGRATION_OUT destroy a b';
-    const words: [string, ...string[]] = [runId, runId, runId, 'older', ' destroy query ', '', ...texts.split(' ')];
+    const words: [string, ...string[]] = [
+      incarnation,
+      incarnation,
+      incarnation,
+      'older',
+      ' destroy query ',
+      '',
+      ...texts.split(' '),
+    ];
     for (let step = 0; step < steps; step += 1) {
       const { file, lua } = scripts[random.below(scripts.length)] ?? { file: '', lua: '' };
       const keys = keysIn(lua);

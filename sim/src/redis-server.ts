@@ -1,4 +1,4 @@
-/** A Redis as far as the scripts use it: its data in one life under one run id, with what is needed to come back with older data. */
+/** A Redis as far as the scripts use it: its data in one life under one run id and replication id, with what is needed to come back with older data. */
 import { compileLua, type LuaTable, type LuaValue, type Script } from './lua.ts';
 import type { Random } from './random.ts';
 
@@ -24,22 +24,31 @@ const compiled = new Map<string, Script>();
 function scriptOf(lua: string): Script {
   const known = compiled.get(lua);
   if (known !== undefined) return known;
-  const script = compileLua(lua, /^-- (\S+):/.exec(lua)?.[1] ?? 'script');
+  const script = compileLua(lua, [...lua.matchAll(/^-- (\S+\.lua):/gm)].at(-1)?.[1] ?? 'script');
   compiled.set(lua, script);
   return script;
 }
 
 export class RedisServer {
+  /** The process. */
   readonly runId: string;
+  /** The history of its data: master_replid. */
+  readonly replId: string;
   readonly #nowMs: () => number;
   #data: Map<string, Entry>;
   readonly #undo: Undo[] = [];
   #changing: Undo | undefined;
 
-  constructor(runId: string, nowMs: () => number, data = new Map<string, Entry>()) {
+  constructor(runId: string, replId: string, nowMs: () => number, data = new Map<string, Entry>()) {
     this.runId = runId;
+    this.replId = replId;
     this.#nowMs = nowMs;
     this.#data = data;
+  }
+
+  /** As incarnation.lua makes it. */
+  get incarnation(): string {
+    return `${this.runId}:${this.replId}`;
   }
 
   /** Another life with this one's data, but for the latest so many writes. */
@@ -51,7 +60,7 @@ export class RedisServer {
         else data.set(key, before);
       }
     }
-    return new RedisServer(random.hex(20), this.#nowMs, data);
+    return new RedisServer(random.hex(20), random.hex(20), this.#nowMs, data);
   }
 
   /** FLUSHALL. */
@@ -177,7 +186,9 @@ export class RedisServer {
         return gone;
       }
       case 'INFO':
-        return `# Server\r\nredis_version:7.0.15\r\nrun_id:${this.runId}\r\n`;
+        return text(0) === 'server'
+          ? `# Server\r\nrun_id:${this.runId}\r\n`
+          : `# Replication\r\nmaster_replid:${this.replId}\r\n`;
       case 'TIME': {
         const nowUs = Math.floor(this.#nowMs() * 1000);
         return [String(Math.floor(nowUs / 1e6)), String(nowUs % 1e6)];

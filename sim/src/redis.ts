@@ -21,7 +21,7 @@ export class SimRedis {
   constructor(random: Random, nowMs: () => number) {
     this.#random = random;
     this.#nowMs = nowMs;
-    this.#live(new RedisServer(random.hex(20), nowMs));
+    this.#live(new RedisServer(random.hex(20), random.hex(20), nowMs));
   }
 
   #live(server: RedisServer): void {
@@ -110,7 +110,7 @@ export class SimRedis {
     if (this.#master === undefined) return;
     if (restart) {
       this.#ended.add(this.#master);
-      this.#live(new RedisServer(this.#random.hex(20), this.#nowMs));
+      this.#live(new RedisServer(this.#random.hex(20), this.#random.hex(20), this.#nowMs));
     } else this.#master.flush();
   }
 

@@ -198,7 +198,7 @@ export class Rules {
     const key = keys[0] ?? '';
     const before = recordedIn(server, key);
     const reply = run();
-    const model = modelOf(name, before, before.exists, server.runId, args);
+    const model = modelOf(name, before, before.exists, server.incarnation, args);
     if (model === undefined) return reply;
     const answer: unknown = Array.isArray(reply) ? reply[0] : undefined;
     const after = recordedIn(server, key);

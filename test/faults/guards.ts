@@ -25,19 +25,19 @@ const removals: Readonly<Record<Guard, () => void>> = {
     const believing = (path: unknown, text: unknown): unknown => {
       const script = /handover\/src\/scripts\/register-(\w+)\.lua/.exec(String(path))?.[1];
       if (script === undefined || script === 'incarnation' || typeof text !== 'string') return text;
-      const asked = "string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')";
-      return text.replace(asked, script === 'look' ? "redis.call('HGET', KEYS[1], 'vote')" : 'ARGV[1]');
+      // After the head that all scripts share, which is a file of its own.
+      return `local incarnation = ${script === 'look' ? "redis.call('HGET', KEYS[1], 'vote')" : 'ARGV[1]'}\n${text}`;
     };
     const read = readFileSync as (path: unknown, options: unknown) => unknown;
     fs.readFileSync = ((path: unknown, options: unknown) =>
       believing(path, read(path, options))) as typeof readFileSync;
     syncBuiltinESMExports();
   },
-  /** The destination forgets at once what it has promised: no set knows a run id of Redis. */
+  /** The destination forgets at once what it has promised: no set knows an incarnation of Redis. */
   NO_PROMISE: () => {
     const { has } = Set.prototype;
     Set.prototype.has = function (value) {
-      return has.call(this, value) && !(typeof value === 'string' && /^[0-9a-f]{40}$/.test(value));
+      return has.call(this, value) && !(typeof value === 'string' && /^[0-9a-f]{40}:[0-9a-f]{40}$/.test(value));
     };
   },
   /** Nothing is written down. */

@@ -1,9 +1,9 @@
 /** Who owns each guest: which host may run it, since which epoch, and on what evidence. One record a domain, in Redis. */
-import { readFileSync } from 'node:fs';
 import type { Redis, Result } from 'ioredis';
 import { HandoverError } from './errors.ts';
 import { domainOfOwnerKey, ownerKeyOf, ownerKeys } from './keys.ts';
 import { registerCall, wordsOf } from './register-call.ts';
+import { scriptText } from './scripts.ts';
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
@@ -54,8 +54,7 @@ export class OwnerRecords {
     this.#redis = options.redis;
     this.#host = options.host;
     for (const [file, command] of Object.entries(scripts)) {
-      const lua = readFileSync(new URL(`./scripts/${file}.lua`, import.meta.url), 'utf8');
-      this.#redis.defineCommand(command, { numberOfKeys: 1, lua });
+      this.#redis.defineCommand(command, { numberOfKeys: 1, lua: scriptText(file) });
     }
   }
 

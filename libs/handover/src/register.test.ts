@@ -28,6 +28,10 @@ afterEach(async () => {
 });
 
 const here = () => ({ domain, migrationId, incarnation });
+const idsIn = (info: string) => ({
+  runId: /^run_id:(\w+)/m.exec(info)?.[1],
+  replId: /^master_replid:(\w+)/m.exec(info)?.[1],
+});
 
 describe('the register', () => {
   it('commits after the vote, and gives the guest to the destination', async () => {
@@ -91,6 +95,26 @@ describe('the register', () => {
     await expect(dest.commit({ ...here(), voteCarried: true }, never)).rejects.toMatchObject(changed);
     await expect(dest.begin(here(), never)).rejects.toMatchObject(changed);
     expect(await dest.incarnation(never)).not.toBe(incarnation);
+  });
+
+  it('does nothing in the same process once that has been a replica: its data is another’s', async () => {
+    await source.vote(here(), never);
+    const { runId, replId } = idsIn(await server.client().info());
+    // No master is reached: it keeps its data, and yet what it has missed nobody knows.
+    await server.client().multi().replicaof('127.0.0.1', '1').replicaof('NO', 'ONE').exec();
+    const now = idsIn(await server.client().info());
+    expect(now.runId).toBe(runId);
+    expect(now.replId).not.toBe(replId);
+
+    expect(await source.incarnation(never)).toBe(`${now.runId}:${now.replId}`);
+    const changed = { kind: 'register-changed', message: expect.stringContaining(incarnation) };
+    await expect(source.abort(here(), never)).rejects.toMatchObject(changed);
+    await expect(source.renew(here(), never)).rejects.toMatchObject(changed);
+    await expect(dest.commit({ ...here(), voteCarried: true }, never)).rejects.toMatchObject(changed);
+    expect(await source.look(here(), never)).toMatchObject({ decision: 'none' });
+    expect(await owners.claim({ uuid: domain, name: 'web-1' }, 'seen', 'runs here', never)).toMatchObject({
+      incarnation: `${now.runId}:${now.replId}`,
+    });
   });
 
   it('holds void what an older life of Redis was told, where its data survived', async () => {

@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import type { Redis, Result } from 'ioredis';
 import { HandoverError } from './errors.ts';
 import { ownerKeyOf, tagOf } from './keys.ts';
 import { registerCall, wordsOf } from './register-call.ts';
+import { scriptText } from './scripts.ts';
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
@@ -92,12 +92,11 @@ export class HandoverRegister {
     this.#host = host;
     this.#me = [side, host, address];
     for (const [file, [command, numberOfKeys]] of Object.entries(scripts)) {
-      const lua = readFileSync(new URL(`./scripts/${file}.lua`, import.meta.url), 'utf8');
-      this.#redis.defineCommand(command, { numberOfKeys, lua });
+      this.#redis.defineCommand(command, { numberOfKeys, lua: scriptText(file) });
     }
   }
 
-  /** Which life of Redis answers now: its run id. */
+  /** Which incarnation of Redis answers now: RUN_ID:MASTER_REPLID. */
   async incarnation(signal: AbortSignal): Promise<string> {
     const name = 'register-incarnation';
     const reply = await registerCall(name, () => this.#redis.ferryRegisterIncarnation(), signal);

@@ -3,9 +3,8 @@
 -- KEYS  1 owner (hash)
 -- ARGV  1 host   2 domain's name   3 evidence
 --       4 "start": the guest begins anew here | "keep": it is here already | "seen": it was seen running here
--- Replies {"ok", host, epoch, evidence, since in ms, name, run id it is written under} | {"owned", likewise}
+-- Replies {"ok", host, epoch, evidence, since in ms, name, incarnation it is written under} | {"owned", likewise}
 -- A record that an older life of Redis wrote may be behind; a guest that was seen running is the better evidence.
-local incarnation = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local known = redis.call('HMGET', KEYS[1], 'host', 'epoch', 'evidence', 'sinceMs', 'incarnation', 'name')
 local mine = known[1] == ARGV[1]
 local behind = ARGV[4] == 'seen' and known[5] ~= incarnation

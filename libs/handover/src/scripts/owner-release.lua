@@ -1,10 +1,10 @@
 -- owner-release.lua: nobody owns the guest any more, if the record is still the one that the caller has seen.
 -- spec/owner.pml: release. The epoch stays, so that whoever comes late with an older one is refused.
 -- KEYS  1 owner
--- ARGV  1 host that owns it   2 epoch seen   3 why   4 time to live, s   5 since when, seen   6 run id it was written under, seen
--- Replies {"released" | "changed", host or "", epoch, evidence, since in ms, name, run id it was written under} | {"none"}
+-- ARGV  1 host that owns it   2 epoch seen   3 why   4 time to live, s   5 since when, seen   6 incarnation it was written under, seen
+-- Replies {"released" | "changed", host or "", epoch, evidence, since in ms, name, incarnation it was written under} | {"none"}
 -- The epoch alone does not do: where Redis has lost a claim the same epoch is given again, at another time; and a claim that is lost may be
--- followed by one that leaves all as it is but the run id.
+-- followed by one that leaves all as it is but the incarnation.
 local known = redis.call('HMGET', KEYS[1], 'host', 'epoch', 'evidence', 'sinceMs', 'name', 'incarnation')
 if not known[2] then return { 'none' } end
 local asSeen = known[1] == ARGV[1] and known[2] == ARGV[2] and known[4] == ARGV[5] and (known[6] or '') == ARGV[6]

@@ -3,8 +3,7 @@
 -- a new grant. spec/handover.pml: abortByS, abortByD, which need no vote.
 -- KEYS  1 record
 -- ARGV  1 incarnation meant   2 time to live, s   3 side, "source" | "dest"
--- Replies {"committed", grant or ""} | {"aborted"} | {"changed", run id} | {"forgotten", run id}
-local incarnation = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- Replies {"committed", grant or ""} | {"aborted"} | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
 local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote')

@@ -2,8 +2,7 @@
 -- spec/handover.pml: bind.
 -- KEYS  1 record
 -- ARGV  1 incarnation meant
--- Replies {"ok"} | {"changed", run id} | {"forgotten", run id}
-local incarnation = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- Replies {"ok"} | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
 redis.call('HSET', KEYS[1], 'binding', '1')

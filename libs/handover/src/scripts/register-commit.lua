@@ -4,8 +4,7 @@
 -- KEYS  1 record   2 owner of the domain (hash)
 -- ARGV  1 incarnation meant   2 time to live, s   3 "carried" | "recorded": where the source's vote is
 --       4 host of the destination   5 evidence
--- Replies {"committed", grant} | {"aborted"} | {"vote-missing"} | {"changed", run id} | {"forgotten", run id}
-local incarnation = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- Replies {"committed", grant} | {"aborted"} | {"vote-missing"} | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
 local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote', 'sourceHost', 'ownerEpoch')

@@ -2,8 +2,7 @@
 -- The decision stays as it is recorded, for both agents are done with this register. spec/owner.pml: give back.
 -- KEYS  1 record   2 owner of the domain (hash)
 -- ARGV  1 incarnation meant   2 host of the destination   3 evidence
--- Replies {"ok"} (also if there is nothing to give back) | {"changed", run id} | {"forgotten", run id}
-local incarnation = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- Replies {"ok"} (also if there is nothing to give back) | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
 local recorded = redis.call('HMGET', KEYS[1], 'grantedEpoch', 'sourceHost')

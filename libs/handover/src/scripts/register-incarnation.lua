@@ -1,5 +1,5 @@
--- register-incarnation.lua: which life of Redis answers.
+-- register-incarnation.lua: which incarnation of Redis answers.
 -- KEYS  none
 -- ARGV  none
--- Replies {"alive", run id}
-return { 'alive', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') }
+-- Replies {"alive", incarnation}
+return { 'alive', incarnation }

@@ -3,7 +3,6 @@
 -- ARGV  none
 -- Replies {"none" | "undecided" | "committed" | "aborted", incarnation of the vote or ""}
 -- A vote of another life of Redis than the one that answers is void: "none", with that life named.
-local incarnation = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote')
 if recorded[2] ~= incarnation then return { 'none', recorded[2] or '' } end
 return { recorded[1], recorded[2] }

@@ -2,8 +2,7 @@
 -- or it was granted anew since. Else as register-abort.lua. spec/handover.pml: withdraw.
 -- KEYS  1 record
 -- ARGV  1 incarnation meant   2 time to live, s   3 grant meant
--- Replies {"committed", grant} | {"aborted"} | {"changed", run id} | {"forgotten", run id}
-local incarnation = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- Replies {"committed", grant} | {"aborted"} | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
 local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote', 'grant', 'binding')
