@@ -34,10 +34,10 @@ beforeAll(async () => {
     older: { FERRY_QEMU: olderQemu },
     b: { FERRY_SHARED_PATHS: join(dir, 'shared') },
   };
-  const anywhere = { FERRY_DOMAIN_PATHS: '/' };
   world = await World.start({
     hosts: ['a', 'b', 'older'],
-    env: ({ host }) => ({ ...anywhere, ...perHost[host] }),
+    domainPaths: [dir, '/usr/share/OVMF'],
+    env: ({ host }) => ({ ...perHost[host] }),
   });
 });
 afterAll(async () => {

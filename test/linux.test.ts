@@ -18,14 +18,8 @@ describe('a Linux guest', () => {
     `counts on after a migration, its files intact${missing}`,
     async () => {
       if ('missing' in guest) return;
-      let dir = '';
-      await using world = await World.start({
-        onDirectory: (made) => {
-          dir = made;
-        },
-        env: () => ({ FERRY_DOMAIN_PATHS: [dir, cache, '/boot'].join(':') }),
-      });
-      const path = join(world.lab.dir, 'linux.out');
+      await using world = await World.start({ domainPaths: [cache, '/boot'] });
+      const path = join(world.lab.files, 'linux.out');
       const xml = linuxGuestXml({ name: 'linux', guest, memoryMiB: 256, serial: { type: 'file', path } });
       const { domain } = await callsOf(world.a).start(xml);
       const report = () => verifyCounter(readFileSync(path, 'utf8'));

@@ -22,7 +22,7 @@ afterAll(async () => {
 /** A running guest with a disk that both hosts see. */
 async function bootWithDisk(): Promise<{ guest: TestGuest; file: string }> {
   const described = world.describe();
-  const file = join(world.lab.dir, `${described.uuid}.qcow2`);
+  const file = join(world.lab.files, `${described.uuid}.qcow2`);
   execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', file, '16M']);
   const disk = `<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='${file}'/><target dev='vda' bus='virtio'/></disk>`;
   const guest = { ...described, xml: described.xml.replace('<devices>', `<devices>${disk}`) };

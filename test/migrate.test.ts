@@ -364,7 +364,7 @@ describe('peer to peer', () => {
   it('with disks: each is open for writing on one host at a time, and QEMU’s image locks hold', async () => {
     const described = world.describe();
     const disks = ['virtio', 'sata'].map((bus, i) => {
-      const file = join(world.lab.dir, `${described.uuid}-${bus}.qcow2`);
+      const file = join(world.lab.files, `${described.uuid}-${bus}.qcow2`);
       execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', file, '16M']);
       const target = bus === 'virtio' ? 'vda' : 'sda';
       return `<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='${file}'/><target dev='${target}' bus='${bus}'/><serial>disk-${i}</serial></disk>`;

@@ -76,7 +76,7 @@ describe('XML', () => {
     [
       'whose path has "..": it would leave the allowed directories',
       'xml-invalid',
-      (xml) => xml.replace(world.lab.dir, `${world.lab.dir}/../../etc`),
+      (xml) => xml.replace(world.lab.files, `${world.lab.files}/../../etc`),
       /\.\./,
     ],
   ];
@@ -125,7 +125,7 @@ describe('XML', () => {
   });
 
   it('with a disk that is not there is refused, and named', async () => {
-    const disk = join(world.lab.dir, 'b', 'missing.qcow2');
+    const disk = join(world.lab.files, 'b', 'missing.qcow2');
     const element = `<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='${disk}'/><target dev='vda' bus='virtio'/></disk>`;
     const xml = world.describe().xml.replace('<devices>', `<devices>${element}`);
     const failure = await refusal(prepareWith({ domainXml: xml }));
@@ -142,8 +142,8 @@ describe('XML', () => {
   });
 
   it('whose disk QEMU cannot open is refused with QEMU’s own words', async () => {
-    await mkdir(join(world.lab.dir, 'disks'), { recursive: true });
-    const disk = join(world.lab.dir, 'disks', 'no.qcow2');
+    await mkdir(join(world.lab.files, 'disks'), { recursive: true });
+    const disk = join(world.lab.files, 'disks', 'no.qcow2');
     await writeFile(disk, 'this is no qcow2 image');
     const element = `<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='${disk}'/><target dev='vda' bus='virtio'/></disk>`;
     const described = world.describe();

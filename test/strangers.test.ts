@@ -92,3 +92,32 @@ describe('a caller who chooses where a destination listens', () => {
     await world.expectSettled(guest, world.a);
   });
 });
+
+describe('a document that names what is the agents’ own as a file', () => {
+  const withSerial = (path: string) => {
+    const { xml } = world.describe();
+    const serial = `<serial type='unix'><source mode='connect' path='${path}'/><target port='1'/></serial>`;
+    return xml.replace('</devices>', `${serial}</devices>`);
+  };
+
+  it('gets no monitor of another guest for its serial port', async () => {
+    const monitor = join(world.a.stateDir, 'domains', guest.uuid, 'dest.sock');
+    const link = join(world.lab.files, 'link');
+    symlinkSync(join(world.a.stateDir, 'domains'), link);
+    for (const path of [monitor, join(link, guest.uuid, 'dest.sock')]) {
+      expect((await refusal(callsOf(world.a).start(withSerial(path)))).reason).toMatch(/xml-invalid|disk-missing/);
+      const { findings } = await callsOf(world.a).check(withSerial(path));
+      expect(findings.map(({ reason }) => reason).join()).toMatch(/xml-invalid|disk-missing/);
+    }
+    expect(world.lab.qemus().filter(({ host }) => host === 'a')).toHaveLength(1);
+  });
+
+  it('could not be told apart where domains may use the agents’ directories: such an agent does not start', async () => {
+    for (const paths of ['/', world.lab.dir, world.b.stateDir, join(world.b.stateDir, 'domains')]) {
+      await expect(world.b.dest.restart({ env: { FERRY_DOMAIN_PATHS: paths } })).rejects.toThrow(/ended/);
+      expect(world.b.dest.log.lines().join()).toContain('which is the agent');
+    }
+    const paths = [world.lab.files, join(import.meta.dirname, '..', 'guest', 'build')].join(':');
+    await world.b.dest.restart({ env: { FERRY_DOMAIN_PATHS: paths } });
+  });
+});

@@ -147,7 +147,7 @@ export class World implements AsyncDisposable {
     this.#guests += 1;
     const { memoryMiB = 64, name = `guest-${this.#guests}`, paused: _paused, ...rest } = options;
     const uuid = randomUUID();
-    const output = join(this.lab.dir, `${uuid}.out`);
+    const output = join(this.lab.files, `${uuid}.out`);
     const guest = { dirty: '4M', rate: '1M', tickMs: 5, ...rest };
     const xml = guestXml({ ...guest, name, uuid, memoryMiB, rom: this.#rom, serial: { type: 'file', path: output } });
     return { name, uuid, options: guest, xml, output };

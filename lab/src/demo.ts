@@ -78,7 +78,7 @@ async function demo(interrupted: AbortSignal): Promise<void> {
 
   heading('2  A guest on host a');
   const rom = await buildGuest(signal);
-  const consolePath = join(lab.dir, 'demo.console');
+  const consolePath = join(lab.files, 'demo.console');
   const serial = { type: 'file', path: consolePath } as const;
   await writeFile(join(lab.dir, 'demo.xml'), guestXml({ name: 'demo', memoryMiB, ...work, serial, rom }));
   await using ticks = await TickTail.open(consolePath);

@@ -16,6 +16,7 @@ const host = z.object({
 const up = z.object({
   state: z.literal('up'),
   dir: z.string(),
+  files: z.string(),
   hosts: z.array(host),
   tls: z.object({ ca: z.string(), cert: z.string(), key: z.string() }),
   redis: z.object({ url: z.string(), pid: z.number() }),
@@ -75,5 +76,12 @@ export function describeLab(lab: Lab): LabFileUp {
       dest: { address: dest.address, pid: dest.pid ?? 0 },
     },
   }));
-  return { state: 'up', dir: lab.dir, hosts, tls: lab.tls, redis: { url: lab.redis.url, pid: lab.redis.pid ?? 0 } };
+  return {
+    state: 'up',
+    dir: lab.dir,
+    files: lab.files,
+    hosts,
+    tls: lab.tls,
+    redis: { url: lab.redis.url, pid: lab.redis.pid ?? 0 },
+  };
 }

@@ -25,6 +25,8 @@ import { sweep } from './sweep.ts';
 export interface LabOptions {
   /** Names of the hosts; `a` and `b` unless told otherwise. */
   readonly hosts?: readonly string[];
+  /** Where guests' files may be, besides the lab's own directory of them. */
+  readonly domainPaths?: readonly string[];
   /** Added to the environment of every agent, or of one. Wins over what the lab sets itself. */
   readonly env?: Environment | ((agent: { host: string; side: Side }) => Environment);
   readonly redis?: RedisOptions;
@@ -107,6 +109,7 @@ export class Lab implements AsyncDisposable {
 
   static async #prepare(dir: string, options: LabOptions, guard: Guard, signal: AbortSignal): Promise<Lab> {
     await mkdir(dir, { mode: 0o700 });
+    await mkdir(filesOf(dir), { mode: 0o700 });
     const redis = await redisOf(dir, options, signal);
     const names = options.hosts ?? ['a', 'b'];
     const [authority] = await Promise.all([CertificateAuthority.create('Ferry lab'), redis.start(signal)]);
@@ -123,6 +126,11 @@ export class Lab implements AsyncDisposable {
     // All of them, also when one fails: none may come up after the others have been ended.
     const failed = (await Promise.allSettled(starts)).find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
+  }
+
+  /** Where guests may have their files: beside what is the agents' own. */
+  get files(): string {
+    return filesOf(this.dir);
   }
 
   /** A host by name. */
@@ -165,6 +173,8 @@ export class Lab implements AsyncDisposable {
   }
 }
 
+const filesOf = (dir: string): string => join(dir, 'files');
+
 const redisOf = async (dir: string, options: LabOptions, signal: AbortSignal): Promise<RedisServer | SentinelGroup> =>
   options.sentinels === undefined
     ? new RedisServer(dir, options.redis ?? {})
@@ -202,7 +212,7 @@ async function makeHost(
       // One directory for all hosts: on one machine, the sender finds the socket where the receiver made it.
       FERRY_MIGRATION_SOCKETS: join(dir, 'sockets'),
       FERRY_MIGRATION_PORTS: ports.migration.join('-'),
-      FERRY_DOMAIN_PATHS: [dir, join(workspace, 'guest', 'build')].join(':'),
+      FERRY_DOMAIN_PATHS: [filesOf(dir), join(workspace, 'guest', 'build'), ...(options.domainPaths ?? [])].join(':'),
       ...(typeof options.env === 'function' ? options.env({ host: name, side }) : options.env),
     };
     const program = agentProgram(side, env, options.command);

@@ -197,6 +197,7 @@ function configOf(host: Host, side: Side): Config {
     idleMs: 5_000,
     holdMs: 20_000,
     domainPaths: ['/'],
+    protectedPaths: [],
     sharedPaths: [],
     networks: new Map(),
     allowQemuArguments: false,

@@ -17,7 +17,7 @@ export async function measureMany(
   signal: AbortSignal,
 ): Promise<number> {
   await using all = new AsyncDisposableStack();
-  const guests = Array.from({ length: count }, () => describeGuest(kind, rom, lab.dir));
+  const guests = Array.from({ length: count }, () => describeGuest(kind, rom, lab.files));
   const migrations: (() => Promise<unknown>)[] = [];
   const waiting = guests.values();
   const startSome = async (): Promise<void> => {

@@ -28,7 +28,7 @@ export async function measure(
   lab: Lab,
   signal: AbortSignal,
 ): Promise<Measured> {
-  const guest = describeGuest(kind, rom, lab.dir);
+  const guest = describeGuest(kind, rom, lab.files);
   await using running = await contender.run(guest, signal);
   await using watch = await TickWatch.start(guest.output, signal);
   await untilTicked(guest, settledTicks, signal);

@@ -197,7 +197,7 @@ export class Stage implements AsyncDisposable {
   async #boot(at: HostName): Promise<StageGuest> {
     this.#guests += 1;
     const uuid = randomUUID();
-    const guest = { uuid, name: `guest-${this.#guests}`, output: join(this.lab.dir, `${uuid}.out`), cases: 0 };
+    const guest = { uuid, name: `guest-${this.#guests}`, output: join(this.lab.files, `${uuid}.out`), cases: 0 };
     const serial = { type: 'file', path: guest.output } as const;
     const xml = guestXml({ ...guestOptions, name: guest.name, uuid, memoryMiB, rom: this.#rom, serial });
     await invoke(this.host(at).clients.domains, DomainsService.start, { domainXml: xml, paused: false }, patience());

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,7 +41,12 @@ describe('readConfig', () => {
       leaseMs: 10_000,
       idleMs: 30_000,
       holdMs: 300_000,
-      domainPaths: ['/var/lib/libvirt/images', '/var/lib/ferry'],
+      domainPaths: ['/var/lib/libvirt/images'],
+      protectedPaths: expect.arrayContaining([
+        '/var/lib/ferry',
+        '/var/lib/ferry/sockets',
+        import.meta.dirname.replace(/\/agent\/src$/, ''),
+      ]),
       allowQemuArguments: false,
       sharedPaths: [],
       networks: new Map(),
@@ -135,6 +140,35 @@ describe('readConfig', () => {
         .map((name) => `FERRY_${name}`)
         .toSorted(),
     );
+  });
+
+  it.each([
+    '/',
+    '/var/lib',
+    '/var/lib/ferry',
+    '/var/lib/ferry/images',
+    '/srv:/var/lib/ferry/sockets',
+    import.meta.dirname,
+  ])('lets documents use nothing of the agents’ own: %s', (paths) => {
+    expect(badIn({ ...least, FERRY_DOMAIN_PATHS: paths })).toEqual(['FERRY_DOMAIN_PATHS']);
+  });
+
+  it('lets documents reach the keys’ directories by no other name', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'ferry-config-'));
+    try {
+      mkdirSync(join(dir, 'tls'));
+      mkdirSync(join(dir, 'images'));
+      for (const name of ['cert', 'key', 'ca']) writeFileSync(join(dir, 'tls', name), '');
+      symlinkSync(join(dir, 'tls'), join(dir, 'link'));
+      const [cert, key, ca] = ['cert', 'key', 'ca'].map((name) => join(dir, 'tls', name));
+      const tls = { FERRY_INSECURE_LOOPBACK: '0', FERRY_TLS_CERT: cert, FERRY_TLS_KEY: key, FERRY_TLS_CA: ca };
+      const bad = (...paths: string[]) => badIn({ ...least, ...tls, FERRY_DOMAIN_PATHS: paths.join(':') });
+      expect(bad(join(dir, 'images'))).toEqual([]);
+      for (const path of [dir, join(dir, 'tls'), join(dir, 'link'), join(dir, 'link', 'not-yet')])
+        expect(bad(join(dir, 'images'), path)).toEqual(['FERRY_DOMAIN_PATHS']);
+    } finally {
+      rmSync(dir, { recursive: true, force: true });
+    }
   });
 
   it.each([

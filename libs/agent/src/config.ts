@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { formatHostPort, type HostPort, isLoopback, parseHostPort } from './address.ts';
 import { AgentError } from './errors.ts';
 import { NetworksError, parseNetworks } from './networks.ts';
+import { domainPathProblems, protectedPaths } from './protected-paths.ts';
 import { parseRedisUrl, type RedisPlace, RedisUrlError } from './redis-url.ts';
 
 /** The files that prove who we are, and the authority that says who others are. PEM. */
@@ -36,6 +37,8 @@ export interface Config {
   readonly holdMs: number;
   /** The directories that a domain's files may be in. */
   readonly domainPaths: readonly string[];
+  /** The agent's own directories and files, which no document reaches, by real paths. */
+  readonly protectedPaths: readonly string[];
   /** Directories that all hosts see, whatever their file system says. */
   readonly sharedPaths: readonly string[];
   /** The bridges of this host that domains may name as networks; none if not given. */
@@ -122,7 +125,7 @@ const variables = z.object({
   FERRY_LEASE_MS: integer(1_000, 600_000).default(10_000),
   FERRY_IDLE_MS: integer(1_000, 86_400_000).default(30_000),
   FERRY_HOLD_MS: integer(1_000, 86_400_000).default(300_000),
-  FERRY_DOMAIN_PATHS: directories.default(['/var/lib/libvirt/images', '/var/lib/ferry']),
+  FERRY_DOMAIN_PATHS: directories.default(['/var/lib/libvirt/images']),
   FERRY_SHARED_PATHS: directories.default([]),
   FERRY_NETWORKS: networks.default(new Map()),
   FERRY_QEMU_COMMANDLINE: z.enum(['allow', 'refuse'], 'must be allow or refuse').default('refuse'),
@@ -160,13 +163,14 @@ function configOf(v: Variables): Config {
     migration: {
       address: v.FERRY_MIGRATION_ADDRESS ?? v.FERRY_LISTEN.host,
       ports: v.FERRY_MIGRATION_PORTS,
-      sockets: resolve(v.FERRY_MIGRATION_SOCKETS ?? join(v.FERRY_STATE_DIR, 'sockets')),
+      sockets: socketsOf(v),
     },
     qemu: v.FERRY_QEMU,
     leaseMs: v.FERRY_LEASE_MS,
     idleMs: v.FERRY_IDLE_MS,
     holdMs: v.FERRY_HOLD_MS,
     domainPaths: v.FERRY_DOMAIN_PATHS,
+    protectedPaths: ownPaths(v),
     sharedPaths: v.FERRY_SHARED_PATHS,
     networks: v.FERRY_NETWORKS,
     allowQemuArguments: v.FERRY_QEMU_COMMANDLINE === 'allow',
@@ -176,13 +180,23 @@ function configOf(v: Variables): Config {
   };
 }
 
+const socketsOf = (v: Variables): string => resolve(v.FERRY_MIGRATION_SOCKETS ?? join(v.FERRY_STATE_DIR, 'sockets'));
+
+const ownPaths = (v: Variables): readonly string[] =>
+  protectedPaths({
+    stateDir: v.FERRY_STATE_DIR,
+    sockets: socketsOf(v),
+    tls: [v.FERRY_TLS_CERT, v.FERRY_TLS_KEY, v.FERRY_TLS_CA].filter((name) => name !== undefined),
+    redisSocket: v.FERRY_REDIS_URL.kind === 'socket' ? v.FERRY_REDIS_URL.path : undefined,
+  });
+
 /** By default others reach the agent where it listens; one that listens everywhere, by the host's name. */
 const reachable = ({ FERRY_LISTEN: listen, FERRY_HOST: host }: Variables): HostPort =>
   ['0.0.0.0', '::'].includes(listen.host) ? { host, port: listen.port } : listen;
 
 /** What is wrong although each variable is right by itself. */
 function problemsBetween(v: Variables): string[] {
-  const problems = missingTls(v);
+  const problems = [...missingTls(v), ...domainPathProblems(v.FERRY_DOMAIN_PATHS, ownPaths(v))];
   if (v.FERRY_INSECURE_LOOPBACK === '1' && !isLoopback(v.FERRY_LISTEN.host)) {
     problems.push('FERRY_INSECURE_LOOPBACK: is for a loopback address in FERRY_LISTEN only; set up TLS for others');
   }

@@ -48,6 +48,7 @@ export async function openParts(
           maxBytes: 1024 * 1024,
           allowQemuArguments: config.allowQemuArguments,
         },
+        protectedPaths: config.protectedPaths,
         sharedPaths: config.sharedPaths,
         networks: config.networks,
         memoryReserveBytes: config.memoryReserveBytes,

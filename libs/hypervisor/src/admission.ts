@@ -18,6 +18,7 @@ import { localDisks } from './storage.ts';
 interface AdmissionOptions {
   readonly policy: XmlPolicy;
   readonly memoryReserveBytes: number;
+  readonly protectedPaths?: readonly string[];
   readonly sharedPaths?: readonly string[];
   /** Which bridges of this host are networks. */
   readonly networks?: Networks;
@@ -50,9 +51,9 @@ export class Admission {
 
   /** What keeps this host from running the domain: machine, files, networks, memory. Its CPU is asked for apart, for it depends on where the guest comes from. */
   async problems(domain: Domain): Promise<HypervisorError[]> {
-    const { policy, memoryReserveBytes, networks = new Map() } = this.#options;
+    const { policy, protectedPaths = [], memoryReserveBytes, networks = new Map() } = this.#options;
     const [files, memory] = await Promise.all([
-      fileProblems(domain, policy.allowedRoots),
+      fileProblems(domain, policy.allowedRoots, protectedPaths),
       memoryProblem(domain, memoryReserveBytes),
     ]);
     const others = [...networkProblems(domain, networks), memory, machineProblem(domain, this.#binary)];

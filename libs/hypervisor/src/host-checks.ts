@@ -24,10 +24,16 @@ async function whereIs(file: DomainFile): Promise<string> {
 }
 
 /** What is wrong with the files that the domain names: one is not here, may not be used, or lies, links followed, where domains' files may not lie. */
-export async function fileProblems(domain: Domain, allowedRoots: readonly string[]): Promise<HypervisorError[]> {
-  const roots = await Promise.all(allowedRoots.map((root) => realpath(root).catch(() => root)));
-  const inside = (path: string): boolean =>
-    roots.some((root) => path === root || path.startsWith(root.endsWith(sep) ? root : root + sep));
+export async function fileProblems(
+  domain: Domain,
+  allowedRoots: readonly string[],
+  protectedPaths: readonly string[],
+): Promise<HypervisorError[]> {
+  const reallyOf = (paths: readonly string[]) => Promise.all(paths.map((path) => realpath(path).catch(() => path)));
+  const [roots, own] = await Promise.all([reallyOf(allowedRoots), reallyOf(protectedPaths)]);
+  const isBelow = (path: string) => (root: string) =>
+    path === root || path.startsWith(root.endsWith(sep) ? root : root + sep);
+  const inside = (path: string): boolean => roots.some(isBelow(path)) && !own.some(isBelow(path));
   const problems = filesOf(domain).map(async (file): Promise<HypervisorError | undefined> => {
     const named = `${file.use} ${file.path} of domain ${domain.name}`;
     let real: string;

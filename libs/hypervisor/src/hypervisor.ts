@@ -24,6 +24,8 @@ export interface HypervisorOptions {
   readonly side: 'source' | 'dest';
   readonly policy: XmlPolicy;
   readonly memoryReserveBytes: number;
+  /** The agent's own directories and files, which no document reaches. */
+  readonly protectedPaths?: readonly string[];
   /** Directories that all hosts see, whatever their file system says. */
   readonly sharedPaths?: readonly string[];
   /** Which bridges of this host are networks; none if not given. */

@@ -111,10 +111,10 @@ function decode(path: string): z.infer<typeof fileSchema> {
   throw wrong(path, decoded.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
 }
 
-/** The directory of the lab that a hosts file describes; undefined if it describes none, or is not there. */
+/** Where guests of the lab that a hosts file describes have their files; undefined if it describes none, or is not there. */
 export function labDirectory(file: string | undefined): string | undefined {
   try {
-    return z.object({ dir: z.string() }).parse(JSON.parse(readFileSync(pathOf(file), 'utf8'))).dir;
+    return z.object({ files: z.string() }).parse(JSON.parse(readFileSync(pathOf(file), 'utf8'))).files;
   } catch {
     return undefined;
   }

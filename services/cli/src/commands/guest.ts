@@ -18,7 +18,7 @@ export async function guest(
 ): Promise<void> {
   // Only here: nothing else in `ferry` needs the guest.
   const { buildGuest, GuestError, guestXml } = await import('@ferry/guest');
-  const path = chosen.console ?? `${labDirectory() ?? '/var/lib/ferry'}/${name}.console`;
+  const path = chosen.console ?? `${labDirectory() ?? '/var/lib/libvirt/images'}/${name}.console`;
   try {
     const rom = await buildGuest();
     const { dirty, rate } = chosen;
