@@ -32,7 +32,7 @@ const removed: Readonly<Record<GuardName, Partial<Guards>>> = {
   /** The source resumes because Finish failed, without asking the register. */
   NO_DECISION: {
     register: (side, register) => {
-      if (side === 'source') register.abort = () => Promise.resolve({ decision: 'aborted', grant: '' });
+      if (side === 'source') register.abort = () => Promise.resolve({ decision: 'aborted', grant: '', ran: undefined });
       return register;
     },
   },

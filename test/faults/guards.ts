@@ -12,12 +12,13 @@ const removals: Readonly<Record<Guard, () => void>> = {
   NO_VOTE: () => {
     const { commit } = HandoverRegister.prototype;
     HandoverRegister.prototype.commit = function (handover, signal) {
-      return commit.call(this, { ...handover, voteCarried: true }, signal);
+      return commit.call(this, { ...handover, carried: handover.carried ?? { ran: true } }, signal);
     };
   },
   /** The source takes its guest back without asking. */
   NO_DECISION: () => {
-    if (isSource()) HandoverRegister.prototype.abort = () => Promise.resolve({ decision: 'aborted', grant: '' });
+    if (isSource())
+      HandoverRegister.prototype.abort = () => Promise.resolve({ decision: 'aborted', grant: '', ran: undefined });
   },
   /** The scripts believe every life of Redis. */
   NO_INCARNATION: () => {

@@ -12,6 +12,7 @@ export { HeldMigrations, type HeldMigrationsOptions } from './held-migrations.ts
 export type { PhaseRun } from './phase-run.ts';
 export type { Held } from './held.ts';
 export type { Codec } from './replies.ts';
+export { domainStateOf } from './domain-state.ts';
 export { Ongoing, OngoingMigrations, nowUs, type OngoingStart, type OutcomeWord } from './ongoing.ts';
 export { resolveByWord, type Resolvable } from './resolution.ts';
 export { untilAsked } from './until-asked.ts';

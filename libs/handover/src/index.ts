@@ -2,6 +2,7 @@ export { HandoverError, type HandoverErrorKind } from './errors.ts';
 export {
   type Addresses,
   type Decision,
+  type GuestRan,
   type Handover,
   HandoverRegister,
   type HandoverUnder,

@@ -135,7 +135,7 @@ describe('a commit', () => {
   const migrationId = randomUUID();
   let incarnation: string;
   let register: HandoverRegister;
-  const commit = () => register.commit({ domain: uuid, migrationId, incarnation, voteCarried: true }, never);
+  const commit = () => register.commit({ domain: uuid, migrationId, incarnation, carried: { ran: true } }, never);
   beforeEach(async () => {
     register = new HandoverRegister({ redis: server.client(), host: 'b', side: 'dest', address: 'b:1' });
     const source = new HandoverRegister({ redis: server.client(), host: 'a', side: 'source', address: 'a:1' });
@@ -174,7 +174,7 @@ describe('a commit', () => {
     const source = new HandoverRegister({ redis: server.client(), host: 'a', side: 'source', address: 'a:1' });
     await source.begin(another, never);
     await started();
-    expect(await register.commit({ ...another, voteCarried: true }, never)).toMatchObject({ decision: 'aborted' });
+    expect(await register.commit({ ...another, carried: { ran: true } }, never)).toMatchObject({ decision: 'aborted' });
   });
 
   it('that was granted and is not acted on gives the guest back to the source', async () => {

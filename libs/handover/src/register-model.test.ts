@@ -85,7 +85,7 @@ class Model {
 
   /** What D is told; the grant counts as well. */
   #granted(answer: string): unknown {
-    if (answer === 'committed') return { decision: answer, grant: String((this.grant += 1)) };
+    if (answer === 'committed') return { decision: answer, grant: String((this.grant += 1)), ran: true };
     return answer === 'aborted' ? { decision: answer, grant: '' } : answer;
   }
 
@@ -106,7 +106,8 @@ class Model {
   abortByS(i: string): unknown {
     const answer = this.decide(i, 'aborted');
     this.binding ||= answer === 'committed';
-    return answer === 'register-changed' ? answer : { decision: answer, grant: '' };
+    if (answer === 'register-changed') return answer;
+    return { decision: answer, grant: '', ...(answer === 'committed' ? { ran: true } : {}) };
   }
 
   bind(i: string): unknown {
@@ -120,7 +121,9 @@ class Model {
     const committed = this.vote === i && this.decision === 'committed';
     if (committed && !this.binding && grant === String(this.grant)) this.decision = 'aborted';
     const answer = this.decide(i, 'aborted');
-    return { decision: answer, grant: answer === 'committed' ? String(this.grant) : '' };
+    return answer === 'committed'
+      ? { decision: answer, grant: String(this.grant), ran: true }
+      : { decision: answer, grant: '' };
   }
 
   giveBack(i: string): unknown {
@@ -264,13 +267,13 @@ class Schedule {
         await asked(life.source.renew(r, never), model.renew(i));
         break;
       case 'vote':
-        await asked(life.source.vote(r, never), model.voteIn(i));
+        await asked(life.source.vote({ ...r, ran: true }, never), model.voteIn(i));
         break;
       case 'commit':
-        await asked(life.dest.commit({ ...r, voteCarried: false }, never), model.commit(i));
+        await asked(life.dest.commit({ ...r, carried: undefined }, never), model.commit(i));
         break;
       case 'commit carried':
-        await asked(life.dest.commit({ ...r, voteCarried: true }, never), model.commitCarried(i));
+        await asked(life.dest.commit({ ...r, carried: { ran: true } }, never), model.commitCarried(i));
         break;
       case 'abort':
         await asked(life.source.abort(r, never), model.abortByS(i));
@@ -392,14 +395,14 @@ describe('the register and the owner’s record', () => {
         const [one, two] = [await made(), await made()];
         for (const r of [one, two]) {
           for (const each of steps) {
-            if (each === 'vote') await source.vote(r, never);
+            if (each === 'vote') await source.vote({ ...r, ran: true }, never);
             else if (each === 'abort') await source.abort(r, never);
             else await redis.hset(keysOf(r)[1] ?? '', 'vote', 'older', 'decision', 'committed');
           }
         }
-        const inOne = await dest.commit({ ...one, voteCarried: true }, never);
-        await source.vote(two, never);
-        expect(inOne).toEqual(await dest.commit({ ...two, voteCarried: false }, never));
+        const inOne = await dest.commit({ ...one, carried: { ran: true } }, never);
+        await source.vote({ ...two, ran: true }, never);
+        expect(inOne).toEqual(await dest.commit({ ...two, carried: undefined }, never));
         expect(await dest.look(one, never)).toEqual(await dest.look(two, never));
         const [ofOne, ofTwo] = [await owners['a']?.of(one.domain, never), await owners['a']?.of(two.domain, never)];
         expect(ofOne).toMatchObject({ host: ofTwo?.host, epoch: ofTwo?.epoch });

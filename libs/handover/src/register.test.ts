@@ -32,15 +32,27 @@ const idsIn = (info: string) => ({
   runId: /^run_id:(\w+)/m.exec(info)?.[1],
   replId: /^master_replid:(\w+)/m.exec(info)?.[1],
 });
+const ran = <R>(of: R) => ({ ...of, ran: true });
 
 describe('the register', () => {
+  it('says with every commit whether the guest ran until it was stopped, as the vote did', async () => {
+    await source.vote({ ...here(), ran: false }, never);
+    expect(await dest.commit({ ...here(), carried: undefined }, never)).toMatchObject({ ran: false });
+    expect(await dest.abort(here(), never)).toMatchObject({ decision: 'committed', ran: false });
+
+    const another = { ...here(), migrationId: randomUUID() };
+    await source.begin(another, never);
+    expect(await dest.commit({ ...another, carried: { ran: true } }, never)).toMatchObject({ ran: true });
+    expect(await dest.abort(another, never)).toMatchObject({ decision: 'committed', ran: true });
+  });
+
   it('commits after the vote, and gives the guest to the destination', async () => {
     expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
-    expect(await source.vote(here(), never)).toBe('undecided');
+    expect(await source.vote(ran(here()), never)).toBe('undecided');
     expect(await source.look(here(), never)).toEqual({ decision: 'undecided', incarnation });
     expect(await owners.of(domain, never)).toMatchObject({ host: 'a', epoch: 1, evidence: 'started' });
 
-    expect(await dest.commit({ ...here(), voteCarried: false }, never)).toMatchObject({ decision: 'committed' });
+    expect(await dest.commit({ ...here(), carried: undefined }, never)).toMatchObject({ decision: 'committed' });
     const owner = await owners.of(domain, never);
     expect(owner).toMatchObject({
       host: 'b',
@@ -49,8 +61,8 @@ describe('the register', () => {
     });
 
     expect(await source.abort(here(), never)).toMatchObject({ decision: 'committed' });
-    expect(await source.vote(here(), never)).toBe('committed');
-    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toMatchObject({ decision: 'committed' });
+    expect(await source.vote(ran(here()), never)).toBe('committed');
+    expect(await dest.commit({ ...here(), carried: { ran: true } }, never)).toMatchObject({ decision: 'committed' });
     expect(await owners.of(domain, never)).toEqual(owner);
   });
 
@@ -73,32 +85,32 @@ describe('the register', () => {
   });
 
   it('refuses to commit without a vote, and takes a carried one', async () => {
-    await expect(dest.commit({ ...here(), voteCarried: false }, never)).rejects.toMatchObject({ kind: 'vote-missing' });
+    await expect(dest.commit({ ...here(), carried: undefined }, never)).rejects.toMatchObject({ kind: 'vote-missing' });
     expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
-    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toMatchObject({ decision: 'committed' });
-    expect(await source.vote(here(), never)).toBe('committed');
+    expect(await dest.commit({ ...here(), carried: { ran: true } }, never)).toMatchObject({ decision: 'committed' });
+    expect(await source.vote(ran(here()), never)).toBe('committed');
   });
 
   it('keeps an abort, and the owner with it', async () => {
     expect(await source.abort(here(), never)).toMatchObject({ decision: 'aborted' });
-    expect(await source.vote(here(), never)).toBe('aborted');
-    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toMatchObject({ decision: 'aborted' });
+    expect(await source.vote(ran(here()), never)).toBe('aborted');
+    expect(await dest.commit({ ...here(), carried: { ran: true } }, never)).toMatchObject({ decision: 'aborted' });
     expect(await owners.of(domain, never)).toMatchObject({ host: 'a', epoch: 1 });
   });
 
   it('does nothing in another life of Redis', async () => {
-    await source.vote(here(), never);
+    await source.vote(ran(here()), never);
     await server.restart();
     const changed = { kind: 'register-changed' };
-    await expect(source.vote(here(), never)).rejects.toMatchObject(changed);
+    await expect(source.vote(ran(here()), never)).rejects.toMatchObject(changed);
     await expect(source.abort(here(), never)).rejects.toMatchObject(changed);
-    await expect(dest.commit({ ...here(), voteCarried: true }, never)).rejects.toMatchObject(changed);
+    await expect(dest.commit({ ...here(), carried: { ran: true } }, never)).rejects.toMatchObject(changed);
     await expect(dest.begin(here(), never)).rejects.toMatchObject(changed);
     expect(await dest.incarnation(never)).not.toBe(incarnation);
   });
 
   it('does nothing in the same process once that has been a replica: its data is another’s', async () => {
-    await source.vote(here(), never);
+    await source.vote(ran(here()), never);
     const { runId, replId } = idsIn(await server.client().info());
     // No master is reached: it keeps its data, and yet what it has missed nobody knows.
     await server.client().multi().replicaof('127.0.0.1', '1').replicaof('NO', 'ONE').exec();
@@ -110,7 +122,7 @@ describe('the register', () => {
     const changed = { kind: 'register-changed', message: expect.stringContaining(incarnation) };
     await expect(source.abort(here(), never)).rejects.toMatchObject(changed);
     await expect(source.renew(here(), never)).rejects.toMatchObject(changed);
-    await expect(dest.commit({ ...here(), voteCarried: true }, never)).rejects.toMatchObject(changed);
+    await expect(dest.commit({ ...here(), carried: { ran: true } }, never)).rejects.toMatchObject(changed);
     expect(await source.look(here(), never)).toMatchObject({ decision: 'none' });
     expect(await owners.claim({ uuid: domain, name: 'web-1' }, 'seen', 'runs here', never)).toMatchObject({
       incarnation: `${now.runId}:${now.replId}`,
@@ -118,8 +130,8 @@ describe('the register', () => {
   });
 
   it('holds void what an older life of Redis was told, where its data survived', async () => {
-    await source.vote(here(), never);
-    await dest.commit({ ...here(), voteCarried: false }, never);
+    await source.vote(ran(here()), never);
+    await dest.commit({ ...here(), carried: undefined }, never);
     const key = `ferry:{${domain}}:handover:${migrationId}`;
     const saved = await server.client().dumpBuffer(key);
     await server.restart();
@@ -128,52 +140,55 @@ describe('the register', () => {
     const incarnationNow = await source.incarnation(never);
     const now = { domain, migrationId, incarnation: incarnationNow };
     expect(await source.look(now, never)).toEqual({ decision: 'none', incarnation });
-    await expect(dest.commit({ ...now, voteCarried: false }, never)).rejects.toMatchObject({ kind: 'vote-missing' });
-    expect(await source.vote(now, never)).toBe('undecided');
+    await expect(dest.commit({ ...now, carried: undefined }, never)).rejects.toMatchObject({ kind: 'vote-missing' });
+    expect(await source.vote(ran(now), never)).toBe('undecided');
     expect(await source.look(now, never)).toEqual({ decision: 'undecided', incarnation: incarnationNow });
   });
 
   it('treats a record that has gone as a register that may have forgotten', async () => {
     await server.client().flushall();
     const changed = { kind: 'register-changed', message: expect.stringContaining('lost the migration') };
-    await expect(source.vote(here(), never)).rejects.toMatchObject(changed);
+    await expect(source.vote(ran(here()), never)).rejects.toMatchObject(changed);
     await expect(source.abort(here(), never)).rejects.toMatchObject(changed);
-    await expect(dest.commit({ ...here(), voteCarried: true }, never)).rejects.toMatchObject(changed);
+    await expect(dest.commit({ ...here(), carried: { ran: true } }, never)).rejects.toMatchObject(changed);
     expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
   });
 
   it('takes a commit back unless the source goes by it', async () => {
-    await source.vote(here(), never);
-    const { grant } = await dest.commit({ ...here(), voteCarried: false }, never);
+    await source.vote(ran(here()), never);
+    const { grant } = await dest.commit({ ...here(), carried: undefined }, never);
     expect(await dest.withdraw({ ...here(), grant }, never)).toEqual({ decision: 'aborted', grant: '' });
     expect(await source.abort(here(), never)).toEqual({ decision: 'aborted', grant: '' });
-    expect(await dest.commit({ ...here(), voteCarried: true }, never)).toMatchObject({ decision: 'aborted' });
+    expect(await dest.commit({ ...here(), carried: { ran: true } }, never)).toMatchObject({ decision: 'aborted' });
 
     const another = { ...here(), migrationId: randomUUID() };
     await dest.begin(another, never);
-    const granted = await dest.commit({ ...another, voteCarried: true }, never);
-    expect(await source.abort(another, never)).toEqual({ decision: 'committed', grant: '' });
+    const granted = await dest.commit({ ...another, carried: { ran: true } }, never);
+    expect(await source.abort(another, never)).toEqual({ decision: 'committed', grant: '', ran: true });
     expect(await dest.withdraw({ ...another, grant: granted.grant }, never)).toEqual(granted);
 
     const bound = { ...here(), migrationId: randomUUID() };
     await dest.begin(bound, never);
     await source.bind(bound, never);
-    const only = await dest.commit({ ...bound, voteCarried: true }, never);
+    const only = await dest.commit({ ...bound, carried: { ran: true } }, never);
     expect(await dest.withdraw({ ...bound, grant: only.grant }, never)).toEqual(only);
   });
 
   it('does not take back what was granted anew: a withdrawal that comes late is void', async () => {
-    await source.vote(here(), never);
-    const { grant: first } = await dest.commit({ ...here(), voteCarried: false }, never);
+    await source.vote(ran(here()), never);
+    const { grant: first } = await dest.commit({ ...here(), carried: undefined }, never);
     const { grant: second } = await dest.abort(here(), never);
     expect(second).not.toBe(first);
-    expect(await dest.withdraw({ ...here(), grant: first }, never)).toEqual({ decision: 'committed', grant: second });
+    expect(await dest.withdraw({ ...here(), grant: first }, never)).toMatchObject({
+      decision: 'committed',
+      grant: second,
+    });
     expect(await dest.withdraw({ ...here(), grant: second }, never)).toMatchObject({ decision: 'aborted' });
   });
 
   it('withdraws nothing in another life of Redis, or from a record that is gone', async () => {
-    await source.vote(here(), never);
-    const { grant } = await dest.commit({ ...here(), voteCarried: false }, never);
+    await source.vote(ran(here()), never);
+    const { grant } = await dest.commit({ ...here(), carried: undefined }, never);
     const changed = { kind: 'register-changed' };
     await expect(dest.withdraw({ ...here(), incarnation: 'another', grant }, never)).rejects.toMatchObject(changed);
     await server.client().flushall();
@@ -195,14 +210,14 @@ describe('the register', () => {
     await server.client().set(`ferry:{${domain}}:owner`, 'not a hash');
     await expect(owners.of(domain, never)).rejects.toMatchObject({ kind: 'register-reply' });
     server.freeze();
-    await expect(source.vote(here(), never)).rejects.toMatchObject({ kind: 'register-unavailable' });
+    await expect(source.vote(ran(here()), never)).rejects.toMatchObject({ kind: 'register-unavailable' });
     const caller = new AbortController();
-    const asked = source.vote(here(), caller.signal);
+    const asked = source.vote(ran(here()), caller.signal);
     caller.abort(new Error('hung up'));
     await expect(asked).rejects.toThrow('hung up');
     server.thaw();
-    expect(await source.vote(here(), never)).toBe('undecided');
+    expect(await source.vote(ran(here()), never)).toBe('undecided');
     await server.kill();
-    await expect(source.vote(here(), never)).rejects.toMatchObject({ kind: 'register-unavailable' });
+    await expect(source.vote(ran(here()), never)).rejects.toMatchObject({ kind: 'register-unavailable' });
   });
 });

@@ -66,14 +66,26 @@ export interface RegisterOptions {
 
 export type Decision = 'committed' | 'aborted';
 
+/** Whether the guest's CPUs ran until they were stopped for the switchover. */
+export interface GuestRan {
+  readonly ran: boolean;
+}
+
 /** What the register has decided. A destination that is told 'committed' holds the grant, another one each time; else it is "". */
 export interface Verdict {
   readonly decision: Decision;
   readonly grant: string;
+  /** What the source's vote says of the guest; undefined where the answer does not carry it. */
+  readonly ran: boolean | undefined;
 }
 
 const decisions = ['committed', 'aborted'] as const;
-const verdictOf = ([decision, grant = '']: readonly [Decision, ...string[]]): Verdict => ({ decision, grant });
+const verdictOf = ([decision, grant = '', guest = '']: readonly [Decision, ...string[]]): Verdict => ({
+  decision,
+  grant,
+  ran: guest === '' ? undefined : guest === 'ran',
+});
+const guestWord = ({ ran }: GuestRan): string => (ran ? 'ran' : 'paused');
 
 /**
  * The register that holds the handover decision: R of spec/handover.pml, one script for each of its steps.
@@ -129,21 +141,21 @@ export class HandoverRegister {
   }
 
   /** The source's vote. Answers what has been decided under this incarnation already. */
-  async vote(r: HandoverUnder, signal: AbortSignal): Promise<'undecided' | Decision> {
-    const send = () => this.#redis.ferryRegisterVote(recordOf(r), r.incarnation, undecidedSeconds);
+  async vote(r: HandoverUnder & GuestRan, signal: AbortSignal): Promise<'undecided' | Decision> {
+    const send = () => this.#redis.ferryRegisterVote(recordOf(r), r.incarnation, undecidedSeconds, guestWord(r));
     return this.#ask('register-vote', r, send, ['undecided', 'committed', 'aborted'], signal);
   }
 
   /**
-   * The destination's wish to run the guest. With `voteCarried` (the source's cookie says that it voted under this incarnation) the
+   * The destination's wish to run the guest. With `carried` (the source's vote under this incarnation, from its cookie) the
    * vote is written in the same step; without, it must be there. A commit makes this host the owner. A guest that is not the source's any more as it was at its `begin` is not committed: "aborted".
    *
    * Throws HandoverError vote-missing.
    */
-  async commit(r: HandoverUnder & { voteCarried: boolean }, signal: AbortSignal): Promise<Verdict> {
-    const vote = r.voteCarried ? 'carried' : 'recorded';
+  async commit(r: HandoverUnder & { readonly carried: GuestRan | undefined }, signal: AbortSignal): Promise<Verdict> {
+    const [vote, guest] = r.carried === undefined ? ['recorded', ''] : ['carried', guestWord(r.carried)];
     const evidence = `migration ${r.migrationId} committed under ${r.incarnation}`;
-    const args = [r.incarnation, decidedSeconds, vote, this.#host, evidence];
+    const args = [r.incarnation, decidedSeconds, vote, this.#host, evidence, guest];
     const send = () => this.#redis.ferryRegisterCommit(recordOf(r), ownerKeyOf(r.domain), ...args);
     const [word, ...rest] = await this.#askAll('register-commit', r, send, [...decisions, 'vote-missing'], signal);
     if (word === 'vote-missing') {

@@ -10,3 +10,4 @@ export type MigrationInfo = Commands['query-migrate']['returns'];
 /** Open: a status that is not listed comes from a newer QEMU and is not terminal. */
 export type MigrationStatus = NonNullable<MigrationInfo['status']>;
 export type RunState = Commands['query-status']['returns']['status'];
+export { isHere } from './run-state.ts';

@@ -18,9 +18,16 @@ export const sideWord = (side: Side): string => word(sideToJSON(side), 'SIDE_');
 export const outcomeWord = (outcome: Outcome): string => word(outcomeToJSON(outcome), 'OUTCOME_');
 export const stateWord = (state: DomainState): string => word(domainStateToJSON(state), 'DOMAIN_STATE_');
 
+const holding: ReadonlySet<DomainState> = new Set([
+  DomainState.DOMAIN_STATE_RUNNING,
+  DomainState.DOMAIN_STATE_PAUSED,
+  DomainState.DOMAIN_STATE_SHUTDOWN,
+  DomainState.DOMAIN_STATE_CRASHED,
+  DomainState.DOMAIN_STATE_SUSPENDED,
+]);
+
 /** Whether a host has the guest itself, not a place for it or what it left behind. */
-export const holdsGuest = ({ state }: Domain): boolean =>
-  state === DomainState.DOMAIN_STATE_RUNNING || state === DomainState.DOMAIN_STATE_PAUSED;
+export const holdsGuest = ({ state }: Domain): boolean => holding.has(state);
 
 const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 

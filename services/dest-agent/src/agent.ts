@@ -4,6 +4,7 @@ import type { Guest, Ports } from '@ferry/hypervisor';
 import { type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
 import type { CookieOrigin } from '@ferry/migration';
 import { MigrationError } from '@ferry/migration';
+import type { RunState } from '@ferry/qemu-qmp';
 import type { Incoming } from './incoming.ts';
 
 /** What the destination knows of a migration besides its job. */
@@ -11,8 +12,10 @@ export interface DestState {
   readonly protocol: 2 | 3;
   /** The life of the register that this side decides under: the source's vote says which, once it is known. */
   incarnation: string;
-  /** The guest was paused by its user and stays so. */
+  /** The guest did not run when it was stopped for the switchover, and is not started here. */
   paused: boolean;
+  /** What QEMU says of the guest since it was loaded; undefined if it has not said so. */
+  runState: RunState | undefined;
   /** The waiting QEMU, once it runs. */
   guest: Guest | undefined;
   incoming: Incoming | undefined;
@@ -49,6 +52,7 @@ export const newState = (
   protocol,
   incarnation,
   paused,
+  runState: undefined,
   guest: undefined,
   incoming: undefined,
   sourceAddress: '',

@@ -2,6 +2,7 @@
 import { HandoverError } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import { Answer, type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
+import { isHere, type RunState } from '@ferry/qemu-qmp';
 import { type DestAgent, type HeldIn, journal } from './agent.ts';
 
 /**
@@ -35,6 +36,7 @@ async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal):
       return askSource(agent, held, signal);
     }
     held.state.grant = verdict.grant;
+    if (verdict.ran !== undefined) held.state.paused = !verdict.ran;
     return 'committed';
   } catch (error) {
     if (!(error instanceof HandoverError)) throw error;
@@ -44,6 +46,9 @@ async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal):
     return askSource(agent, held, signal);
   }
 }
+
+/** A guest that ran is loaded as `paused`: any other state is one that it has come into here, or that it was sent in. */
+const hasLeftLoading = (status: RunState): boolean => isHere(status) && status !== 'paused' && status !== 'prelaunch';
 
 /** What Finish brought is needed by whoever has to decide once the source is gone: it is written down, but not inside the blackout. */
 async function noteVote(agent: DestAgent, held: HeldIn): Promise<void> {
@@ -87,8 +92,9 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
       const mayStillRefuse = !state.paused && !state.started && status?.status === 'paused';
       return { answer: mayStillRefuse ? Answer.ANSWER_UNDECIDED : Answer.ANSWER_COMMITTED };
     }
-    // The guest may have gone on here, and ended with its host, before anybody wrote that down: then the source's copy is old.
-    if (gone && state.revived && state.mayHaveCommitted) return { answer: Answer.ANSWER_UNDECIDED };
+    // The guest may have gone on here, and ended with its host or stopped, before anybody wrote that down: then the source's copy is old.
+    const mayHaveRun = gone || (!state.paused && status !== undefined && hasLeftLoading(status.status));
+    if (mayHaveRun && state.revived && state.mayHaveCommitted) return { answer: Answer.ANSWER_UNDECIDED };
     state.promised.add(incarnation);
     // A promise that a crash could undo is none.
     await journal(agent, held);
@@ -105,5 +111,7 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
   }
   const guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);
   const status = await guest?.monitor.execute('query-status', {}, signal);
-  return { answer: status?.status === 'running' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_UNDECIDED };
+  const settled = guest?.incoming === undefined && status !== undefined && isHere(status.status);
+  const committed = settled || status?.status === 'running';
+  return { answer: committed ? Answer.ANSWER_COMMITTED : Answer.ANSWER_UNDECIDED };
 }

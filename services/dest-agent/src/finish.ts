@@ -1,5 +1,5 @@
 /** Destination, v3 phase 4 of 5 and v2 phase 4 of 4: lets the guest run here, or ends the waiting QEMU. */
-import { FailureError, type Held } from '@ferry/agent';
+import { domainStateOf, FailureError, type Held } from '@ferry/agent';
 import { decodeCookie, encodeCookie, MigrationError } from '@ferry/migration';
 import { FinishResponse, type FinishRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { type Domain, DomainState } from '@ferry/proto/ferry/v1/domains';
@@ -54,17 +54,21 @@ async function takeOver(
   if (guest === undefined || incoming === undefined)
     throw new MigrationError('incoming-failed', 'there is no waiting QEMU');
   const carried = state.protocol === 3 ? voteOf(agent, held, request) : undefined;
-  state.incarnation = carried ?? state.incarnation;
+  state.incarnation = carried?.incarnation ?? state.incarnation;
   state.voteSeen ||= carried !== undefined;
 
   const loadedAtUs = await loadedWhole(agent, held, incoming, signal);
+  state.runState = await incoming.runState;
+  // One that its user has paused is loaded as one that ran: only the vote tells.
+  state.paused = !(carried?.ran ?? !state.paused);
+  if (!startsHere(state)) await journal(agent, held);
   // One that has ended since must not be committed: the source would end its copy, the only one. The monitor's end may not be read yet.
   if (guest.monitor.closed.aborted || !agent.hypervisor.isAlive(guest)) await incoming.failed;
   signal.throwIfAborted();
-  const register = { domain, migrationId, incarnation: state.incarnation, voteCarried: carried !== undefined };
+  const register = { domain, migrationId, incarnation: state.incarnation, carried };
   refusePromised(held);
   state.mayHaveCommitted = true;
-  const { decision, grant } = await agent.register.commit(register, signal);
+  const { decision, grant, ran } = await agent.register.commit(register, signal);
   if (decision === 'aborted') {
     throw new MigrationError(
       'not-migrating',
@@ -75,17 +79,19 @@ async function takeOver(
   refusePromised(held);
   state.decision = 'committed';
   state.grant = grant;
+  state.paused = !(ran ?? !state.paused);
+  const starts = startsHere(state);
   // A guest that stays paused shows nobody that it was taken over; one that runs does.
-  if (state.paused) await journal(agent, held);
-  const resumedAtUs = state.paused ? 0 : await startGuest(agent, held, AbortSignal.timeout(committedMs));
+  if (!starts) await journal(agent, held);
+  const resumedAtUs = starts ? await startGuest(agent, held, AbortSignal.timeout(committedMs)) : 0;
 
   // The guest runs. What follows could wait.
   const statistics = MigrationStatistics.fromPartial({
     resumedAtUs: BigInt(resumedAtUs),
-    controlDestUs: BigInt(state.paused ? 0 : resumedAtUs - loadedAtUs),
+    controlDestUs: BigInt(starts ? resumedAtUs - loadedAtUs : 0),
   });
   ongoing.statistics = statistics;
-  if (!state.paused) ongoing.switchover('dest', resumedAtUs);
+  if (starts) ongoing.switchover('dest', resumedAtUs);
   state.releasePort();
   await agent.hypervisor.settle(guest);
   const cookieOut =
@@ -115,24 +121,26 @@ function refusePromised({ state, ongoing }: HeldIn): void {
   throw new MigrationError('not-migrating', `domain ${ongoing.start.domainName} was promised to stay on the source`);
 }
 
-/** The life of the register that the source voted under. */
-function voteOf(agent: DestAgent, held: HeldIn, request: FinishRequest): string {
+/** The source's vote: the life of the register that it is for, and whether the guest ran. */
+function voteOf(agent: DestAgent, held: HeldIn, request: FinishRequest): { incarnation: string; ran: boolean } {
   const { migrationId, domainUuid } = held.ongoing.start;
   const expected = { from: 'perform3', migrationId, domainUuid, hostUuid: agent.config.host.uuid } as const;
   const cookie = decodeCookie(request.cookieIn, expected);
   if (cookie.vote === undefined)
     throw new MigrationError('cookie-damaged', 'Perform’s cookie carries no vote of the source');
-  held.state.paused ||= cookie.paused;
-  return cookie.vote.incarnation;
+  return { incarnation: cookie.vote.incarnation, ran: !cookie.paused };
 }
+
+/** The guest ran until it was stopped for the switchover, and `cont` is for it: QEMU has loaded it as `paused`. */
+const startsHere = ({ paused, runState }: DestState): boolean => !paused && (runState ?? 'paused') === 'paused';
 
 function domainOf(held: Held<DestState>): Domain {
   const { domainUuid, domainName } = held.ongoing.start;
-  const { guest, paused } = held.state;
+  const { guest, runState } = held.state;
   return {
     uuid: domainUuid,
     name: domainName,
-    state: paused ? DomainState.DOMAIN_STATE_PAUSED : DomainState.DOMAIN_STATE_RUNNING,
+    state: startsHere(held.state) ? DomainState.DOMAIN_STATE_RUNNING : domainStateOf(runState ?? 'paused'),
     qemuPid: guest?.process.pid ?? 0,
     memoryBytes: 0n,
     vcpus: 0,

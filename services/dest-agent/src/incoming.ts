@@ -1,6 +1,6 @@
 /** Watches one QEMU take a guest in. Knows QEMU, not the protocol. */
 import { MigrationError } from '@ferry/migration';
-import type { Monitor, PreparedCommand } from '@ferry/qemu-qmp';
+import type { Monitor, PreparedCommand, RunState } from '@ferry/qemu-qmp';
 
 export class Incoming implements Disposable {
   readonly #monitor: Monitor;
@@ -10,6 +10,7 @@ export class Incoming implements Disposable {
   readonly #loaded = Promise.withResolvers<number>();
   readonly #failed = Promise.withResolvers<never>();
   #status = 'none';
+  #runState: Promise<RunState | undefined> = Promise.resolve(undefined);
 
   /** Subscribes before anything can arrive. `lastWords` explains the end of a QEMU (up to 9.0 it exits when it cannot load the guest). */
   constructor(monitor: Monitor, lastWords: () => Promise<string>) {
@@ -19,8 +20,14 @@ export class Incoming implements Disposable {
     this.#failed.promise.catch(() => undefined);
     this.#listening = monitor.on('MIGRATION', (event) => {
       this.#status = event.data.status;
-      if (this.#status === 'completed') this.#loaded.resolve(event.atUs);
-      else if (this.#status === 'failed') this.#fail(lastWords, 'could not load the guest');
+      if (this.#status === 'completed') {
+        // Asked now, so that it is known when Finish comes.
+        this.#runState = monitor.execute('query-status', {}, monitor.closed).then(
+          ({ status }) => status,
+          () => undefined,
+        );
+        this.#loaded.resolve(event.atUs);
+      } else if (this.#status === 'failed') this.#fail(lastWords, 'could not load the guest');
     });
     monitor.closed.addEventListener('abort', () => this.#fail(lastWords, 'ended'), { once: true });
   }
@@ -55,6 +62,14 @@ export class Incoming implements Disposable {
     } finally {
       signal.removeEventListener('abort', leave);
     }
+  }
+
+  /**
+   * The state that the guest was loaded in: `paused` if it ran, or its user had paused it; else what it was stopped in at the source (shutdown,
+   * guest-panicked, io-error, …), and then `cont` is not for us. Undefined as long as it is not loaded, or if QEMU does not say.
+   */
+  get runState(): Promise<RunState | undefined> {
+    return this.#runState;
   }
 
   /** Rejects with incoming-failed when QEMU cannot load the guest or ends, also once it has loaded it. */

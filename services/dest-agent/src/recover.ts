@@ -46,7 +46,7 @@ async function destroyIncoming(agent: DestAgent, held: HeldIn, signal: AbortSign
 /** A QEMU that runs is committed, whatever else is known. One that does not asks for the decision. */
 async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<OutcomeWord> {
   const { state } = held;
-  const { guest, paused } = state;
+  const { guest } = state;
   const status = await guest?.monitor.execute('query-status', {}, signal).catch(() => undefined);
   // Only a guest that was loaded whole can have been committed.
   if (status?.status === 'inmigrate') return destroyIncoming(agent, held, signal);
@@ -59,7 +59,9 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
     return held.state.decidedByWord ? 'lost' : given(held);
   }
   if (guest === undefined || guest.monitor.closed.aborted) return lost(agent, held);
-  if (!running && !paused) await startGuest(agent, held, signal);
+  // Every other state is the guest's own, here or before it was sent: QEMU would refuse `cont`, or it would not be ours to give.
+  const waits = status === undefined || status.status === 'paused' || status.status === 'prelaunch';
+  if (waits && !state.paused) await startGuest(agent, held, signal);
   state.releasePort();
   await agent.hypervisor.settle(guest);
   return 'completed';

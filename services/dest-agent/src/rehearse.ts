@@ -27,7 +27,9 @@ export async function rehearse(agent: DestAgent, signal: AbortSignal): Promise<v
     const cookieIn = Buffer.from(encodeCookie('perform3', origin, { vote: { incarnation } }, Date.now()));
     decodeCookie(cookieIn, expected);
     // Nobody knows this migration: both are refused, and nothing is written.
-    await agent.register.commit({ domain, migrationId, incarnation, voteCarried: true }, signal).catch(() => undefined);
+    await agent.register
+      .commit({ domain, migrationId, incarnation, carried: { ran: true } }, signal)
+      .catch(() => undefined);
     const request = { migrationId, domain, protocol: Protocol.PROTOCOL_V3, cookieIn, cancelled: false };
     await finish(agent, request, signal).catch(() => undefined);
   }

@@ -9,8 +9,8 @@ import type { OwnershipKeeper } from './ownership.ts';
 /** What the source knows of a migration besides its job. */
 export interface SourceState {
   readonly protocol: 2 | 3;
-  /** The guest's CPUs ran before; if not, nobody starts them (P27). */
-  readonly wasRunning: boolean;
+  /** The guest's CPUs ran when it was last known, before its switchover; if not, nobody starts them (P27). */
+  wasRunning: boolean;
   /** The life of the register that this migration votes and decides under; it never changes once the guest has stopped. */
   incarnation: string;
   /** The source has given its vote: its copy may only run again by a decision. */

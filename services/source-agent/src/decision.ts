@@ -8,6 +8,7 @@ import {
   type MigrationStatistics,
   Outcome,
 } from '@ferry/proto/ferry/v1/migration';
+import { isHere } from '@ferry/qemu-qmp';
 import { guestIfAny, guestOf, type HeldOut, journal, type SourceAgent } from './agent.ts';
 import { handOverIfLast } from './hand-over.ts';
 import { statisticsOf } from './outgoing.ts';
@@ -92,10 +93,11 @@ export async function answerDestination(
   const ended = agent.ongoing.find(migrationId);
   const known = held?.state.decision ?? noted?.decision ?? (ended?.ended === true ? wordOf(ended.outcome) : undefined);
   if (known !== undefined) return { answer: known === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
-  // A guest that runs here is evidence enough, whatever an agent that was restarted still knows.
+  // A guest that is here, and was not sent, is evidence enough, whatever an agent that was restarted still knows.
   const guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);
   const status = await guest?.monitor.execute('query-status', {}, signal);
-  return { answer: status?.status === 'running' ? Answer.ANSWER_ABORTED : Answer.ANSWER_UNDECIDED };
+  const here = guest?.incoming === undefined && status !== undefined && isHere(status.status);
+  return { answer: here ? Answer.ANSWER_ABORTED : Answer.ANSWER_UNDECIDED };
 }
 
 const wordOf = (outcome: Outcome): 'committed' | 'aborted' =>
@@ -118,13 +120,12 @@ export async function releaseGuest(agent: SourceAgent, held: HeldOut, signal: Ab
 export async function resumeGuest(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
   const { monitor } = await guestOf(agent, held, signal);
   const { status } = await monitor.execute('query-status', {}, signal);
-  if (!held.state.wasRunning || status === 'running') return;
-  if (status !== 'postmigrate' && status !== 'paused') {
-    throw new MigrationError(
-      'guest-gone',
-      `domain ${held.ongoing.start.domainName} is ${status} and is not started again`,
-    );
+  if (status === 'finish-migrate') {
+    const message = `QEMU has not ended the migration of domain ${held.ongoing.start.domainName} yet`;
+    throw new MigrationError('migration-failed', message);
   }
+  // In every other state the guest is here as it is: it runs, or has stopped by itself.
+  if (!held.state.wasRunning || (status !== 'postmigrate' && status !== 'paused')) return;
   await monitor.execute('cont', {}, signal);
 }
 

@@ -1,4 +1,5 @@
 /** This host's domains: what is needed so that there is something to migrate. Whatever changes one does so under a short job. */
+import { domainStateOf } from '@ferry/agent';
 import type { Owner } from '@ferry/handover';
 import type { ShortJobKind } from '@ferry/jobs';
 import { HypervisorError, type Guest } from '@ferry/hypervisor';
@@ -7,15 +8,6 @@ import type { SourceAgent } from './agent.ts';
 
 /** How long a QEMU may take to answer before its domain is listed as unknown. */
 const answerMs = 2_000;
-
-const stateOf: Readonly<Record<string, DomainState>> = {
-  running: DomainState.DOMAIN_STATE_RUNNING,
-  paused: DomainState.DOMAIN_STATE_PAUSED,
-  prelaunch: DomainState.DOMAIN_STATE_PAUSED,
-  inmigrate: DomainState.DOMAIN_STATE_INCOMING,
-  'finish-migrate': DomainState.DOMAIN_STATE_MIGRATED,
-  postmigrate: DomainState.DOMAIN_STATE_MIGRATED,
-};
 
 /** A domain of this host as callers see it. */
 export async function describe(agent: SourceAgent, uuid: string, signal: AbortSignal): Promise<Domain> {
@@ -33,11 +25,11 @@ export async function describe(agent: SourceAgent, uuid: string, signal: AbortSi
   // Its user had paused it, it was sent, and it is here again.
   const free = read.job === undefined && read.unknown === '';
   const isBack = status?.status === 'postmigrate' && free && !(await isOpen(agent, uuid));
-  const here = isBack ? DomainState.DOMAIN_STATE_PAUSED : stateOf[status?.status ?? ''];
+  const here = isBack ? DomainState.DOMAIN_STATE_PAUSED : domainStateOf(status?.status);
   return {
     uuid: domain.uuid,
     name: domain.name,
-    state: incoming ?? here ?? DomainState.DOMAIN_STATE_UNKNOWN,
+    state: incoming ?? here,
     qemuPid: guest?.process.pid ?? 0,
     memoryBytes: BigInt(domain.memoryBytes),
     vcpus: domain.vcpus,
@@ -126,6 +118,16 @@ export async function suspend(agent: SourceAgent, nameOrUuid: string, signal: Ab
   return describe(agent, uuid, signal);
 }
 
+/** QEMU refuses `cont` to a guest that has shut down, and to one with an internal error; one that sleeps is woken, not resumed. */
+const resumable: ReadonlySet<string> = new Set([
+  'paused',
+  'prelaunch',
+  'running',
+  'io-error',
+  'watchdog',
+  'guest-panicked',
+]);
+
 /** A migration of the domain is not settled here yet, whatever Redis still knows of it. */
 async function isOpen(agent: SourceAgent, domain: string): Promise<boolean> {
   if (agent.migrations.all().some((held) => held.ongoing.start.domainUuid === domain)) return true;
@@ -144,7 +146,7 @@ export async function resume(agent: SourceAgent, nameOrUuid: string, signal: Abo
       const { status } = await monitor.execute('query-status', {}, signal);
       // A guest that came in half, or was sent away, must not run by anybody's wish (P4). One that is here again, paused as before it was sent, may.
       const backAgain = status === 'postmigrate' && !(await isOpen(agent, id));
-      const may = backAgain || status === 'paused' || status === 'prelaunch' || status === 'running';
+      const may = backAgain || resumable.has(status);
       if (incoming !== undefined || !may) {
         throw new HypervisorError('domain-not-running', `domain ${name} is ${status} and cannot be resumed`);
       }

@@ -1,6 +1,7 @@
 /** Drives one QEMU's outgoing migration: configure, send, cancel. Knows QEMU, not the protocol. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
+import { CpuWatch } from './cpu-watch.ts';
 import { capabilitiesToSet, MigrationError, type Limits } from '@ferry/migration';
 import { MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
 import type { Commands, Monitor, TimedEvent } from '@ferry/qemu-qmp';
@@ -68,7 +69,10 @@ export interface SendReport {
   watch(memoryFlows: AbortSignal): Promise<void>;
   /** Why the guest must not be stopped now. */
   notReady(): Error | undefined;
-  stopped(atUs: number): void;
+  /** The guest's CPUs run, or do not: at the beginning, and when that changes by anything but the switchover. */
+  ran(now: boolean): void;
+  /** The guest is stopped for the switchover; `atUs` is undefined if it did not run. QEMU goes on when this returns, or its promise does. */
+  stopped(atUs: number | undefined): void | Promise<void>;
   /** QEMU sends the rest: the next word is `completed`. */
   almostThere(times: SwitchoverTimes): void;
 }
@@ -86,13 +90,10 @@ export async function sendGuest(monitor: Monitor, uri: string, report: SendRepor
   ended.promise.catch(() => undefined);
   const flowing = new AbortController();
   let status = 'none';
-  let lastStopUs: number | undefined;
 
   // QEMU has all of the command but its end by then.
   using goOn = monitor.prepare('migrate-continue', { state: 'pre-switchover' });
-  using _stop = monitor.on('STOP', (event) => {
-    lastStopUs = event.atUs;
-  });
+  using cpus = new CpuWatch(monitor, report, signal);
   // An event is heard in the context in which the monitor was opened, by another call long ago; what follows it is of this migration's trace.
   const heard = AsyncLocalStorage.bind((event: TimedEvent<'MIGRATION'>): void => {
     status = event.data.status;
@@ -100,9 +101,18 @@ export async function sendGuest(monitor: Monitor, uri: string, report: SendRepor
       flowing.abort();
       const why = report.notReady();
       if (why !== undefined) return ended.reject(why);
+      const { stoppedAtUs } = cpus;
+      times.stoppedAtUs = stoppedAtUs;
+      if (stoppedAtUs === undefined) {
+        report.ran(false);
+        Promise.resolve(report.stopped(undefined))
+          .then(() => goOn.send(signal))
+          .catch(ended.reject);
+        return;
+      }
       goOn.send(signal).catch(ended.reject);
-      times.stoppedAtUs = lastStopUs;
-      if (lastStopUs !== undefined) report.stopped(lastStopUs);
+      report.ran(true);
+      void report.stopped(stoppedAtUs);
     } else if (status === 'device') {
       times.continuedAtUs = event.atUs;
       report.almostThere(times);
@@ -120,6 +130,7 @@ export async function sendGuest(monitor: Monitor, uri: string, report: SendRepor
   try {
     signal.throwIfAborted();
     if (monitor.closed.aborted) guestGone();
+    await cpus.read();
     await monitor.execute('migrate', { uri }, signal);
     // Ends by itself when the guest has stopped: nothing is asked of QEMU inside the blackout.
     const memoryFlows = AbortSignal.any([signal, flowing.signal]);

@@ -74,11 +74,13 @@ async function perform2(agent: SourceAgent, request: PerformRequest, signal: Abo
     await send(agent, held, request, phaseSignal, () => undefined);
     // v2 has no cookies, so the vote must be in the register before the caller may call Finish.
     state.voted = true;
-    await agent.register.vote({ ...r, incarnation: state.incarnation }, phaseSignal).catch((error: unknown) => {
-      // The one vote, and it was refused: nobody can commit by it.
-      if (error instanceof HandoverError && error.kind === 'register-changed') state.voted = false;
-      throw error;
-    });
+    await agent.register
+      .vote({ ...r, incarnation: state.incarnation, ran: state.wasRunning }, phaseSignal)
+      .catch((error: unknown) => {
+        // The one vote, and it was refused: nobody can commit by it.
+        if (error instanceof HandoverError && error.kind === 'register-changed') state.voted = false;
+        throw error;
+      });
     return { cookieOut: Buffer.alloc(0), statistics: held.ongoing.statistics };
   };
   const make = async (callSignal: AbortSignal) => {
@@ -126,7 +128,14 @@ async function send(
       ongoing.progress(status, { ...ongoing.statistics, ...figures }),
     watch: (memoryFlows: AbortSignal) => readiness.watch(memoryFlows),
     notReady: () => readiness.missing && notReady(held, 'as it was to be stopped', readiness.missing),
-    stopped: (atUs: number) => ongoing.switchover('source', atUs),
+    ran: (now: boolean) => {
+      held.state.wasRunning = now;
+    },
+    stopped: async (atUs: number | undefined) => {
+      if (atUs !== undefined) return ongoing.switchover('source', atUs);
+      // Nothing waits for a guest that does not run: a later life of this agent must not start it either.
+      await journal(agent, held);
+    },
     almostThere: ({ stoppedAtUs, continuedAtUs }: SwitchoverTimes) => {
       if (stoppedAtUs !== undefined && continuedAtUs !== undefined) {
         const controlSourceUs = BigInt(continuedAtUs - stoppedAtUs);

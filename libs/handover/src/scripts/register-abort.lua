@@ -3,15 +3,17 @@
 -- a new grant. spec/handover.pml: abortByS, abortByD, which need no vote.
 -- KEYS  1 record
 -- ARGV  1 incarnation meant   2 time to live, s   3 side, "source" | "dest"
--- Replies {"committed", grant or ""} | {"aborted"} | {"changed", incarnation} | {"forgotten", incarnation}
+-- Replies {"committed", grant or "", "ran" | "paused" | ""} | {"aborted"} | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
-local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote')
+local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote', 'guest')
 local voted = recorded[2] == incarnation -- else what is recorded is void
 if voted and recorded[1] == 'committed' then
-  if ARGV[3] == 'dest' then return { 'committed', string.format('%d', redis.call('HINCRBY', KEYS[1], 'grant', 1)) } end
+  if ARGV[3] == 'dest' then
+    return { 'committed', string.format('%d', redis.call('HINCRBY', KEYS[1], 'grant', 1)), recorded[3] or '' }
+  end
   redis.call('HSET', KEYS[1], 'binding', '1')
-  return { 'committed', '' }
+  return { 'committed', '', recorded[3] or '' }
 end
 if voted and recorded[1] == 'aborted' then return { 'aborted' } end
 

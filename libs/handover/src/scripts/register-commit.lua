@@ -3,16 +3,17 @@
 -- If the guest is not the source's as it was when the source began (spec/owner.pml, commit: somebody said that the source is gone, and it may run elsewhere), "aborted".
 -- KEYS  1 record   2 owner of the domain (hash)
 -- ARGV  1 incarnation meant   2 time to live, s   3 "carried" | "recorded": where the source's vote is
---       4 host of the destination   5 evidence
--- Replies {"committed", grant} | {"aborted"} | {"vote-missing"} | {"changed", incarnation} | {"forgotten", incarnation}
+--       4 host of the destination   5 evidence   6 with a carried vote: "ran" | "paused", as register-vote.lua
+-- Replies {"committed", grant, "ran" | "paused" | ""} | {"aborted"} | {"vote-missing"} | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
-local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote', 'sourceHost', 'ownerEpoch')
+local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote', 'sourceHost', 'ownerEpoch', 'guest')
 local voted = recorded[2] == incarnation -- else what is recorded is void
+local guest = ARGV[3] == 'carried' and ARGV[6] or recorded[5] or ''
 if not voted and ARGV[3] ~= 'carried' then return { 'vote-missing' } end
 if voted and recorded[1] == 'aborted' then return { 'aborted' } end
 if voted and recorded[1] == 'committed' then
-  return { 'committed', string.format('%d', redis.call('HINCRBY', KEYS[1], 'grant', 1)) }
+  return { 'committed', string.format('%d', redis.call('HINCRBY', KEYS[1], 'grant', 1)), guest }
 end
 
 local time = redis.call('TIME')
@@ -21,10 +22,10 @@ local owner = redis.call('HMGET', KEYS[2], 'host', 'epoch')
 local asItWas = owner[1] == recorded[3] and owner[2] == recorded[4]
 local moved = owner[2] and not asItWas and owner[1] ~= ARGV[4]
 local decision = moved and 'aborted' or 'committed'
-redis.call('HSET', KEYS[1], 'decision', decision, 'vote', incarnation, 'decidedAtMs', nowMs)
+redis.call('HSET', KEYS[1], 'decision', decision, 'vote', incarnation, 'decidedAtMs', nowMs, 'guest', guest)
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 if moved then return { 'aborted' } end
 redis.call('HSET', KEYS[1], 'grantedEpoch', redis.call('HINCRBY', KEYS[2], 'epoch', 1))
 redis.call('HSET', KEYS[2], 'host', ARGV[4], 'evidence', ARGV[5], 'sinceMs', nowMs, 'incarnation', incarnation)
 redis.call('PERSIST', KEYS[2])
-return { 'committed', string.format('%d', redis.call('HINCRBY', KEYS[1], 'grant', 1)) }
+return { 'committed', string.format('%d', redis.call('HINCRBY', KEYS[1], 'grant', 1)), guest }

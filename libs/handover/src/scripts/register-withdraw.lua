@@ -2,14 +2,14 @@
 -- or it was granted anew since. Else as register-abort.lua. spec/handover.pml: withdraw.
 -- KEYS  1 record
 -- ARGV  1 incarnation meant   2 time to live, s   3 grant meant
--- Replies {"committed", grant} | {"aborted"} | {"changed", incarnation} | {"forgotten", incarnation}
+-- Replies {"committed", grant, "ran" | "paused" | ""} | {"aborted"} | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
-local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote', 'grant', 'binding')
+local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote', 'grant', 'binding', 'guest')
 local voted = recorded[2] == incarnation -- else what is recorded is void
 if voted and recorded[1] == 'aborted' then return { 'aborted' } end
 local holds = recorded[4] or recorded[3] ~= ARGV[3]
-if voted and recorded[1] == 'committed' and holds then return { 'committed', recorded[3] } end
+if voted and recorded[1] == 'committed' and holds then return { 'committed', recorded[3], recorded[5] or '' } end
 
 local time = redis.call('TIME')
 local nowMs = string.format('%d%03d', time[1], math.floor(time[2] / 1000))

@@ -1,0 +1,75 @@
+/** Follows a guest's CPUs while it is being sent: whether they run until the switchover stops them, or stopped before. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Monitor } from '@ferry/qemu-qmp';
+
+/** QEMU says `pre-switchover` 1 ms after the STOP of a switchover. Before QEMU is asked what a STOP was it is given longer than that, ms. */
+const switchoverMs = 5;
+
+export interface CpuReport {
+  /** The CPUs run, or do not, for another reason than the switchover. */
+  ran(now: boolean): void;
+}
+
+export class CpuWatch implements Disposable {
+  readonly #monitor: Monitor;
+  readonly #report: CpuReport;
+  readonly #signal: AbortSignal;
+  readonly #listening: Disposable[];
+  #stoppedAtUs: number | undefined;
+  /** The guest or an error stops it: the next STOP is not the switchover's. */
+  #ownStop = false;
+
+  constructor(monitor: Monitor, report: CpuReport, signal: AbortSignal) {
+    this.#monitor = monitor;
+    this.#report = report;
+    this.#signal = signal;
+    this.#listening = [
+      monitor.on('STOP', ({ atUs }) => this.#stopped(atUs)),
+      monitor.on('RESUME', () => this.#resumed()),
+      monitor.on('SHUTDOWN', () => this.#willStop(true)),
+      monitor.on('GUEST_PANICKED', ({ data }) => this.#willStop(data.action === 'pause')),
+      monitor.on('BLOCK_IO_ERROR', ({ data }) => this.#willStop(data.action === 'stop')),
+    ];
+  }
+
+  /** At `pre-switchover`: when the switchover stopped the CPUs, by QEMU's clock; undefined if they did not run. */
+  get stoppedAtUs(): number | undefined {
+    return this.#stoppedAtUs;
+  }
+
+  /** Before memory flows. QEMU wakes a guest that is suspended before it stops it (migration_completion). */
+  async read(): Promise<void> {
+    const { status } = await this.#monitor.execute('query-status', {}, this.#signal);
+    this.#report.ran(status === 'running' || status === 'suspended');
+  }
+
+  #willStop(stops: boolean): void {
+    this.#ownStop ||= stops;
+  }
+
+  #resumed(): void {
+    this.#stoppedAtUs = undefined;
+    this.#ownStop = false;
+    this.#report.ran(true);
+  }
+
+  #stopped(atUs: number): void {
+    if (this.#ownStop) return this.#report.ran(false);
+    this.#stoppedAtUs = atUs;
+    this.#ask(atUs).catch(() => undefined);
+  }
+
+  /** Not at once: this would delay a switchover. */
+  async #ask(atUs: number): Promise<void> {
+    await delay(switchoverMs, undefined, { signal: this.#signal, ref: false });
+    if (this.#stoppedAtUs !== atUs) return;
+    const { status } = await this.#monitor.execute('query-status', {}, this.#signal);
+    if (this.#stoppedAtUs !== atUs || status === 'finish-migrate' || status === 'postmigrate') return;
+    this.#stoppedAtUs = undefined;
+    this.#report.ran(status === 'running');
+  }
+
+  [Symbol.dispose](): void {
+    for (const each of this.#listening) each[Symbol.dispose]();
+  }
+}
