@@ -33,7 +33,7 @@ async function until(condition: () => boolean): Promise<void> {
 
 describe('a stranger without a certificate', () => {
   it('is not kept: silent, or one byte at a time', async () => {
-    await using agent = await startTestAgent({}, { limits: { ...connectionLimits(), handshakeMs: 300 } });
+    await using agent = await startTestAgent({}, { limits: { handshakeMs: 300 } });
     const [silent, slow] = [await stranger(agent), await stranger(agent)];
     const dripping = setInterval(() => slow.socket.write(Buffer.from([0x16])), 50);
     await until(() => silent.closed() && slow.closed());
@@ -51,7 +51,7 @@ describe('a stranger without a certificate', () => {
 });
 
 it('takes so many connections with one certificate, and no more', async () => {
-  const limits = { ...connectionLimits(), perCertificateMax: 3 };
+  const limits = { perCertificateMax: 3 };
   await using agent = await startTestAgent({}, { limits });
   // Clients with credentials of their own share no connection.
   const others = await Promise.all(

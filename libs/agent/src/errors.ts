@@ -6,6 +6,12 @@ export type AgentErrorKind =
   | 'deadline-exceeded'
   /** This agent is about to end. */
   | 'draining'
+  /** One certificate has too many calls. */
+  | 'too-many-calls'
+  /** Too many watch one migration. */
+  | 'too-many-watchers'
+  /** The messages of a call are compressed. */
+  | 'compression-unsupported'
   /** The environment's variables cannot be used. */
   | 'config-invalid';
 

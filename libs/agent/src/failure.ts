@@ -36,6 +36,9 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   cancelled: true,
   'deadline-exceeded': true,
   draining: true,
+  'too-many-calls': true,
+  'too-many-watchers': true,
+  'compression-unsupported': false,
   'config-invalid': false,
   internal: false,
 

@@ -12,3 +12,6 @@ export const connectionOptions: ChannelOptions = {
   'grpc.keepalive_timeout_ms': 5_000,
   'grpc.keepalive_permit_without_calls': 1,
 };
+
+/** On one connection: more than one certificate may have open, so that it is told so instead of left waiting. */
+export const streamLimits: ChannelOptions = { 'grpc.max_concurrent_streams': 1_000 };

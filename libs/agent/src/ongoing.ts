@@ -1,5 +1,4 @@
 /** What an agent knows of its migrations, for those who watch: phases, progress, switchover, the end. Kept in memory, bounded. */
-import { EventEmitter, on } from 'node:events';
 import { phaseNumber, type Phase, type Side } from '@ferry/migration';
 import {
   type Doubt,
@@ -11,9 +10,12 @@ import {
   Protocol,
   Side as WireSide,
 } from '@ferry/proto/ferry/v1/migration';
+import { AgentError } from './errors.ts';
 
 /** Progress reports kept for those who start to watch late; older ones make room for newer ones. */
 const eventsMax = 1_000;
+/** Watchers of one migration. */
+const watchersMax = 64;
 /** Watchers hear of an event so much later. */
 const tellAfterMs = 2;
 /** Ended migrations kept in memory; older ones are in Redis. */
@@ -52,7 +54,10 @@ export class Ongoing {
   #failure: Failure | undefined;
   #doubt: Doubt | undefined;
   readonly #events: MigrationEvent[] = [];
-  readonly #emitter = new EventEmitter<{ event: [] }>().setMaxListeners(0);
+  #watchers = 0;
+  /** Resolves when there is another event; one for all who watch. */
+  #changed = Promise.withResolvers<void>();
+  #telling = false;
   readonly #asked = new AbortController();
 
   constructor(start: OngoingStart, startedAt = new Date()) {
@@ -139,25 +144,52 @@ export class Ongoing {
     }
     this.#events.push({ at: new Date(), event });
     // Telling those who watch takes time that is better spent on the guest.
-    setTimeout(() => this.#emitter.emit('event'), tellAfterMs).unref();
+    if (this.#telling) return;
+    this.#telling = true;
+    setTimeout(() => {
+      this.#telling = false;
+      const { resolve } = this.#changed;
+      this.#changed = Promise.withResolvers();
+      resolve();
+    }, tellAfterMs).unref();
   }
 
-  /** The events from the beginning until the end. A watcher that is slow misses progress, nothing else. */
+  /** `follow`, for a caller. Throws AgentError too-many-watchers. */
   async *watch(signal: AbortSignal): AsyncIterable<MigrationEvent> {
+    if (this.#watchers >= watchersMax) {
+      const { migrationId } = this.start;
+      const message = `${watchersMax} watch migration ${migrationId} already: ask with GetMigration, or call again in a second`;
+      throw new AgentError('too-many-watchers', message);
+    }
+    this.#watchers += 1;
+    try {
+      yield* this.follow(signal);
+    } finally {
+      this.#watchers -= 1;
+    }
+  }
+
+  /** The events from the beginning until the end. A watcher that is slow misses progress, nothing else, and nothing is kept for it. */
+  async *follow(signal: AbortSignal): AsyncIterable<MigrationEvent> {
+    const aborted = Promise.withResolvers<never>();
+    aborted.promise.catch(() => undefined);
+    const abort = (): void => aborted.reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
     const seen = new WeakSet<MigrationEvent>();
-    const changes = on(this.#emitter, 'event', { signal });
     try {
       for (;;) {
+        signal.throwIfAborted();
+        const changed = this.#changed.promise;
         for (const event of this.#events.slice()) {
           if (seen.has(event)) continue;
           seen.add(event);
           yield event;
         }
         if (this.ended && this.#events.every((event) => seen.has(event))) return;
-        await changes.next();
+        await Promise.race([changed, aborted.promise]);
       }
     } finally {
-      await changes.return?.();
+      signal.removeEventListener('abort', abort);
     }
   }
 

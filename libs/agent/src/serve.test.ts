@@ -8,7 +8,7 @@ import { AgentError } from './errors.ts';
 import { dial, follow, invoke, keepWarm, warm } from './client.ts';
 import { failureFromWire } from './failure.ts';
 import { messageBytesMax } from './limits.ts';
-import { serve } from './serve.ts';
+import { serve, type ServeOptions } from './serve.ts';
 import { finishRequest, migrationId, prepareRequest, startTestAgent } from './testing/agent.ts';
 import { makeCertificates } from './testing/certificates.ts';
 import { openCredentials } from './tls.ts';
@@ -266,7 +266,7 @@ describe('TLS', () => {
     await using agent = await startTestAgent({}, { host: address });
     const other = await makeCertificates(agent.dir, 'agent', ['fd00::1', '192.0.2.1']);
     const credentials = await openCredentials(other);
-    const options = { listen: { host: address, port: 0 }, credentials };
+    const options: ServeOptions = { side: 'dest', listen: { host: address, port: 0 }, credentials };
     await using server = await serve(options, [], AbortSignal.timeout(20_000));
     const client = dial(server.address, credentials);
     expect(await codeOf(invoke(client, prepare, prepareRequest, patient))).toBe(status.UNAVAILABLE);
@@ -336,7 +336,11 @@ describe('a server that ends', () => {
   it('cannot be had twice at one address', async () => {
     await using agent = await startTestAgent();
     const port = Number(agent.server.address.split(':')[1]);
-    const again = serve({ listen: { host: '127.0.0.1', port }, credentials: agent.credentials }, [], patient);
+    const again = serve(
+      { side: 'dest', listen: { host: '127.0.0.1', port }, credentials: agent.credentials },
+      [],
+      patient,
+    );
     await expect(again).rejects.toThrow(AgentError);
   });
 });

@@ -1,19 +1,22 @@
 import { type handleServerStreamingCall, Server as GrpcServer, ServerCredentials } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { formatHostPort, type HostPort } from './address.ts';
+import type { Side } from '@ferry/migration';
+import { CallAccounts, type CallLimits, callLimits, limitCalls } from './call-limits.ts';
 import { type ConnectionLimits, connectionLimits, Connections } from './connections.ts';
-import { connectionOptions } from './limits.ts';
+import { connectionOptions, streamLimits } from './limits.ts';
 import { reflectionServices, type ServedService } from './reflection.ts';
 import type { Credentials } from './tls.ts';
 
 export type { ServedService } from './reflection.ts';
 
 export interface ServeOptions {
+  readonly side: Side;
   readonly listen: HostPort;
   readonly credentials: Credentials;
   /** Calls that are being answered when the server ends have so long to come to their end; the default is 10 000. */
   readonly drainMs?: number;
-  readonly limits?: ConnectionLimits;
+  readonly limits?: ConnectionLimits & CallLimits;
 }
 
 /** A server that takes calls. Ends when disposed of, or when the signal given to `serve` aborts. */
@@ -31,14 +34,16 @@ export interface Server extends AsyncDisposable {
  * and those in progress have `drainMs` before they are cut off; `ended` then settles. Throws AgentError config-invalid if the address cannot be had.
  */
 export async function serve(
-  { listen, credentials, drainMs = 10_000, limits = connectionLimits() }: ServeOptions,
+  { side, listen, credentials, drainMs = 10_000, limits = { ...connectionLimits(), ...callLimits } }: ServeOptions,
   services: readonly ServedService[],
   signal: AbortSignal,
 ): Promise<Server> {
   signal.throwIfAborted();
   const stopping = new AbortController();
   const names = services.map(({ definition }) => serviceName(definition));
-  const server = new GrpcServer(connectionOptions);
+  const accounts = new CallAccounts(limits);
+  const interceptors = [limitCalls({ side, accounts, certificateOf: (peer) => connections.certificateOf(peer) })];
+  const server = new GrpcServer({ ...connectionOptions, ...streamLimits, interceptors });
   const health = new HealthImplementation();
   const setServing = (serving: boolean): void => {
     for (const name of ['', ...names]) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');

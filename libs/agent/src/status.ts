@@ -20,6 +20,9 @@ const codeOf: Readonly<Record<Reason, status>> = {
   cancelled: status.CANCELLED,
   'deadline-exceeded': status.DEADLINE_EXCEEDED,
   draining: status.UNAVAILABLE,
+  'too-many-calls': status.RESOURCE_EXHAUSTED,
+  'too-many-watchers': status.RESOURCE_EXHAUSTED,
+  'compression-unsupported': status.UNIMPLEMENTED,
   'config-invalid': status.FAILED_PRECONDITION,
   internal: status.INTERNAL,
 
@@ -89,6 +92,12 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'qemu-unreachable': status.UNAVAILABLE,
 };
 
+/** When to call again, of what is refused only for being too much at once. */
+const retryAfter: Partial<Record<Reason, { readonly retry_after_ms: string }>> = {
+  'too-many-calls': { retry_after_ms: '1000' },
+  'too-many-watchers': { retry_after_ms: '1000' },
+};
+
 const isReason = (word: string): word is Reason => Object.hasOwn(codeOf, word);
 
 /** An error as gRPC sends it. */
@@ -139,6 +148,7 @@ function infoOf(failure: Failure, more: Readonly<Record<string, string>>): Error
     domain: errorDomain,
     metadata: {
       ...more,
+      ...(isReason(failure.reason) ? retryAfter[failure.reason] : {}),
       ...(side === undefined ? {} : { side }),
       ...(phase === undefined ? {} : { phase }),
       retryable: String(failure.retryable),

@@ -24,7 +24,11 @@ await untilAsked(async (shutdown) => {
   flushCompileCache();
   await rehearse(agent, shutdown);
   const edge = edgeOf({ side: 'dest', log, draining: shutdown });
-  const server = await serve({ listen: config.listen, credentials }, [destAgentService(agent, edge)], shutdown);
+  const server = await serve(
+    { side: 'dest', listen: config.listen, credentials },
+    [destAgentService(agent, edge)],
+    shutdown,
+  );
   log.info({ address: server.address }, 'serving');
   await server.ended;
 });

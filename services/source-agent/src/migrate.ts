@@ -105,7 +105,7 @@ async function outcomeOf(agent: SourceAgent, ongoing: Ongoing, signal: AbortSign
   }
   const cause = new MigrationError('destination-refused', `the destination has not taken over domain ${domainName}`);
   if (held !== undefined) await agent.migrations.giveUp(held, cause);
-  for await (const { event } of ongoing.watch(signal)) {
+  for await (const { event } of ongoing.follow(signal)) {
     if (event?.$case === 'ended') return event.value.outcome;
   }
   return ongoing.outcome;

@@ -15,11 +15,12 @@ import {
 } from '@ferry/proto/ferry/v1/dest_agent';
 import type { WatchMigrationRequest, WatchMigrationResponse } from '@ferry/proto/ferry/v1/migration';
 import { type Call, type Edge, edgeOf } from '../call.ts';
+import { type CallLimits, callLimits } from '../call-limits.ts';
 import { dial } from '../client.ts';
 import type { TlsFiles } from '../config.ts';
 import { type ConnectionLimits, connectionLimits } from '../connections.ts';
 import { openLog } from '../log.ts';
-import { serve, type Server } from '../serve.ts';
+import { serve, type ServeOptions, type Server } from '../serve.ts';
 import { type Credentials, openCredentials } from '../tls.ts';
 import { makeCertificates } from './certificates.ts';
 
@@ -49,13 +50,13 @@ export interface TestAgent extends AsyncDisposable {
 export interface TestAgentOptions {
   readonly drainMs?: number;
   readonly host?: string;
-  readonly limits?: ConnectionLimits;
+  readonly limits?: Partial<ConnectionLimits & CallLimits>;
 }
 
 /** Starts one on a free port of loopback; ended and its files removed when disposed of. */
 export async function startTestAgent(
   behaviour: Behaviour = {},
-  { drainMs = 2_000, host = '127.0.0.1', limits = connectionLimits() }: TestAgentOptions = {},
+  { drainMs = 2_000, host = '127.0.0.1', limits: asked = {} }: TestAgentOptions = {},
 ): Promise<TestAgent> {
   const dir = await mkdtemp(join(tmpdir(), 'ferry-agent-'));
   const tls = await makeCertificates(dir, 'agent', [host]);
@@ -64,7 +65,8 @@ export async function startTestAgent(
   const lines: string[] = [];
   const log = openLog('info', { write: (line) => void lines.push(line) });
   const implementation = implementationOf(behaviour, edgeOf({ side: 'dest', log, draining: draining.signal }));
-  const options = { listen: { host, port: 0 }, credentials, drainMs, limits };
+  const limits = { ...connectionLimits(), ...callLimits, ...asked };
+  const options: ServeOptions = { side: 'dest', listen: { host, port: 0 }, credentials, drainMs, limits };
   const server = await serve(options, [{ definition: DestAgentService, implementation }], draining.signal);
   const client = dial(server.address, credentials, DestAgentClient);
   return {

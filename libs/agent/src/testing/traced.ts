@@ -23,8 +23,8 @@ await untilAsked(async (shutdown) => {
       await redis.set('secret-key', 'secret-value');
       return { migrationUri: 'tcp:x:1', cookieOut: Buffer.alloc(0) };
     };
-    const implementation = implementationOf({ prepare }, edgeOf({ side: 'dest', log, draining: shutdown }));
-    const options = { listen: { host: '127.0.0.1', port: 0 }, credentials };
+    const implementation = implementationOf({ prepare }, edgeOf({ side: 'dest' as const, log, draining: shutdown }));
+    const options = { side: 'dest' as const, listen: { host: '127.0.0.1', port: 0 }, credentials };
     const server = await serve(options, [{ definition: DestAgentService, implementation }], shutdown);
     log.info({ address: server.address }, 'serving');
     await server.ended;
