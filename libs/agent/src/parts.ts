@@ -8,6 +8,7 @@ import { type Config, readConfig } from './config.ts';
 import { openLog, type Log } from './log.ts';
 import { OngoingMigrations } from './ongoing.ts';
 import { openRedis, waitForRedis } from './redis.ts';
+import { tryStateDir } from './state-dir.ts';
 import { type Credentials, openCredentials } from './tls.ts';
 
 /** By what they do, not by their classes: a simulation plays the host and the disk. */
@@ -33,6 +34,7 @@ export async function openParts(
   const config = readConfig(process.env);
   const log = openLog(config.logLevel);
   const credentials = await openCredentials(config.tls);
+  await tryStateDir(config.stateDir);
   await using opened = new AsyncDisposableStack();
   const redis = openRedis(config.redis, log);
   opened.defer(() => redis.disconnect());
