@@ -44,7 +44,7 @@ describe('framing', () => {
     { what: 'a list', line: '[{}]', why: /not a JSON object/ },
     { what: 'a word', line: '"QMP"', why: /not a JSON object/ },
     { what: 'null', line: 'null', why: /not a JSON object/ },
-    { what: 'nesting without end', line: '[1234567890123456,'.repeat(100_000), why: /not JSON/ },
+    { what: 'nesting without end', line: '[1234567890123456,'.repeat(49_000), why: /not JSON/ },
   ])('refuses $what', ({ line, why }) => {
     const refused = expect.objectContaining({ kind: 'qemu-protocol', message: expect.stringMatching(why) });
     expect(() => text(`${line}\n`)).toThrow(refused);
@@ -61,6 +61,28 @@ describe('framing', () => {
   ])('refuses a message over the limit $how', ({ chunks }) => {
     const bytes = chunks.map((chunk) => Buffer.from(chunk));
     expect(() => read(bytes, 12)).toThrow(expect.objectContaining({ kind: 'qemu-protocol' }));
+  });
+
+  it.each([
+    { what: 'a line without an end', chunk: Buffer.alloc(64 << 10, 0x61) },
+    { what: 'a line without an end, byte by byte', chunk: Buffer.from('a') },
+  ])('gives up $what after a megabyte', ({ chunk }) => {
+    const framing = new Framing();
+    let bytes = 0;
+    const push = (): void => {
+      for (;;) {
+        framing.push(chunk, () => undefined);
+        bytes += chunk.length;
+      }
+    };
+    expect(push).toThrow(/more than 1048576 bytes/);
+    expect(bytes).toBeLessThanOrEqual(1 << 20);
+  });
+
+  it('refuses a message of very many parts before it is parsed', () => {
+    expect(() => text(`{"a":[${'0,'.repeat(200_000)}0]}\n`)).toThrow(/has more than 100000 parts: "\{\\"a/);
+    expect(() => text(`{"a":[${'1234567890123456,'.repeat(60_000)}0]}\n`)).not.toThrow();
+    expect(text(`${JSON.stringify({ a: ','.repeat(50_000) })}\n`)).toHaveLength(1);
   });
 
   it('does not count a message before towards the limit', () => {

@@ -4,8 +4,13 @@ import { QmpError } from './errors.ts';
 /** One message of QMP: a JSON object, of which nothing is known yet. */
 export type QmpObject = Readonly<Record<string, unknown>>;
 
-/** The longest message that is read, in bytes. The longest that QEMU 7.2 is known to send is its schema, 0.2 MB. */
-const messageBytesMax = 16 << 20;
+/**
+ * The longest message that is read, in bytes. The longest that QEMU (7.2 to 10) is known to send is its schema, 0.2 to 0.3 MB. A guest that has
+ * broken out of its QEMU, or a QEMU that was adopted, may send anything: what is read of it must not hold up the other guests.
+ */
+const messageBytesMax = 1 << 20;
+/** Commas and brackets in a message: what JSON costs goes by them, not by bytes. The schema has some 20 000. */
+const partsMax = 100_000;
 
 const newline = 0x0a;
 
@@ -15,8 +20,8 @@ const newline = 0x0a;
  */
 export class Framing {
   readonly #bytesMax: number;
-  /** What has come of a line whose end has not. */
-  #begun: Buffer[] = [];
+  /** What has come of a line whose end has not; it grows by doubling, so that a line in a million pieces costs no more than in ten. */
+  #begun = Buffer.alloc(0);
   #begunBytes = 0;
 
   constructor(bytesMax = messageBytesMax) {
@@ -35,16 +40,29 @@ export class Framing {
       if (object) message(object);
     }
     if (from === chunk.length) return;
-    this.#refuseOver(this.#begunBytes + chunk.length - from);
-    this.#begun.push(from === 0 ? chunk : chunk.subarray(from));
-    this.#begunBytes += chunk.length - from;
+    this.#append(chunk.subarray(from));
+  }
+
+  #append(piece: Buffer): void {
+    const bytes = this.#begunBytes + piece.length;
+    this.#refuseOver(bytes);
+    if (bytes > this.#begun.length) {
+      const larger = Buffer.allocUnsafe(Math.max(bytes, 2 * this.#begun.length));
+      this.#begun.copy(larger, 0, 0, this.#begunBytes);
+      this.#begun = larger;
+    }
+    piece.copy(this.#begun, this.#begunBytes);
+    this.#begunBytes = bytes;
   }
 
   #line(end: Buffer): QmpObject | undefined {
-    this.#refuseOver(this.#begunBytes + end.length);
-    if (this.#begunBytes === 0) return parseLine(end);
-    const line = Buffer.concat([...this.#begun, end], this.#begunBytes + end.length);
-    this.#begun = [];
+    if (this.#begunBytes === 0) {
+      this.#refuseOver(end.length);
+      return parseLine(end);
+    }
+    this.#append(end);
+    const line = this.#begun.subarray(0, this.#begunBytes);
+    this.#begun = Buffer.alloc(0);
     this.#begunBytes = 0;
     return parseLine(line);
   }
@@ -62,6 +80,7 @@ export class Framing {
 function parseLine(line: Buffer): QmpObject | undefined {
   // JSON.parse on bytes that are no UTF-8 would read replacement characters and call it well.
   if (!isUtf8(line)) throw malformed(line, 'is not UTF-8');
+  if (partsOf(line) > partsMax) throw malformed(line, `has more than ${partsMax} parts`);
   const text = line.toString('utf8');
   let value: unknown;
   try {
@@ -73,6 +92,14 @@ function parseLine(line: Buffer): QmpObject | undefined {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw malformed(line, 'is not a JSON object');
   return value as QmpObject;
+}
+
+/** Counted in bytes of any kind, strings' too: a bound, not a figure. */
+function partsOf(line: Buffer): number {
+  if (line.length <= partsMax) return 0;
+  let parts = 0;
+  for (const byte of line) if (byte === 0x2c || byte === 0x5b || byte === 0x7b) parts += 1;
+  return parts;
 }
 
 /**

@@ -4,7 +4,7 @@ import { describe, expect, it } from '@jest/globals';
 import { queueMax } from './event-queue.ts';
 import { FakeQemu } from './fake.ts';
 import { Monitor } from './monitor.ts';
-import { pendingMax } from './session.ts';
+import { eventsBurst, pendingMax } from './session.ts';
 
 const soon = () => AbortSignal.timeout(30_000);
 
@@ -64,6 +64,14 @@ describe('the greeting', () => {
 });
 
 describe('what QEMU may not send', () => {
+  it('events without end', async () => {
+    const { qemu, monitor } = await opened();
+    const reply = monitor.events('STOP', soon());
+    qemu.send(event('RESUME', {}).repeat(3 * eventsBurst));
+    await expect(reply.next()).rejects.toEqual(kind('qemu-disconnected'));
+    await expect(monitor.execute('query-status', {}, soon())).rejects.toThrow(/more than 1000 events a second/);
+  });
+
   it.each([
     { what: 'bytes that are no QMP', bytes: 'assertion failed\n' },
     { what: 'an answer that nobody asked for', bytes: '{"return": {}, "id": 77}\n' },

@@ -10,6 +10,10 @@ import { objectShapes, replyShapes } from './generated/shapes.ts';
 /** Commands that may wait for their answer at once. */
 export const pendingMax = 64;
 
+/** Events that may come at once, and how many a second for ever. QEMU itself sends most kinds once a second at most. */
+export const eventsBurst = 10_000;
+const eventsPerSecond = 1_000;
+
 /** Called synchronously with an event as it came; `atUs` is QEMU's clock, in µs since 1970. */
 export type RawListener = (data: unknown, atUs: number) => void;
 
@@ -48,6 +52,9 @@ export class QmpSession implements AsyncDisposable {
    */
   #mayGreetAgain = true;
   #prepared: Prepared | undefined;
+  /** Events that may come now; grows with time. */
+  #eventsLeft = eventsBurst;
+  #eventAtMs = performance.now();
   /** What waiters are told once the conversation has ended. */
   #end: QmpError | undefined;
 
@@ -219,6 +226,7 @@ export class QmpSession implements AsyncDisposable {
 
   #receive(message: QmpObject): void {
     if (typeof message['event'] === 'string') {
+      this.#refuseFlood();
       this.#dispatch(message['event'], message);
       return;
     }
@@ -237,6 +245,19 @@ export class QmpSession implements AsyncDisposable {
     else if (id === greetingId) waiter.resolve(isObject(message['QMP']) ? message['QMP']['version'] : undefined);
     else waiter.resolve(message['return']);
     this.#sendHead();
+  }
+
+  /** A hostile QEMU may send nothing but events, and the other guests' agents would read nothing else. */
+  #refuseFlood(): void {
+    const nowMs = performance.now();
+    this.#eventsLeft =
+      Math.min(eventsBurst, this.#eventsLeft + ((nowMs - this.#eventAtMs) / 1_000) * eventsPerSecond) - 1;
+    this.#eventAtMs = nowMs;
+    if (this.#eventsLeft >= 0) return;
+    throw new QmpError(
+      'qemu-protocol',
+      `QEMU sends more than ${eventsPerSecond} events a second; the monitor is given up`,
+    );
   }
 
   #dispatch(name: string, message: QmpObject): void {
