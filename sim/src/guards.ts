@@ -67,7 +67,7 @@ const removed: Readonly<Record<GuardName, Partial<Guards>>> = {
     journals: () => ({
       of: () => ({ write: () => Promise.resolve(), read: () => Promise.resolve(undefined) }),
       release: () => undefined,
-      unfinished: () => Promise.resolve([]),
+      unfinished: () => Promise.resolve({ entries: [], unknown: [] }),
     }),
   },
 };

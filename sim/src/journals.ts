@@ -1,5 +1,5 @@
 /** The agents' journals on a disk that survives them. */
-import type { HandoverEntry, Journal, Journals } from '@ferry/handover';
+import type { HandoverEntry, Journal, Journals, Unfinished } from '@ferry/handover';
 import type { Life } from './timeline.ts';
 import type { World } from './world.ts';
 
@@ -37,8 +37,11 @@ export class SimJournals implements Journals {
     this.#writing.delete(migrationId);
   }
 
-  unfinished(): Promise<HandoverEntry[]> {
-    return this.#world.act(this.#life, 'journal list', () => [...this.#disk.values()].filter((entry) => !entry.ended));
+  unfinished(): Promise<Unfinished> {
+    return this.#world.act(this.#life, 'journal list', () => {
+      const entries = [...this.#disk.values()].filter((entry) => !entry.ended);
+      return { entries, unknown: [] };
+    });
   }
 
   #write(entry: HandoverEntry): Promise<void> {

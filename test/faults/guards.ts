@@ -43,7 +43,7 @@ const removals: Readonly<Record<Guard, () => void>> = {
   },
   /** Nothing is written down. */
   NO_JOURNAL: () => {
-    const journal = new HandoverJournals('/nowhere').of('none');
+    const journal = new HandoverJournals('/nowhere', () => undefined).of('none');
     Object.getPrototypeOf(journal).write = () => Promise.resolve();
   },
 };

@@ -66,7 +66,12 @@ export async function openParts(
   );
   const register = new HandoverRegister({ redis, host, side, address: config.address });
   const owners = new OwnerRecords({ redis, host });
-  const journals = new HandoverJournals(join(config.stateDir, 'handover', side));
+  const journals = new HandoverJournals(join(config.stateDir, 'handover', side), (err) =>
+    log.error(
+      { err },
+      'a journal is damaged and was set aside: its migration’s domain stays as it is until the other host has said how it was decided',
+    ),
+  );
   const ongoing = new OngoingMigrations();
   const ours = opened.move();
   return {

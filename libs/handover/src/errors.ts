@@ -10,7 +10,9 @@ export type HandoverErrorKind =
   | 'vote-missing'
   /** The ownership record says that another host has the guest. */
   | 'owned-elsewhere'
-  /** The journal cannot be read. */
+  /** The journal's file cannot be read now; what it says is not known. */
+  | 'journal-unreadable'
+  /** What the journal said is lost. */
   | 'journal-damaged';
 
 /** The one class that this package throws; `kind` is also the reason a caller of an agent sees. */

@@ -9,4 +9,5 @@ export {
   type Verdict,
 } from './register.ts';
 export { type Claim, type Owner, OwnerRecords } from './owner.ts';
-export { type HandoverEntry, HandoverJournals, type Journal, type Journals } from './journal.ts';
+export { HandoverJournals, type Journal, type Journals, readUnlessDamaged, type Unfinished } from './journal.ts';
+export type { HandoverEntry } from './journal-entry.ts';

@@ -1,8 +1,21 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import {
+  type FileHandle,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { type HandoverEntry, HandoverJournal, HandoverJournals } from './journal.ts';
+import type { HandoverError } from './errors.ts';
+import type { HandoverEntry } from './journal-entry.ts';
+import { HandoverJournal, HandoverJournals } from './journal.ts';
 
 const entry: HandoverEntry = {
   migrationId: '11111111-1111-4111-8111-111111111111',
@@ -62,14 +75,105 @@ describe('the journal', () => {
   });
 });
 
+/** The files and directories that are synced from now on, in order, by their names in `dir`. */
+async function watchSyncs(): Promise<Disposable & { readonly synced: string[] }> {
+  await using any = await open(dir, 'r');
+  const handle: Pick<FileHandle, 'sync'> = Object.getPrototypeOf(any);
+  const { sync } = handle;
+  const synced: string[] = [];
+  handle.sync = async function (this: FileHandle) {
+    synced.push((await readlink(`/proc/self/fd/${this.fd}`)).slice(dir.length));
+    return sync.call(this);
+  };
+  return { synced, [Symbol.dispose]: () => void (handle.sync = sync) };
+}
+
+describe('durability', () => {
+  const file = ['/state/handover/source/x.json.new', '/state/handover/source'];
+  const path3 = () => join(dir, 'state', 'handover', 'source', 'x.json');
+
+  it('is the file’s, its directory’s and that of the directories made for it', async () => {
+    using watched = await watchSyncs();
+    await new HandoverJournal(path3()).write(entry);
+    expect(watched.synced.slice(-2)).toEqual(file);
+    expect(watched.synced.slice(0, -2)).toEqual(['/state/handover', '/state', '']);
+  });
+
+  it('is the ended entry’s as any other’s: it takes the place of one that was durable', async () => {
+    const journal = new HandoverJournal(path3());
+    await journal.write(entry);
+    using watched = await watchSyncs();
+    await journal.write({ ...entry, decision: 'committed', ended: true });
+    expect(watched.synced).toEqual(file);
+  });
+});
+
+describe('a journal that cannot be read', () => {
+  it('is not one that is not there', async () => {
+    await mkdir(path, { recursive: true });
+    await expect(new HandoverJournal(path).read()).rejects.toMatchObject({ kind: 'journal-unreadable' });
+    await rm(path, { recursive: true });
+    await symlink('handover.json', path);
+    await expect(new HandoverJournal(path).read()).rejects.toMatchObject({ kind: 'journal-unreadable' });
+    await writeFile(join(dir, 'file'), '');
+    const under = new HandoverJournal(join(dir, 'file', 'handover.json'));
+    await expect(under.read()).rejects.toMatchObject({ kind: 'journal-unreadable' });
+  });
+
+  it('hides none of the others', async () => {
+    const journals = new HandoverJournals(join(dir, 'source'), () => undefined);
+    await journals.of(entry.migrationId).write(entry);
+    await mkdir(join(dir, 'source', `${otherId}.json`));
+    const { entries, unknown } = await journals.unfinished();
+    expect(entries).toEqual([entry]);
+    expect(unknown).toMatchObject([{ migrationId: otherId, error: { kind: 'journal-unreadable' } }]);
+  });
+
+  it('may be any of them if the directory cannot be read', async () => {
+    await writeFile(join(dir, 'source'), '');
+    const journals = new HandoverJournals(join(dir, 'source'), () => undefined);
+    await expect(journals.unfinished()).rejects.toMatchObject({ kind: 'journal-unreadable' });
+  });
+});
+
+describe('a journal that is damaged', () => {
+  it('is set aside, reported once, and hides none of the others', async () => {
+    const reported: HandoverError[] = [];
+    const journals = () => new HandoverJournals(join(dir, 'source'), (error) => reported.push(error));
+    await journals().of(entry.migrationId).write(entry);
+    await writeFile(join(dir, 'source', `${otherId}.json`), '');
+    for (let life = 0; life < 2; life += 1) {
+      const { entries, unknown } = await journals().unfinished();
+      expect(entries).toEqual([entry]);
+      expect(unknown).toMatchObject([{ migrationId: otherId, error: { kind: 'journal-damaged' } }]);
+    }
+    expect(reported).toMatchObject([{ kind: 'journal-damaged' }]);
+    expect(await readdir(join(dir, 'source'))).toContain(`${otherId}.json.damaged`);
+  });
+
+  it('is not one that is not there, until another entry is written', async () => {
+    await mkdir(join(dir, 'guest'));
+    await writeFile(path, '{');
+    const journal = new HandoverJournal(path);
+    for (let read = 0; read < 2; read += 1) {
+      await expect(journal.read()).rejects.toMatchObject({ kind: 'journal-damaged' });
+    }
+    await journal.write({ ...entry, decision: 'aborted' });
+    expect(await new HandoverJournal(path).read()).toMatchObject({ decision: 'aborted' });
+  });
+});
+
+const otherId = '33333333-3333-4333-8333-333333333333';
+
 describe('the journals of a host', () => {
   it('tell which migrations had not ended', async () => {
-    const journals = new HandoverJournals(join(dir, 'source'));
-    expect(await journals.unfinished()).toEqual([]);
-    const other = { ...entry, migrationId: '33333333-3333-4333-8333-333333333333' };
+    const inThisLife = () => new HandoverJournals(join(dir, 'source'), () => undefined);
+    const journals = inThisLife();
+    expect(await journals.unfinished()).toEqual({ entries: [], unknown: [] });
+    const other = { ...entry, migrationId: otherId };
     await journals.of(entry.migrationId).write(entry);
     await journals.of(other.migrationId).write({ ...other, decision: 'committed', ended: true });
-    expect(await new HandoverJournals(join(dir, 'source')).unfinished()).toEqual([entry]);
+    expect(await inThisLife().unfinished()).toEqual({ entries: [entry], unknown: [] });
     expect((await journals.of(other.migrationId).read())?.decision).toBe('committed');
   });
 });

@@ -2,43 +2,38 @@
  * What one side must still know of a handover after a crash, when Redis has forgotten it as well: a small file, durable before the act that
  * it allows. One writer; written whole or not at all.
  */
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { SpanStatusCode, trace } from '@opentelemetry/api';
+import { readIfAny, syncDirectory, unlessMissing, writeWhole } from './durable-file.ts';
 import { HandoverError } from './errors.ts';
-
-/** One side's word. */
-export interface HandoverEntry {
-  readonly migrationId: string;
-  readonly domain: string;
-  readonly name: string;
-  readonly protocol: 2 | 3;
-  /** The guest's CPUs ran when it began. */
-  readonly wasRunning: boolean;
-  /** The life of the register that this side votes or commits under. */
-  readonly incarnation: string;
-  /** HOST:PORT of the other agent; empty if not known. */
-  readonly peerAddress: string;
-  /** The source is done with the register: it has asked the destination, or is about to, and trusts its word alone. */
-  readonly asking: boolean;
-  /** The destination has the source's vote: it has been said that the guest was stopped for good. */
-  readonly voteSeen: boolean;
-  /** The lives of the register under which this side will never commit. */
-  readonly promised: readonly string[];
-  readonly decision: 'committed' | 'aborted' | undefined;
-  /** Nothing is left to do; kept to answer the other side. */
-  readonly ended: boolean;
-}
+import { damaged, decodeEntry, type HandoverEntry } from './journal-entry.ts';
 
 /** One migration's journal. */
 export interface Journal {
-  /**
-   * Returns when the entry is durable; one that ends the migration may still be lost in a crash of the host, since what it says can be found
-   * out again. Entries are written in the order of the calls.
-   */
+  /** Returns when the entry is durable. Entries are written in the order of the calls. */
   write(entry: HandoverEntry): Promise<void>;
-  /** The last entry; undefined if there is none. Throws HandoverError journal-damaged. */
+  /**
+   * The last entry; undefined if there is none. Throws HandoverError journal-unreadable: it may be readable later, and until then nothing is
+   * known; journal-damaged: what it said is lost, until another entry is written.
+   */
   read(): Promise<HandoverEntry | undefined>;
+}
+
+/** For who can go on without what the journal said. Throws HandoverError journal-unreadable. */
+export async function readUnlessDamaged(journal: Journal): Promise<HandoverEntry | 'damaged' | undefined> {
+  return journal.read().catch((error: unknown) => {
+    if (error instanceof HandoverError && error.kind === 'journal-damaged') return 'damaged';
+    throw error;
+  });
+}
+
+/** What the journals of one side know. */
+export interface Unfinished {
+  /** The migrations that had not ended in this host's life before. */
+  readonly entries: HandoverEntry[];
+  /** Those whose journal is damaged or cannot be read: they may be any domain's, and may not have ended. */
+  readonly unknown: { readonly migrationId: string; readonly error: HandoverError }[];
 }
 
 /** All journals of one side on a host, by migration id. */
@@ -46,35 +41,70 @@ export interface Journals {
   of(migrationId: string): Journal;
   /** Forgets a journal's writer once the migration has ended; what was written stays. */
   release(migrationId: string): void;
-  /** The migrations that had not ended in this host's life before. Throws HandoverError journal-damaged. */
-  unfinished(): Promise<HandoverEntry[]>;
+  /** Throws HandoverError journal-unreadable if the directory cannot be read. */
+  unfinished(): Promise<Unfinished>;
 }
 
 /** The journal of one migration and one side, at `path`. */
 export class HandoverJournal implements Journal {
   readonly #path: string;
+  readonly #report: (error: HandoverError) => void;
   #writing: Promise<void> = Promise.resolve();
 
-  constructor(path: string) {
+  /** `report` is told of a file that was set aside. */
+  constructor(path: string, report: (error: HandoverError) => void = () => undefined) {
     this.#path = path;
+    this.#report = report;
   }
 
   write(entry: HandoverEntry): Promise<void> {
-    const written = this.#writing
-      .catch(() => undefined)
-      .then(() => traced(() => writeWhole(this.#path, JSON.stringify(entry), !entry.ended)));
-    this.#writing = written;
-    return written;
+    return this.#inOrder(() => traced(() => writeWhole(this.#path, JSON.stringify(entry))));
   }
 
   async read(): Promise<HandoverEntry | undefined> {
-    const text = await readFile(this.#path, 'utf8').catch(() => undefined);
-    return text === undefined ? undefined : decodeEntry(text, this.#path);
+    try {
+      return await this.#decode();
+    } catch (error) {
+      if (!(error instanceof HandoverError) || error.kind !== 'journal-damaged') throw error;
+      await this.#inOrder(() => this.#setAside());
+      // Another entry may have been written meanwhile.
+      return this.#decode();
+    }
+  }
+
+  /** Throws journal-damaged also where the file was set aside before. */
+  async #decode(): Promise<HandoverEntry | undefined> {
+    const text = await readIfAny(this.#path);
+    if (text !== undefined) return decodeEntry(text, this.#path);
+    const aside = asideOf(this.#path);
+    if ((await readIfAny(aside)) === undefined) return undefined;
+    throw damaged(aside, 'it was set aside');
+  }
+
+  /** What cannot be decoded is kept beside, for a person to look at. */
+  async #setAside(): Promise<void> {
+    const text = await readIfAny(this.#path);
+    if (text === undefined) return;
+    try {
+      decodeEntry(text, this.#path);
+    } catch (error) {
+      await rename(this.#path, asideOf(this.#path));
+      await syncDirectory(dirname(this.#path));
+      if (error instanceof HandoverError) this.#report(error);
+    }
   }
 
   async remove(): Promise<void> {
-    await this.#writing.catch(() => undefined);
-    await rm(this.#path, { force: true });
+    await this.#inOrder(async () => {
+      await rm(this.#path, { force: true });
+      await rm(asideOf(this.#path), { force: true });
+    });
+  }
+
+  #inOrder(act: () => Promise<void>): Promise<void> {
+    const done = this.#writing.catch(() => undefined).then(act);
+    this.#writing = done;
+    return done;
   }
 }
 
@@ -84,16 +114,19 @@ const keptMs = 24 * 60 * 60 * 1000;
 /** Journals on this host's disk. */
 export class HandoverJournals implements Journals {
   readonly #dir: string;
+  readonly #report: (error: HandoverError) => void;
   readonly #journals = new Map<string, HandoverJournal>();
 
-  /** `dir` is made when the first entry is written. */
-  constructor(dir: string) {
+  /** `dir` is made when the first entry is written; `report` is told of each file that is damaged and was set aside. */
+  constructor(dir: string, report: (error: HandoverError) => void) {
     this.#dir = dir;
+    this.#report = report;
   }
 
   /** The journal of a migration; its id must be a UUID. */
   of(migrationId: string): HandoverJournal {
-    const journal = this.#journals.get(migrationId) ?? new HandoverJournal(join(this.#dir, `${migrationId}.json`));
+    const path = join(this.#dir, `${migrationId}.json`);
+    const journal = this.#journals.get(migrationId) ?? new HandoverJournal(path, this.#report);
     this.#journals.set(migrationId, journal);
     return journal;
   }
@@ -103,18 +136,32 @@ export class HandoverJournals implements Journals {
   }
 
   /** Removes what was kept long enough, too. */
-  async unfinished(): Promise<HandoverEntry[]> {
-    const names = (await readdir(this.#dir).catch(() => [])).filter((name) => name.endsWith('.json'));
-    const entries: HandoverEntry[] = [];
-    for (const name of names) {
-      const journal = new HandoverJournal(join(this.#dir, name));
-      const entry = await journal.read();
-      if (entry?.ended === false) entries.push(entry);
-      else if (Date.now() - (await stat(join(this.#dir, name))).mtimeMs > keptMs) await journal.remove();
+  async unfinished(): Promise<Unfinished> {
+    const found: Unfinished = { entries: [], unknown: [] };
+    for (const migrationId of await this.#ids()) {
+      const path = join(this.#dir, `${migrationId}.json`);
+      const journal = this.#journals.get(migrationId) ?? new HandoverJournal(path, this.#report);
+      try {
+        const entry = await journal.read();
+        if (entry?.ended === false) found.entries.push(entry);
+        else if (entry !== undefined && Date.now() - (await stat(path)).mtimeMs > keptMs) await journal.remove();
+      } catch (error) {
+        if (!(error instanceof HandoverError)) throw error;
+        found.unknown.push({ migrationId, error });
+      }
     }
-    return entries;
+    return found;
+  }
+
+  async #ids(): Promise<Set<string>> {
+    const names = await unlessMissing(this.#dir, () => readdir(this.#dir));
+    return new Set(
+      (names ?? []).map((name) => /^(.+)\.json(\.damaged)?$/.exec(name)?.[1]).filter((id) => id !== undefined),
+    );
   }
 }
+
+const asideOf = (path: string): string => `${path}.damaged`;
 
 const tracer = trace.getTracer('@ferry/handover');
 
@@ -130,64 +177,4 @@ function traced(write: () => Promise<void>): Promise<void> {
       span.end();
     }
   });
-}
-
-/** A new file beside the old one, synced, then renamed over it, then the directory synced: rename(2) alone may be lost in a crash. */
-async function writeWhole(path: string, text: string, durable: boolean): Promise<void> {
-  const fresh = `${path}.new`;
-  await mkdir(dirname(path), { recursive: true });
-  {
-    await using file = await open(fresh, 'w', 0o600);
-    await file.writeFile(text);
-    if (durable) await file.sync();
-  }
-  await rename(fresh, path);
-  if (!durable) return;
-  await using directory = await open(dirname(path), 'r');
-  await directory.sync();
-}
-
-function decodeEntry(text: string, path: string): HandoverEntry {
-  const damaged = (why: string, cause?: unknown): HandoverError =>
-    new HandoverError(
-      'journal-damaged',
-      `${path} cannot be read (${why}): only the other host can tell now how the migration was decided`,
-      cause === undefined ? undefined : { cause },
-    );
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw damaged('it is no JSON', cause);
-  }
-  if (typeof value !== 'object' || value === null) throw damaged('it is no object');
-  const entry: Record<string, unknown> = { ...value };
-  const string = (name: string): string => {
-    const field = entry[name];
-    if (typeof field === 'string') return field;
-    throw damaged(`${name} is missing`);
-  };
-  const { protocol, wasRunning, asking, voteSeen = false, promised, decision, ended } = entry;
-  if (protocol !== 2 && protocol !== 3) throw damaged('protocol is wrong');
-  if (typeof wasRunning !== 'boolean') throw damaged('wasRunning is wrong');
-  if (typeof asking !== 'boolean') throw damaged('asking is wrong');
-  if (typeof ended !== 'boolean') throw damaged('ended is wrong');
-  if (typeof voteSeen !== 'boolean') throw damaged('voteSeen is wrong');
-  if (!Array.isArray(promised) || !promised.every((each) => typeof each === 'string'))
-    throw damaged('promised is wrong');
-  if (decision !== undefined && decision !== 'committed' && decision !== 'aborted') throw damaged('decision is wrong');
-  return {
-    migrationId: string('migrationId'),
-    domain: string('domain'),
-    name: string('name'),
-    protocol,
-    wasRunning,
-    incarnation: string('incarnation'),
-    peerAddress: string('peerAddress'),
-    asking,
-    voteSeen,
-    promised,
-    decision,
-    ended,
-  };
 }

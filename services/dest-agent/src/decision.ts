@@ -1,5 +1,5 @@
 /** What the destination decides, or learns, when it does not simply commit; and what it answers the source. */
-import { HandoverError } from '@ferry/handover';
+import { HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import { Answer, type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
 import { isHere, type RunState } from '@ferry/qemu-qmp';
@@ -53,8 +53,8 @@ const hasLeftLoading = (status: RunState): boolean => isHere(status) && status !
 /** What Finish brought is needed by whoever has to decide once the source is gone: it is written down, but not inside the blackout. */
 async function noteVote(agent: DestAgent, held: HeldIn): Promise<void> {
   if (!held.state.voteSeen) return;
-  const noted = await agent.journals.of(held.ongoing.start.migrationId).read();
-  if (noted?.voteSeen !== true) await journal(agent, held);
+  const noted = await readUnlessDamaged(agent.journals.of(held.ongoing.start.migrationId));
+  if (noted === 'damaged' || noted?.voteSeen !== true) await journal(agent, held);
 }
 
 /** The source says what it knows. It is asked by us, or asks us itself and has our promise: it then resumes its copy and says so. */
@@ -100,8 +100,8 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
     await journal(agent, held);
     return { answer: state.decision === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_PROMISED };
   }
-  const noted = await agent.journals.of(migrationId).read();
-  if (noted?.decision !== undefined) {
+  const noted = await readUnlessDamaged(agent.journals.of(migrationId));
+  if (noted !== 'damaged' && noted?.decision !== undefined) {
     return { answer: noted.decision === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
   }
   const ended = agent.ongoing.find(migrationId);

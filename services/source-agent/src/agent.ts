@@ -1,5 +1,6 @@
 /** The source agent's parts, and what its phases have in common. */
 import type { Held, HeldMigrations, OngoingStart, OutcomeWord, Parts } from '@ferry/agent';
+import { readUnlessDamaged } from '@ferry/handover';
 import { HypervisorError, type Guest } from '@ferry/hypervisor';
 import { Outcome } from '@ferry/proto/ferry/v1/migration';
 import { MigrationError, type CookieOrigin } from '@ferry/migration';
@@ -166,7 +167,7 @@ export function journal(agent: SourceAgent, { ongoing, state }: HeldOut, ended =
 /** Nothing is left to do; what was decided is kept for the other side. A migration that sent nothing has no journal. */
 export async function endJournal(agent: SourceAgent, held: HeldOut): Promise<void> {
   const { migrationId } = held.ongoing.start;
-  if ((await agent.journals.of(migrationId).read()) !== undefined) {
+  if ((await readUnlessDamaged(agent.journals.of(migrationId))) !== undefined) {
     held.state.decision ??= held.ongoing.outcome === Outcome.OUTCOME_COMPLETED ? 'committed' : 'aborted';
     await journal(agent, held, true);
   }

@@ -84,7 +84,7 @@ async function performing() {
     migrations,
     hypervisor,
   };
-  const agent = { ...parts, journals: new HandoverJournals(directory) } as unknown as SourceAgent;
+  const agent = { ...parts, journals: new HandoverJournals(directory, () => undefined) } as unknown as SourceAgent;
 
   const incarnation = await register.incarnation(never);
   await register.begin({ domain, migrationId, incarnation }, never);

@@ -1,5 +1,5 @@
 /** The two ends of a migration on the source, and the question that comes before them. */
-import { HandoverError } from '@ferry/handover';
+import { HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import {
   Answer,
@@ -89,15 +89,21 @@ export async function answerDestination(
   const { migrationId, domain, askerAddress } = request;
   const held = agent.migrations.find(migrationId);
   if (held !== undefined) held.state.destinationAddress ||= askerAddress;
-  const noted = await agent.journals.of(migrationId).read();
   const ended = agent.ongoing.find(migrationId);
-  const known = held?.state.decision ?? noted?.decision ?? (ended?.ended === true ? wordOf(ended.outcome) : undefined);
+  const remembered = held?.state.decision ?? (ended?.ended === true ? wordOf(ended.outcome) : undefined);
+  const known = remembered ?? (await journaled(agent, migrationId));
   if (known !== undefined) return { answer: known === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
   // A guest that is here, and was not sent, is evidence enough, whatever an agent that was restarted still knows.
   const guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);
   const status = await guest?.monitor.execute('query-status', {}, signal);
   const here = guest?.incoming === undefined && status !== undefined && isHere(status.status);
   return { answer: here ? Answer.ANSWER_ABORTED : Answer.ANSWER_UNDECIDED };
+}
+
+/** What was decided, as this agent's life before wrote it down. */
+async function journaled(agent: SourceAgent, migrationId: string): Promise<'committed' | 'aborted' | undefined> {
+  const noted = await readUnlessDamaged(agent.journals.of(migrationId));
+  return noted === 'damaged' ? undefined : noted?.decision;
 }
 
 const wordOf = (outcome: Outcome): 'committed' | 'aborted' =>

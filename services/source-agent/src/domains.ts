@@ -24,7 +24,7 @@ export async function describe(agent: SourceAgent, uuid: string, signal: AbortSi
   const incoming = guest?.incoming === undefined ? undefined : DomainState.DOMAIN_STATE_INCOMING;
   // Its user had paused it, it was sent, and it is here again.
   const free = read.job === undefined && read.unknown === '';
-  const isBack = status?.status === 'postmigrate' && free && !(await isOpen(agent, uuid));
+  const isBack = status?.status === 'postmigrate' && free && (await isSettled(agent, uuid, signal));
   const here = isBack ? DomainState.DOMAIN_STATE_PAUSED : domainStateOf(status?.status);
   return {
     uuid: domain.uuid,
@@ -38,6 +38,13 @@ export async function describe(agent: SourceAgent, uuid: string, signal: AbortSi
     jobUnknown: read.unknown,
   };
 }
+
+/** Where that cannot be known now it is not said. */
+const isSettled = (agent: SourceAgent, domain: string, signal: AbortSignal): Promise<boolean> =>
+  openMigration(agent, domain, signal).then(
+    (open) => open === undefined,
+    () => false,
+  );
 
 export async function list(agent: SourceAgent, signal: AbortSignal): Promise<Domain[]> {
   const known = await agent.hypervisor.list();
@@ -128,10 +135,22 @@ const resumable: ReadonlySet<string> = new Set([
   'guest-panicked',
 ]);
 
-/** A migration of the domain is not settled here yet, whatever Redis still knows of it. */
-async function isOpen(agent: SourceAgent, domain: string): Promise<boolean> {
-  if (agent.migrations.all().some((held) => held.ongoing.start.domainUuid === domain)) return true;
-  return (await agent.journals.unfinished()).some((entry) => entry.domain === domain);
+/**
+ * Why a guest that was sent may not go on by its user's wish: a migration of the domain is not settled here yet, whatever Redis still knows of it, or
+ * may not be, since a journal that could be the domain's cannot be read. Undefined if there is nothing of that kind.
+ */
+async function openMigration(agent: SourceAgent, domain: string, signal: AbortSignal): Promise<string | undefined> {
+  const held = agent.migrations.all().find(({ ongoing }) => ongoing.start.domainUuid === domain);
+  if (held !== undefined) return `migration ${held.ongoing.start.migrationId} of it is not settled yet`;
+  const { entries, unknown } = await agent.journals.unfinished();
+  const entry = entries.find((each) => each.domain === domain);
+  if (entry !== undefined) return `migration ${entry.migrationId} of it is not settled yet`;
+  for (const { migrationId, error } of unknown) {
+    // That it has ended is known from Redis, too.
+    const record = await agent.jobs.recordOf(domain, migrationId, signal).catch(() => undefined);
+    if (record?.outcome === undefined) return `migration ${migrationId} may be of it: ${error.message}`;
+  }
+  return undefined;
 }
 
 export async function resume(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<Domain> {
@@ -145,10 +164,11 @@ export async function resume(agent: SourceAgent, nameOrUuid: string, signal: Abo
       await agent.owners.refuseForeign({ uuid: id, name }, signal);
       const { status } = await monitor.execute('query-status', {}, signal);
       // A guest that came in half, or was sent away, must not run by anybody's wish (P4). One that is here again, paused as before it was sent, may.
-      const backAgain = status === 'postmigrate' && !(await isOpen(agent, id));
-      const may = backAgain || resumable.has(status);
+      const open = status === 'postmigrate' ? await openMigration(agent, id, signal) : undefined;
+      const may = (status === 'postmigrate' && open === undefined) || resumable.has(status);
       if (incoming !== undefined || !may) {
-        throw new HypervisorError('domain-not-running', `domain ${name} is ${status} and cannot be resumed`);
+        const why = open === undefined ? '' : `: ${open}`;
+        throw new HypervisorError('domain-not-running', `domain ${name} is ${status} and cannot be resumed${why}`);
       }
       await agent.owners.claim({ uuid: id, name }, 'keep', `resumed on host ${agent.config.host.name}`, signal);
       await monitor.execute('cont', {}, signal);

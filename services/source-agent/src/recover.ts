@@ -145,8 +145,10 @@ function stateFrom(protocol: 2 | 3, wasRunning: boolean, incarnation: string, no
 
 /** Settles the migrations that only the journal knows: Redis has forgotten their jobs. Throws if one cannot be taken up yet. */
 export async function takeUpJournaled(agent: SourceAgent, signal: AbortSignal): Promise<void> {
-  const failures: unknown[] = [];
-  for (const noted of await agent.journals.unfinished()) {
+  const { entries, unknown } = await agent.journals.unfinished();
+  // One that is damaged stays so; what it would have said is asked of the other agent where a job or a QEMU is left of its migration.
+  const failures: unknown[] = unknown.map(({ error }) => error).filter(({ kind }) => kind !== 'journal-damaged');
+  for (const noted of entries) {
     if (agent.migrations.find(noted.migrationId) !== undefined) continue;
     await takeUpOne(agent, noted, signal).catch((error: unknown) => failures.push(error));
   }

@@ -1,0 +1,74 @@
+/** What a journal says, and how that is read back. */
+import { HandoverError } from './errors.ts';
+
+/** One side's word. */
+export interface HandoverEntry {
+  readonly migrationId: string;
+  readonly domain: string;
+  readonly name: string;
+  readonly protocol: 2 | 3;
+  /** The guest's CPUs ran when it began. */
+  readonly wasRunning: boolean;
+  /** The life of the register that this side votes or commits under. */
+  readonly incarnation: string;
+  /** HOST:PORT of the other agent; empty if not known. */
+  readonly peerAddress: string;
+  /** The source is done with the register: it has asked the destination, or is about to, and trusts its word alone. */
+  readonly asking: boolean;
+  /** The destination has the source's vote: it has been said that the guest was stopped for good. */
+  readonly voteSeen: boolean;
+  /** The lives of the register under which this side will never commit. */
+  readonly promised: readonly string[];
+  readonly decision: 'committed' | 'aborted' | undefined;
+  /** Nothing is left to do; kept to answer the other side. */
+  readonly ended: boolean;
+}
+
+export function damaged(path: string, why: string, cause?: unknown): HandoverError {
+  return new HandoverError(
+    'journal-damaged',
+    `${path} is damaged (${why}): only the other host can tell now how the migration was decided`,
+    cause === undefined ? undefined : { cause },
+  );
+}
+
+/** Throws HandoverError journal-damaged. */
+export function decodeEntry(text: string, path: string): HandoverEntry {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw damaged(path, 'it is no JSON', cause);
+  }
+  if (typeof value !== 'object' || value === null) throw damaged(path, 'it is no object');
+  const entry: Record<string, unknown> = { ...value };
+  const string = (name: string): string => {
+    const field = entry[name];
+    if (typeof field === 'string') return field;
+    throw damaged(path, `${name} is missing`);
+  };
+  const { protocol, wasRunning, asking, voteSeen = false, promised, decision, ended } = entry;
+  if (protocol !== 2 && protocol !== 3) throw damaged(path, 'protocol is wrong');
+  if (typeof wasRunning !== 'boolean') throw damaged(path, 'wasRunning is wrong');
+  if (typeof asking !== 'boolean') throw damaged(path, 'asking is wrong');
+  if (typeof ended !== 'boolean') throw damaged(path, 'ended is wrong');
+  if (typeof voteSeen !== 'boolean') throw damaged(path, 'voteSeen is wrong');
+  if (!Array.isArray(promised) || !promised.every((each) => typeof each === 'string'))
+    throw damaged(path, 'promised is wrong');
+  if (decision !== undefined && decision !== 'committed' && decision !== 'aborted')
+    throw damaged(path, 'decision is wrong');
+  return {
+    migrationId: string('migrationId'),
+    domain: string('domain'),
+    name: string('name'),
+    protocol,
+    wasRunning,
+    incarnation: string('incarnation'),
+    peerAddress: string('peerAddress'),
+    asking,
+    voteSeen,
+    promised,
+    decision,
+    ended,
+  };
+}
