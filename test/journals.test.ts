@@ -1,11 +1,12 @@
 /** Journals that cannot be read: what is not known is not supposed, and concerns one migration alone. Real agents, QEMUs, Redis and files. */
 import { randomUUID } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { DomainState } from '@ferry/proto/ferry/v1/domains';
-import { Protocol } from '@ferry/proto/ferry/v1/migration';
-import { callsOf, refusal, type TestGuest, World } from './world.ts';
+import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
+import { startMigration } from './under-way.ts';
+import { callsOf, eventually, refusal, type TestGuest, World } from './world.ts';
 
 const v3 = Protocol.PROTOCOL_V3;
 
@@ -38,6 +39,89 @@ async function sent() {
   const journal = join(world.a.stateDir, 'handover', 'source', `${names.migrationId}.json`);
   return { names, journal, finish: { ...names, protocol: v3, cookieIn: cookieOut, cancelled: false } };
 }
+
+const sourceInDoubt = (names: { migrationId: string; domain: string }) =>
+  eventually('the migration is in doubt at its source', async () => {
+    const { migration } = await callsOf(world.a).get(names);
+    return migration?.outcome === Outcome.OUTCOME_IN_DOUBT ? migration : undefined;
+  });
+
+const handover = (names: { migrationId: string }): string => `ferry:{${guest.uuid}}:handover:${names.migrationId}`;
+
+describe('a journal that cannot be read', () => {
+  it('decides nothing and is shown as the cause of the doubt; when it can be read the agents go on', async () => {
+    const { names, journal, finish } = await sent();
+    await world.a.source.kill('SIGKILL');
+    await callsOf(world.b).finish(finish);
+    const text = await readFile(journal);
+    await rm(journal);
+    await mkdir(journal);
+    // Without its journal the source would believe that it has not voted.
+    await world.lab.redis.client.del(handover(names));
+    await world.a.source.start();
+    const { doubt } = await sourceInDoubt(names);
+    expect(doubt?.cause).toMatchObject({ reason: 'journal-unreadable', message: expect.stringContaining(journal) });
+    expect(doubt?.settledBy).toContain('its journal');
+    await world.ticksOn(guest);
+    expect(await world.domainOn(world.a, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_MIGRATED });
+    await rmdir(journal);
+    await writeFile(journal, text);
+    await world.expectSettled(guest, world.b);
+  });
+});
+
+describe('a journal that is lost', () => {
+  it('lets nobody take the guest back: the destination is asked, and while it is not known the guest stays paused', async () => {
+    const { names, journal, finish } = await sent();
+    await world.a.source.kill('SIGKILL');
+    await callsOf(world.b).finish(finish);
+    await rm(journal);
+    const record = await world.lab.redis.client.hgetall(handover(names));
+    await world.lab.redis.client.del(handover(names));
+    await world.a.source.start();
+    const { doubt } = await sourceInDoubt(names);
+    expect(doubt?.cause).toMatchObject({ reason: 'in-doubt', message: expect.stringContaining(journal) });
+    expect(await world.domainOn(world.a, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_MIGRATED });
+    // The record says where the destination is.
+    await world.a.source.kill('SIGKILL');
+    await world.lab.redis.client.hset(handover(names), record);
+    await world.a.source.start();
+    await world.expectSettled(guest, world.b);
+    expect((await callsOf(world.a).get(names)).migration).toMatchObject({ outcome: Outcome.OUTCOME_COMPLETED });
+  });
+
+  it('is asked of the destination, whatever the register would say', async () => {
+    const { names, journal } = await sent();
+    await world.a.source.kill('SIGKILL');
+    await rm(journal);
+    await world.a.source.start();
+    await world.expectSettled(guest, world.a);
+    expect((await callsOf(world.a).get(names)).migration).toMatchObject({ outcome: Outcome.OUTCOME_FAILED });
+  });
+
+  it('of a guest that was not sent changes nothing', async () => {
+    const { migrationId, events } = await startMigration(world, guest);
+    const broken = expect(events).rejects.toThrow();
+    await world.a.source.kill('SIGKILL');
+    await broken;
+    await rm(join(world.a.stateDir, 'handover', 'source', `${migrationId}.json`));
+    await world.a.source.start();
+    await world.expectSettled(guest, world.a);
+    const { migration } = await callsOf(world.a).get({ migrationId, domain: guest.uuid });
+    expect(migration).toMatchObject({ outcome: Outcome.OUTCOME_FAILED });
+  });
+
+  it('with the whole state directory says so, and does not call the guest lost', async () => {
+    const { names } = await sent();
+    await world.a.source.kill('SIGKILL');
+    await world.a.source.start({ FERRY_STATE_DIR: join(world.lab.dir, 'elsewhere') });
+    const { doubt } = await sourceInDoubt(names);
+    expect(doubt?.cause?.message).toContain('FERRY_STATE_DIR');
+    await world.a.source.kill('SIGKILL');
+    await world.a.source.start({ FERRY_STATE_DIR: world.a.stateDir });
+    await world.expectSettled(guest, world.a);
+  });
+});
 
 describe('a journal that is empty', () => {
   it('leaves no domain out of the list, and keeps a guest that was sent from being resumed by its user', async () => {

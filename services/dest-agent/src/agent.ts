@@ -33,6 +33,11 @@ export interface DestState {
   readonly promised: Set<string>;
   /** The register was asked to commit, or may have been by this agent's life before: the record may be behind what was done. */
   mayHaveCommitted: boolean;
+  /**
+   * Where what this agent knows of it comes from: its own life, or the journal of the life before, which cannot be read now or is lost. A
+   * journal that was not looked for yet is `unread`.
+   */
+  recalled: 'here' | 'unread' | 'unreadable' | 'journaled' | 'lost';
   /** An agent's life before began it: what that one did, and QEMU is not there any more to show, is not known. */
   revived: boolean;
   /** The source has said that it has stopped the guest for good: without that nobody may start it here, whatever else is known. */
@@ -62,6 +67,7 @@ export const newState = (
   started: false,
   promised: new Set(),
   mayHaveCommitted,
+  recalled: 'here',
   revived: false,
   voteSeen: false,
   decidedByWord: false,

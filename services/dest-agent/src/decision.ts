@@ -3,13 +3,15 @@ import { HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import { Answer, type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
 import { isHere, type RunState } from '@ferry/qemu-qmp';
-import { type DestAgent, type HeldIn, journal } from './agent.ts';
+import { type DestAgent, type DestState, type HeldIn, journal } from './agent.ts';
+import { recall } from './recall.ts';
 
 /**
  * Gives the migration up in the register, unless it was committed there. Throws HandoverError, or why the source could not be asked: then
  * nothing is known, and the copy stays paused.
  */
 export async function decide(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<'committed' | 'aborted'> {
+  await recall(agent, held, signal);
   const { state } = held;
   // Who has promised never to commit under a life of the register does not ask that life, whatever it would say.
   if (state.promised.has(state.incarnation)) state.doneWithRegister = true;
@@ -75,6 +77,10 @@ async function askSource(agent: DestAgent, held: HeldIn, signal: AbortSignal): P
   throw new MigrationError('other-undecided', `the source of ${domainName} has not decided yet: it will ask us`);
 }
 
+/** A journal that is not read, or lost, may say that a guest was committed that its user had paused, and which shows nobody. */
+const isForgetful = ({ recalled, paused }: DestState): boolean =>
+  recalled === 'unread' || recalled === 'unreadable' || (recalled === 'lost' && paused);
+
 /** Answers the source's question. A guest that is not decided yet is promised not to be committed under that life of the register. */
 export async function answerSource(agent: DestAgent, request: AskRequest, signal: AbortSignal): Promise<AskResponse> {
   const { migrationId, domain, incarnation, askerAddress } = request;
@@ -95,7 +101,10 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
     // The guest may have gone on here, and ended with its host or stopped, before anybody wrote that down: then the source's copy is old.
     const mayHaveRun = gone || (!state.paused && status !== undefined && hasLeftLoading(status.status));
     if (mayHaveRun && state.revived && state.mayHaveCommitted) return { answer: Answer.ANSWER_UNDECIDED };
+    if (isForgetful(state)) return { answer: Answer.ANSWER_UNDECIDED };
     state.promised.add(incarnation);
+    // A source whose journal is lost may not know the one that it voted under, which this side follows.
+    state.promised.add(state.incarnation);
     // A promise that a crash could undo is none.
     await journal(agent, held);
     return { answer: state.decision === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_PROMISED };

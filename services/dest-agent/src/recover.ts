@@ -1,22 +1,30 @@
 /** What the destination does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
 import { failureOf, type OutcomeWord } from '@ferry/agent';
 import { MigrationError, phases } from '@ferry/migration';
-import type { HandoverEntry } from '@ferry/handover';
+import { type HandoverEntry, HandoverError } from '@ferry/handover';
 import { HypervisorError } from '@ferry/hypervisor';
 import type { MigrationJob } from '@ferry/jobs';
 import { type DestAgent, type DestState, type HeldIn, journal, newState } from './agent.ts';
 import { decide } from './decision.ts';
 import { Incoming } from './incoming.ts';
+import { fillIn, recall } from './recall.ts';
 import { startGuest } from './start.ts';
 
 /** Follows the phase's recovery row; gives how the migration ended. Throws when that cannot be known yet: then it is tried again. */
 export async function recover(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<OutcomeWord> {
+  const { state, ongoing } = held;
+  const { migrationId, domainUuid: domain } = ongoing.start;
+  const wasUnreadable = state.recalled === 'unreadable';
+  await recall(agent, held, signal);
+  if (wasUnreadable && state.guest === undefined && (await attach(agent, state, { domain, migrationId }, signal))) {
+    return state.decision === 'aborted' ? 'failed' : 'completed';
+  }
   const row = phases[held.phase ?? 'prepare'].recovery;
   switch (row) {
     case 'destroy-incoming':
     case 'keep-if-running':
       // Finish is recorded while it runs, and it may have been told to give up: what counts is whether it tried to commit.
-      return held.state.mayHaveCommitted ? keepIfRunning(agent, held, signal) : destroyIncoming(agent, held, signal);
+      return state.mayHaveCommitted ? keepIfRunning(agent, held, signal) : destroyIncoming(agent, held, signal);
     case 'forget':
     case 'cancel-and-resume':
     case 'ask-decision':
@@ -58,6 +66,7 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
     await endIncoming(agent, held);
     return held.state.decidedByWord ? 'lost' : given(held);
   }
+  await refuseMisplaced(agent, held);
   if (guest === undefined || guest.monitor.closed.aborted) return lost(agent, held);
   // Every other state is the guest's own, here or before it was sent: QEMU would refuse `cont`, or it would not be ours to give.
   const waits = status === undefined || status.status === 'paused' || status.status === 'prelaunch';
@@ -81,6 +90,17 @@ async function giveBack(agent: DestAgent, held: HeldIn, signal: AbortSignal): Pr
     );
 }
 
+/** A QEMU of which not even its directory is there need not have ended: the agent may have been started with another state directory. */
+async function refuseMisplaced(agent: DestAgent, { state, ongoing }: HeldIn): Promise<void> {
+  const { domainUuid, domainName } = ongoing.start;
+  if (state.recalled !== 'lost' || (await agent.hypervisor.places()).includes(domainUuid)) return;
+  const { stateDir } = agent.config;
+  throw new MigrationError(
+    'in-doubt',
+    `${domainName} was committed to this host, and neither the journal of its migration nor its QEMU’s directory is in ${stateDir}: is that the state directory (FERRY_STATE_DIR) that this agent had before?`,
+  );
+}
+
 /** Committed, and ended since by itself: there is nothing left to keep. Whatever the migration met with first, that is what matters. */
 async function lost(agent: DestAgent, held: HeldIn): Promise<OutcomeWord> {
   await endIncoming(agent, held);
@@ -92,6 +112,10 @@ async function lost(agent: DestAgent, held: HeldIn): Promise<OutcomeWord> {
 
 /** What would settle a guest that came whole, whose fate this agent does not know. */
 export function settledBy({ state, ongoing }: HeldIn): string | undefined {
+  if (state.recalled === 'unreadable')
+    return 'its journal in handover/dest of the state directory, once that can be read';
+  if (state.recalled === 'lost' && state.decision === 'committed' && state.guest === undefined)
+    return 'a start of this agent with the state directory (FERRY_STATE_DIR) that it had before';
   if (!state.mayHaveCommitted || state.decision !== undefined) return undefined;
   const other = state.sourceAddress === '' ? 'the source agent' : `the agent at ${state.sourceAddress}`;
   const register = state.doneWithRegister ? '' : ', or Redis,';
@@ -127,30 +151,44 @@ export async function revive(
   signal: AbortSignal,
 ): Promise<{ state: DestState; outcome: OutcomeWord | undefined }> {
   const { protocol, incarnation = '', paused } = job.options;
-  const noted = await agent.journals.of(job.migrationId).read();
-  const mayHaveCommitted = noted !== undefined && couldCommit(noted);
-  const version = protocol === '2' ? 2 : 3;
-  const state = newState(version, noted?.incarnation ?? incarnation, paused === 'true', mayHaveCommitted);
+  const state = newState(protocol === '2' ? 2 : 3, incarnation, paused === 'true', false);
+  let noted: HandoverEntry | undefined;
+  try {
+    noted = await agent.journals.of(job.migrationId).read();
+    state.recalled = noted === undefined ? 'unread' : 'journaled';
+  } catch (error) {
+    // It is read before anything is decided, and the migration is shown as in doubt until then.
+    if (!(error instanceof HandoverError)) throw error;
+    state.recalled = error.kind === 'journal-unreadable' ? 'unreadable' : 'unread';
+  }
   return { state, outcome: await addNoted(agent, state, job, noted, signal) };
 }
 
-/** The source stops the guest only when it has asked here whether all is ready, and the journal then knows where the source is (ready.ts). */
-const couldCommit = ({ peerAddress, decision }: HandoverEntry): boolean => peerAddress !== '' || decision !== undefined;
+type Names = Pick<MigrationJob, 'domain' | 'migrationId'>;
 
 /** Adds what the journal and the host know; gives how the migration ended, if they know that it did. Throws if the QEMU does not answer. */
 async function addNoted(
   agent: DestAgent,
   state: DestState,
-  { domain, migrationId }: { readonly domain: string; readonly migrationId: string },
+  names: Names,
   noted: HandoverEntry | undefined,
   signal: AbortSignal,
 ): Promise<OutcomeWord | undefined> {
   state.revived = true;
-  state.decision = noted?.decision;
-  state.sourceAddress = noted?.peerAddress ?? '';
-  state.voteSeen = noted?.voteSeen ?? false;
-  for (const life of noted?.promised ?? []) state.promised.add(life);
+  if (noted !== undefined) fillIn(state, noted);
   if (noted?.ended === true) return noted.decision === 'committed' ? 'completed' : 'failed';
+  const isSettled = await attach(agent, state, names, signal);
+  if (!isSettled || state.recalled === 'unreadable') return undefined;
+  return noted?.decision === 'aborted' ? 'failed' : 'completed';
+}
+
+/** Finds the QEMU that waits. Gives whether the guest has settled here instead: then it is not this migration's to touch any more, since its user may have paused it. */
+async function attach(
+  agent: DestAgent,
+  state: DestState,
+  { domain, migrationId }: Names,
+  signal: AbortSignal,
+): Promise<boolean> {
   const guest = await agent.hypervisor.guest(domain, signal).catch((error: unknown) => {
     if (error instanceof HypervisorError && error.kind === 'domain-not-found') return undefined;
     throw error;
@@ -159,9 +197,7 @@ async function addNoted(
     state.guest = guest;
     state.incoming = new Incoming(guest.monitor, () => agent.hypervisor.logTail(domain));
   }
-  // A guest that has settled here is not this migration's to touch any more: its user may have paused it since.
-  if (guest === undefined || guest.incoming !== undefined) return undefined;
-  return noted?.decision === 'aborted' ? 'failed' : 'completed';
+  return guest !== undefined && guest.incoming === undefined;
 }
 
 /** Settles the migrations that only the journal knows: Redis has forgotten their jobs. Throws if one cannot be taken up yet. */
@@ -187,7 +223,7 @@ async function takeUpOne(agent: DestAgent, noted: HandoverEntry, signal: AbortSi
   const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation } = noted;
   const start = { migrationId, domainUuid, domainName, side: 'dest', protocol } as const;
   const phase = protocol === 2 ? 'finish2' : 'finish3';
-  const state = newState(protocol, incarnation, !wasRunning, couldCommit(noted));
+  const state = newState(protocol, incarnation, !wasRunning, false);
   try {
     const outcome = await addNoted(agent, state, noted, noted, signal);
     await agent.migrations.takeUp({ start, state, outcome }, phase, signal);

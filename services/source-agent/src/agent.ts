@@ -28,6 +28,11 @@ export interface SourceState {
   decidedByWord: boolean;
   /** Its user has ended the guest here (Destroy): it is to end everywhere. */
   destroyed: boolean;
+  /**
+   * Where what this agent knows of it comes from: its own life, or the journal of the life before, which cannot be read now or is lost. A
+   * journal that was not looked for yet is `unread`.
+   */
+  recalled: 'here' | 'unread' | 'unreadable' | 'journaled' | 'lost';
   /** Since when a guest that has ended here is being handed over, by the monotonic clock, ms. */
   handingOverMs: number | undefined;
 }
@@ -124,6 +129,7 @@ export const newState = (protocol: 2 | 3, wasRunning: boolean, incarnation: stri
   decision: undefined,
   decidedByWord: false,
   destroyed: false,
+  recalled: 'here',
   handingOverMs: undefined,
 });
 

@@ -12,6 +12,7 @@ import { isHere } from '@ferry/qemu-qmp';
 import { guestIfAny, guestOf, type HeldOut, journal, type SourceAgent } from './agent.ts';
 import { handOverIfLast } from './hand-over.ts';
 import { statisticsOf } from './outgoing.ts';
+import { lostJournal, recall } from './recall.ts';
 
 /** How long the register may be away before the destination is asked: the guest is paused meanwhile, ms. */
 const registerPatienceMs = 1_000;
@@ -22,12 +23,19 @@ const registerPatienceMs = 1_000;
  * destination could not be asked: then nothing is known.
  */
 export async function decide(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<'committed' | 'aborted'> {
+  await recall(agent, held, signal);
   const { state } = held;
   if (state.decision === undefined) {
     // A copy that is left elsewhere is not to be given up for one that has ended here.
     await handOverIfLast(agent, held, signal);
-    const ask = state.doneWithRegister ? askDestination : askRegister;
-    const learned = await ask(agent, held, signal);
+    const ask = (await isMisplaced(agent, held))
+      ? lookAtDestination
+      : state.doneWithRegister
+        ? askDestination
+        : askRegister;
+    const learned = await ask(agent, held, signal).catch((error: unknown) => {
+      throw state.recalled === 'lost' ? lostJournal(agent, held, error) : error;
+    });
     state.decision ??= learned;
   }
   if (state.voted) await journal(agent, held);
@@ -78,6 +86,31 @@ async function askDestination(
   if (answer === Answer.ANSWER_COMMITTED) return 'committed';
   if (answer === Answer.ANSWER_ABORTED || answer === Answer.ANSWER_PROMISED) return 'aborted';
   throw new MigrationError('other-undecided', `the destination of ${domainName} does not know how it was decided`);
+}
+
+/**
+ * A guest of which neither the journal nor even QEMU's directory is there need not have ended: the agent may have been started with another state
+ * directory. It cannot be resumed from here, so the destination is not asked for a promise, which would keep its copy from going on.
+ */
+async function isMisplaced(agent: SourceAgent, { state, ongoing }: HeldOut): Promise<boolean> {
+  return state.recalled === 'lost' && !(await agent.hypervisor.places()).includes(ongoing.start.domainUuid);
+}
+
+/** Whether the destination has taken the guest over; asking binds nobody. */
+async function lookAtDestination(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<'committed'> {
+  const { migrationId, domainUuid: domain, domainName } = held.ongoing.start;
+  const { destinationAddress } = held.state;
+  const asked =
+    destinationAddress === ''
+      ? undefined
+      : await agent.destinationAt(destinationAddress).getMigration({ migrationId, domain }, signal);
+  const outcome = asked?.migration?.outcome;
+  if (outcome === Outcome.OUTCOME_COMPLETED || outcome === Outcome.OUTCOME_GUEST_LOST) return 'committed';
+  const { stateDir } = agent.config;
+  throw new MigrationError(
+    'in-doubt',
+    `the directory of ${domainName}’s QEMU is not in ${stateDir} either: is that the state directory (FERRY_STATE_DIR) that this agent had before?`,
+  );
 }
 
 /** Answers the destination's question. What we say binds us, because it is only said once it is decided. */

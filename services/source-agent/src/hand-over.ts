@@ -27,7 +27,9 @@ export async function handOverIfLast(agent: SourceAgent, held: HeldOut, signal: 
   const { state, ongoing, phase } = held;
   // Only what is recorded after `completed` tells that the guest did not run on here before it ended (P104).
   if (phase !== 'perform3-done' && phase !== 'perform2-done') return;
-  if (state.destroyed || state.doneWithRegister || state.destinationAddress === '') return;
+  if (state.destroyed || state.destinationAddress === '') return;
+  // One whose journal is lost may not have been done with the register; a destination that has promised refuses by itself.
+  if (state.doneWithRegister && state.recalled !== 'lost') return;
   const guest = await guestIfAny(agent, held, signal);
   // Its monitor's end may not be read yet.
   if (guest !== undefined && agent.hypervisor.isAlive(guest)) return;

@@ -1,15 +1,17 @@
 /** What the source does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
 import { failureOf } from '@ferry/agent';
-import type { HandoverEntry } from '@ferry/handover';
+import { type HandoverEntry, HandoverError } from '@ferry/handover';
 import type { MigrationJob } from '@ferry/jobs';
 import { MigrationError, phases, type Phase } from '@ferry/migration';
 import type { HeldOut, OutcomeWord, SourceAgent } from './agent.ts';
 import { guestIfAny, newState } from './agent.ts';
 import { decide, releaseGuest, resumeGuest } from './decision.ts';
 import { stopOutgoing } from './outgoing.ts';
+import { fillIn, performOf, recall } from './recall.ts';
 
 /** Follows the phase's recovery row; gives how the migration ended. Throws when that cannot be known yet: then it is tried again. */
 export async function recover(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
+  await recall(agent, held, signal);
   const row = phases[held.phase ?? 'begin3'].recovery;
   switch (row) {
     case 'forget':
@@ -79,6 +81,8 @@ function lost(held: HeldOut): OutcomeWord {
 
 /** What would settle a guest that was sent, whose fate this agent does not know. */
 export function settledBy({ state, ongoing }: HeldOut): string | undefined {
+  if (state.recalled === 'unreadable')
+    return 'its journal in handover/source of the state directory, once that can be read';
   if (!state.voted || state.decision !== undefined) return undefined;
   const other = state.destinationAddress === '' ? 'the destination agent' : `the agent at ${state.destinationAddress}`;
   const register = state.doneWithRegister ? '' : ', or Redis,';
@@ -116,32 +120,27 @@ export async function revive(
   agent: SourceAgent,
   job: MigrationJob,
 ): Promise<{ state: HeldOut['state']; outcome: OutcomeWord | undefined; phase: Phase | undefined }> {
-  const noted = await agent.journals.of(job.migrationId).read();
+  // What cannot be read now is read before anything is decided, and the migration is shown as in doubt until then.
+  const noted = await agent.journals.of(job.migrationId).read().catch(unlessJournal);
   const { options } = job;
   const protocol = noted?.protocol ?? (options['protocol'] === '2' ? 2 : options['protocol'] === '3' ? 3 : undefined);
   const incarnation = noted?.incarnation ?? options['incarnation'];
   if (protocol === undefined || incarnation === undefined)
     throw new MigrationError('in-doubt', 'the job’s record lacks what is needed to go on');
-  const state = stateFrom(protocol, noted?.wasRunning ?? options['wasRunning'] === 'true', incarnation, noted);
+  const state = newState(protocol, noted?.wasRunning ?? options['wasRunning'] === 'true', incarnation);
+  if (noted === undefined) state.recalled = 'unread';
+  else fillIn(state, noted);
   // The journal is written before memory flows; Redis may have come back from before that.
   const behind = noted !== undefined && (job.phase === 'none' || job.phase === 'begin3');
-  return { state, outcome: endOf(noted), phase: behind ? performOf(state.protocol) : undefined };
+  return { state, outcome: endOf(noted), phase: behind ? performOf(protocol) : undefined };
 }
 
-const performOf = (protocol: 2 | 3): Phase => (protocol === 2 ? 'perform2' : 'perform3');
+function unlessJournal(error: unknown): undefined {
+  if (!(error instanceof HandoverError)) throw error;
+}
 
 const endOf = (noted: HandoverEntry | undefined): OutcomeWord | undefined =>
   noted?.ended === true ? (noted.decision === 'committed' ? 'completed' : 'failed') : undefined;
-
-function stateFrom(protocol: 2 | 3, wasRunning: boolean, incarnation: string, noted: HandoverEntry | undefined) {
-  const state = newState(protocol, wasRunning, incarnation);
-  // The journal comes before the vote; whether the vote followed is not known, so it counts as given.
-  state.voted = noted !== undefined;
-  state.decision = noted?.decision;
-  state.doneWithRegister = noted?.asking ?? false;
-  state.destinationAddress = noted?.peerAddress ?? '';
-  return state;
-}
 
 /** Settles the migrations that only the journal knows: Redis has forgotten their jobs. Throws if one cannot be taken up yet. */
 export async function takeUpJournaled(agent: SourceAgent, signal: AbortSignal): Promise<void> {
@@ -164,6 +163,7 @@ async function takeUpOne(agent: SourceAgent, noted: HandoverEntry, signal: Abort
   }
   const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation } = noted;
   const start = { migrationId, domainUuid, domainName, side: 'source', protocol } as const;
-  const state = stateFrom(protocol, wasRunning, incarnation, noted);
+  const state = newState(protocol, wasRunning, incarnation);
+  fillIn(state, noted);
   await agent.migrations.takeUp({ start, state }, performOf(protocol), signal);
 }
