@@ -64,6 +64,7 @@ const admission: HypervisorParts['admission'] = {
   read: domainIn,
   readForElsewhere: domainIn,
   problems: async () => [],
+  withBackingChains: async (domain) => domain,
   warmUp: () => undefined,
   missingFeatures: async () => ({ required: [], ofModel: [] }),
   cpuProblem: async () => undefined,

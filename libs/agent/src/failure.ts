@@ -59,6 +59,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'domain-exists': false,
   'domain-not-running': false,
   'disk-missing': false,
+  'file-refused': false,
   'network-missing': false,
   'not-enough-memory': true,
   'qemu-start-failed': false,

@@ -43,6 +43,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'domain-exists': status.ALREADY_EXISTS,
   'domain-not-running': status.FAILED_PRECONDITION,
   'disk-missing': status.FAILED_PRECONDITION,
+  'file-refused': status.FAILED_PRECONDITION,
   'network-missing': status.FAILED_PRECONDITION,
   'not-enough-memory': status.RESOURCE_EXHAUSTED,
   'qemu-start-failed': status.FAILED_PRECONDITION,

@@ -13,4 +13,5 @@ export { spiceHost } from './qemu/spice-port.ts';
 export { type StartCommand, startCommands } from './start-commands.ts';
 export { type Networks, networksOf, type Tap, tapsToPlugIn } from './taps.ts';
 export { tpmSocket } from './tpm-socket.ts';
+export type { BackingStore } from './vocabulary/disk.ts';
 export { writeDomain, writeDomainForOlderLibvirt } from './write.ts';

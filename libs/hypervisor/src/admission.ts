@@ -9,10 +9,11 @@ import {
   type XmlPolicy,
   type XmlProblem,
 } from '@ferry/domain-xml';
+import { type FileRule, imageProblems, withBackingChains } from './backing-chains.ts';
 import type { QemuBinary } from './binary.ts';
 import { askCpus, type CpuOffer, type MissingFeatures, missingFeatures } from './cpu.ts';
 import { HypervisorError } from './errors.ts';
-import { fileProblems, machineProblem, memoryProblem, networkProblems } from './host-checks.ts';
+import { fileProblems, fileRule, machineProblem, memoryProblem, networkProblems } from './host-checks.ts';
 import { localDisks } from './storage.ts';
 
 interface AdmissionOptions {
@@ -51,13 +52,24 @@ export class Admission {
 
   /** What keeps this host from running the domain: machine, files, networks, memory. Its CPU is asked for apart, for it depends on where the guest comes from. */
   async problems(domain: Domain): Promise<HypervisorError[]> {
-    const { policy, protectedPaths = [], memoryReserveBytes, networks = new Map() } = this.#options;
-    const [files, memory] = await Promise.all([
-      fileProblems(domain, policy.allowedRoots, protectedPaths),
+    const { memoryReserveBytes, networks = new Map() } = this.#options;
+    const rule = await this.#fileRule();
+    const [files, images, memory] = await Promise.all([
+      fileProblems(domain, rule),
+      imageProblems(domain, rule),
       memoryProblem(domain, memoryReserveBytes),
     ]);
     const others = [...networkProblems(domain, networks), memory, machineProblem(domain, this.#binary)];
-    return [...files, ...others].filter((problem) => problem !== undefined);
+    return [...files, ...images, ...others].filter((problem) => problem !== undefined);
+  }
+
+  /** The domain as QEMU is told it: with all that is below its images named. Throws HypervisorError file-refused, disk-missing. */
+  async withBackingChains(domain: Domain): Promise<Domain> {
+    return withBackingChains(domain, await this.#fileRule());
+  }
+
+  #fileRule(): Promise<FileRule> {
+    return fileRule(this.#options.policy.allowedRoots, this.#options.protectedPaths ?? []);
   }
 
   /** Asks QEMU for its CPUs now, so that the answer is there when a guest comes. What it says, also that it fails, is for later. */

@@ -8,6 +8,8 @@ export type HypervisorErrorKind =
   | 'domain-not-running'
   /** A file that the domain names is not on this host. */
   | 'disk-missing'
+  /** A file of the domain is not what it may be, or has QEMU open others. */
+  | 'file-refused'
   /** The host's configuration does not say which bridge a network is. */
   | 'network-missing'
   /** The host has less free memory than the guest needs. */

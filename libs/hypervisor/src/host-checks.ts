@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { access, chmod, copyFile, readFile, realpath } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 import { type Domain, type DomainFile, filesOf, type Networks, networksOf } from '@ferry/domain-xml';
+import type { FileRule } from './backing-chains.ts';
 import type { QemuBinary } from './binary.ts';
 import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
@@ -23,17 +24,20 @@ async function whereIs(file: DomainFile): Promise<string> {
   return realpath(path).catch(() => path);
 }
 
-/** What is wrong with the files that the domain names: one is not here, may not be used, or lies, links followed, where domains' files may not lie. */
-export async function fileProblems(
-  domain: Domain,
-  allowedRoots: readonly string[],
-  protectedPaths: readonly string[],
-): Promise<HypervisorError[]> {
+/** Why a file may not be used by a domain, by its real path: it is not where domains' files may be, or is the agent's own. */
+export async function fileRule(allowedRoots: readonly string[], protectedPaths: readonly string[]): Promise<FileRule> {
   const reallyOf = (paths: readonly string[]) => Promise.all(paths.map((path) => realpath(path).catch(() => path)));
   const [roots, own] = await Promise.all([reallyOf(allowedRoots), reallyOf(protectedPaths)]);
   const isBelow = (path: string) => (root: string) =>
     path === root || path.startsWith(root.endsWith(sep) ? root : root + sep);
-  const inside = (path: string): boolean => roots.some(isBelow(path)) && !own.some(isBelow(path));
+  return (path) => {
+    if (!roots.some(isBelow(path))) return 'is outside of FERRY_DOMAIN_PATHS';
+    return own.some(isBelow(path)) ? "is the agent's own" : undefined;
+  };
+}
+
+/** What is wrong with the files that the domain names: one is not here, may not be used, or lies, links followed, where domains' files may not lie. */
+export async function fileProblems(domain: Domain, rule: FileRule): Promise<HypervisorError[]> {
   const problems = filesOf(domain).map(async (file): Promise<HypervisorError | undefined> => {
     const named = `${file.use} ${file.path} of domain ${domain.name}`;
     let real: string;
@@ -44,8 +48,9 @@ export async function fileProblems(
       const message = `${named} cannot be used on this host (${code}): make it available here, as on the other host`;
       return new HypervisorError('disk-missing', message, { cause });
     }
-    if (inside(real)) return undefined;
-    return new HypervisorError('disk-missing', `${named} is really ${real}, which is outside of FERRY_DOMAIN_PATHS`);
+    const why = rule(real);
+    if (why === undefined) return undefined;
+    return new HypervisorError('disk-missing', `${named} is really ${real}, which ${why}`);
   });
   return (await Promise.all(problems)).filter((problem) => problem !== undefined);
 }

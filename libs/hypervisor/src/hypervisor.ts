@@ -172,6 +172,7 @@ export class Hypervisor {
     await this.#refuseKnown(domain);
     const problem = (await this.admission.problems(domain)).at(0);
     if (problem !== undefined) throw problem;
+    const told = await this.admission.withBackingChains(domain);
     await makeFromTemplates(domain);
     const definition: Definition = {
       uuid: domain.uuid,
@@ -183,7 +184,7 @@ export class Hypervisor {
       const order = {
         binary: this.#binary,
         directory: this.#directory,
-        domain,
+        domain: told,
         networks: this.#options.networks ?? new Map(),
         side: this.#options.side,
         incoming: incoming !== undefined,

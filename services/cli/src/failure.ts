@@ -87,6 +87,7 @@ const steps: Readonly<Record<string, string>> = {
   'domain-exists': 'a domain of that name or UUID is on that host already: `ferry list` shows it',
   'domain-not-found': '`ferry where NAME` asks all hosts',
   'domain-not-running': '`ferry list` shows its state',
+  'file-refused': 'the message says which file, and what would make it usable',
   'in-doubt': 'the agents settle it: `ferry watch ID`, then `ferry where NAME`',
   'not-in-doubt': '`ferry watch ID` shows how it goes on, or ended',
   'resolution-disproved': 'leave it to the agents; or resolve it the other way, if what is said here allows that',

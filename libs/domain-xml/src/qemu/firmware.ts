@@ -44,7 +44,14 @@ function flash(
     '-blockdev',
     json({ driver, filename, 'node-name': `${name}-storage`, 'auto-read-only': true, ...common }),
     '-blockdev',
-    json({ driver: format ?? 'raw', 'node-name': `${name}-format`, ...common, file: `${name}-storage` }),
+    // The host has seen that there is nothing below it.
+    JSON.stringify({
+      driver: format ?? 'raw',
+      'node-name': `${name}-format`,
+      ...common,
+      file: `${name}-storage`,
+      ...(format === 'qcow2' ? { backing: null } : {}),
+    }),
   ];
 }
 
