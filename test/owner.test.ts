@@ -229,3 +229,28 @@ describe('a guest that runs on two hosts', () => {
     expect(await world.domainOn(world.a, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_PAUSED });
   });
 });
+
+it('is answered truthfully beside records that are damaged, which are named', async () => {
+  const guest = await world.boot(world.a);
+  const { client } = world.lab.redis;
+  const [text, numbers] = [randomUUID(), randomUUID()];
+  await client.set(`ferry:{${text}}:owner`, 'not a record');
+  await client.hset(`ferry:{${numbers}}:owner`, { host: 'a', epoch: 'NaN', evidence: 'x', sinceMs: '1e99', name: 'x' });
+  await client.set('ferry:{../../etc}:owner', 'not a record');
+
+  expect(await callsOf(world.a).where(guest.name)).toMatchObject([{ uuid: guest.uuid, host: 'a' }]);
+  const unknown = await refusal(callsOf(world.a).where('nobody'));
+  expect(unknown).toMatchObject({ reason: 'domain-not-found' });
+  for (const skipped of [text, numbers, '../../etc']) expect(unknown.message).toContain(skipped);
+  const damaged = await refusal(callsOf(world.a).where(numbers));
+  expect(damaged).toMatchObject({ reason: 'register-reply', retryable: false });
+  expect(damaged.message).toMatch(/is damaged \(epoch "NaN", since "1e99"\): delete it in Redis/);
+  expect((await callsOf(world.a).list()).map(({ uuid }) => uuid)).toContain(guest.uuid);
+
+  // The host's own looks are not held up either.
+  endOfQemu(guest);
+  await eventually('the guest that has ended is given up', async () => {
+    const [owner] = await callsOf(world.a).where(guest.uuid);
+    return owner?.host === '';
+  });
+});

@@ -125,7 +125,7 @@ describe('a guest’s owner', () => {
     for (const each of others) await b.claim(each, 'start', 'started', never);
     await started();
     const all: Owner[] = [];
-    for await (const owner of a.all(never)) all.push(owner);
+    for await (const owner of a.all(never, () => undefined)) all.push(owner);
     expect(new Set(all.map(({ domain }) => domain))).toEqual(new Set([uuid, ...others.map((each) => each.uuid)]));
     expect(all.filter(({ host }) => host === 'a')).toMatchObject([{ domain: uuid }]);
   });

@@ -1,7 +1,7 @@
 /** Who owns each guest: which host may run it, since which epoch, and on what evidence. One record a domain, in Redis. */
 import type { Redis, Result } from 'ioredis';
 import { HandoverError } from './errors.ts';
-import { domainOfOwnerKey, ownerKeyOf, ownerKeys } from './keys.ts';
+import { domainOfOwnerKey, isDomain, ownerKeyOf, ownerKeys } from './keys.ts';
 import { registerCall, wordsOf } from './register-call.ts';
 import { scriptText } from './scripts.ts';
 
@@ -107,16 +107,34 @@ export class OwnerRecords {
     return words[0] === 'none' ? undefined : ownerFrom(domain, words);
   }
 
-  /** All records, page by page: a look at the whole keyspace, for an agent's start and for a name that no host knows. */
-  async *all(signal: AbortSignal): AsyncIterable<Owner> {
+  /**
+   * All records, page by page: a look at the whole keyspace, for an agent's start and for a name that no host knows. A record that is
+   * damaged is given to `damaged` and left out: whoever can write one must not hide the others.
+   */
+  async *all(signal: AbortSignal, damaged: (domain: string, error: HandoverError) => void): AsyncIterable<Owner> {
     let cursor = '0';
     do {
       const scan = () => this.#redis.scan(cursor, 'MATCH', ownerKeys, 'COUNT', scanCount);
       const [next, keys] = pageOf(await registerCall('scan owners', scan, signal));
-      const found = await Promise.all(keys.map((key) => this.of(domainOfOwnerKey(key), signal)));
+      const found = await Promise.all(keys.map((key) => this.#orDamaged(domainOfOwnerKey(key), damaged, signal)));
       yield* found.filter((owner) => owner !== undefined);
       cursor = next;
     } while (cursor !== '0');
+  }
+
+  async #orDamaged(
+    domain: string,
+    damaged: (domain: string, error: HandoverError) => void,
+    signal: AbortSignal,
+  ): Promise<Owner | undefined> {
+    try {
+      if (!isDomain(domain)) throw new HandoverError('register-reply', `the key of an ownership record names no UUID`);
+      return await this.of(domain, signal);
+    } catch (error) {
+      if (!(error instanceof HandoverError) || error.kind !== 'register-reply') throw error;
+      damaged(domain.slice(0, 100), error);
+      return undefined;
+    }
   }
 }
 
@@ -129,6 +147,13 @@ function pageOf(reply: unknown): [cursor: string, keys: string[]] {
 
 function ownerFrom(domain: string, words: readonly string[]): Owner {
   const [, host = '', epoch = '', evidence = '', sinceMs = '', name = '', incarnation = ''] = words;
+  if (!/^\d{1,15}$/.test(epoch) || !/^\d{1,14}(\.\d+)?$/.test(sinceMs)) {
+    const message = `the ownership record of domain ${domain} is damaged (epoch ${JSON.stringify(epoch.slice(0, 40))}, since ${JSON.stringify(sinceMs.slice(0, 40))})`;
+    throw new HandoverError(
+      'register-reply',
+      `${message}: delete it in Redis; the host that runs the guest claims it again`,
+    );
+  }
   return { domain, name, host, epoch: Number(epoch), evidence, sinceMs: Number(sinceMs), incarnation };
 }
 

@@ -111,13 +111,25 @@ export class OwnershipKeeper implements AsyncDisposable {
     this.#lookedAtMs = this.#world.clock.monotonic();
     this.#looks += 1;
     if (this.#scanDue || this.#looks % looksPerScan === 0) {
-      for await (const { domain, host } of this.#world.owners.all(signal)) {
+      for await (const { domain, host } of this.#world.owners.all(signal, (damaged, error) =>
+        this.#reportDamaged(damaged, error),
+      )) {
         if (host === this.#world.host) this.#owned.add(domain);
       }
       this.#scanDue = false;
     }
     const here = await this.#world.hypervisor.places();
-    for (const domain of new Set([...here, ...this.#owned])) await this.lookAt(domain, signal);
+    for (const domain of new Set([...here, ...this.#owned])) {
+      // One record that is damaged must not keep the others from being put right.
+      await this.lookAt(domain, signal).catch((error: unknown) => {
+        if (!(error instanceof HandoverError) || error.kind !== 'register-reply') throw error;
+        this.#reportDamaged(domain, error);
+      });
+    }
+  }
+
+  #reportDamaged(domain: string, error: HandoverError): void {
+    this.#world.log.warn({ err: error, domain }, 'an ownership record is damaged and was skipped');
   }
 
   /** Claims a guest that runs here, and gives up one that has ended. Throws HandoverError. */

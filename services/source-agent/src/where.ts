@@ -1,6 +1,6 @@
 /** What the ownership records say, for people: who has a guest, and that a host which had one is gone. */
 import { describeRecord } from '@ferry/agent';
-import { type Owner } from '@ferry/handover';
+import { type HandoverError, type Owner } from '@ferry/handover';
 import { HypervisorError } from '@ferry/hypervisor';
 import type { ForgetRequest, Ownership, WhereRequest } from '@ferry/proto/ferry/v1/domains';
 import type { Migration } from '@ferry/proto/ferry/v1/migration';
@@ -60,19 +60,28 @@ const isHere = (agent: SourceAgent, domain: string): Promise<boolean> =>
 /** By UUID, else by name: those that somebody owns, or else the one that was given up last. Throws domain-not-found. */
 async function ownersOf(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<Owner[]> {
   const found: Owner[] = [];
+  const damaged: string[] = [];
+  const skip = (domain: string, error: HandoverError): void => {
+    damaged.push(domain);
+    agent.log.warn({ err: error, domain }, 'an ownership record is damaged and was skipped');
+  };
   if (uuidPattern.test(nameOrUuid)) {
     const owner = await agent.owners.of(nameOrUuid.toLowerCase(), signal);
     if (owner !== undefined) found.push(owner);
   } else {
-    for await (const owner of agent.owners.all(signal)) if (owner.name === nameOrUuid) found.push(owner);
+    for await (const owner of agent.owners.all(signal, skip)) if (owner.name === nameOrUuid) found.push(owner);
   }
   const owned = found.filter(({ host }) => host !== '');
   const last = found.toSorted((a, b) => b.sinceMs - a.sinceMs).slice(0, 1);
   if (last.length === 0) {
     const domain = JSON.stringify(nameOrUuid.slice(0, 100));
+    const skipped = damaged.slice(0, 5).map((each) => JSON.stringify(each));
+    const more = damaged.length > skipped.length ? ` and ${damaged.length - skipped.length} more` : '';
+    const unread =
+      damaged.length === 0 ? '' : `; records that are damaged and were skipped: ${skipped.join(', ')}${more}`;
     throw new HypervisorError(
       'domain-not-found',
-      `no ownership record names a domain ${domain}: nobody has started it, or Redis has forgotten`,
+      `no ownership record names a domain ${domain}: nobody has started it, or Redis has forgotten${unread}`,
     );
   }
   return owned.length > 0 ? owned : last;
