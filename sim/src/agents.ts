@@ -5,7 +5,13 @@ import { HandoverRegister, OwnerRecords } from '@ferry/handover';
 import { Ports } from '@ferry/hypervisor';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
 import { phases } from '@ferry/migration';
-import type { FinishRequest, FinishResponse, PrepareRequest, PrepareResponse } from '@ferry/proto/ferry/v1/dest_agent';
+import type {
+  CheckReadyResponse,
+  FinishRequest,
+  FinishResponse,
+  PrepareRequest,
+  PrepareResponse,
+} from '@ferry/proto/ferry/v1/dest_agent';
 import type { AskRequest, AskResponse, GetMigrationResponse } from '@ferry/proto/ferry/v1/migration';
 import { type SourceAgent, sourceAgent, sourceAgentService, takeUpWork as takeUpOutgoing } from '@ferry/source-agent';
 import { type Host, SimHypervisor } from './host.ts';
@@ -127,7 +133,8 @@ export class AgentProcess {
       getMigration: (names, signal) =>
         network.call(from, address, 'getMigration', names, signal) as Promise<GetMigrationResponse>,
       ask: (request, signal) => network.call(from, address, 'ask', request, signal) as Promise<AskResponse>,
-      checkReady: (request, signal) => network.call(from, address, 'checkReady', request, signal),
+      checkReady: (request, signal) =>
+        network.call(from, address, 'checkReady', request, signal) as Promise<CheckReadyResponse>,
       getReady: (value) => {
         const message = { request: { $case: 'getReady', value } };
         network.call(from, address, 'standBy', message, AbortSignal.timeout(1000)).catch(() => undefined);

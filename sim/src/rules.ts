@@ -29,6 +29,8 @@ interface Recorded {
   readonly vote: string;
   /** How often the destination was told 'committed'. */
   readonly grant: number;
+  /** The destination that has joined. */
+  readonly destHost: string;
   /** The source goes by a commit: it cannot be withdrawn. */
   readonly binding: boolean;
 }
@@ -68,17 +70,20 @@ function granted({ answer, after }: Step): Step {
 
 const steps: Readonly<Record<string, (before: Recorded, i: string, args: readonly string[]) => Step>> = {
   ferryRegisterVote: (before, i) => decide(before, i, 'undecided'),
-  ferryRegisterCommit: (before, i, [, vote]) => {
+  ferryRegisterCommit: (before, i, [, vote, host]) => {
+    if (before.destHost !== host) return { answer: 'forgotten', after: before };
     if (before.vote !== i && vote !== 'carried') return { answer: 'vote-missing', after: before };
     return granted(decide(before, i, 'committed'));
   },
-  ferryRegisterAbort: (before, i, [, side]) => {
+  ferryRegisterAbort: (before, i, [, side, host]) => {
+    if (side === 'dest' && before.destHost !== host) return { answer: 'forgotten', after: before };
     const step = decide(before, i, 'aborted');
     if (side === 'dest') return granted(step);
     return { ...step, after: { ...step.after, binding: step.after.binding || step.answer === 'committed' } };
   },
   ferryRegisterBind: (before) => ({ answer: 'ok', after: { ...before, binding: true } }),
-  ferryRegisterWithdraw: (before, i, [, grant]) => {
+  ferryRegisterWithdraw: (before, i, [, grant, host]) => {
+    if (before.destHost !== host) return { answer: 'forgotten', after: before };
     const takes =
       before.vote === i && before.decision === 'committed' && !before.binding && grant === `${before.grant}`;
     return takes ? { answer: 'aborted', after: { ...before, decision: 'aborted' } } : decide(before, i, 'aborted');
@@ -313,6 +318,7 @@ function recordedIn(server: RedisServer, key: string): Recorded & { readonly exi
     decision: fields['decision'] ?? '',
     vote: fields['vote'] ?? '',
     grant: Number(fields['grant'] ?? 0),
+    destHost: fields['destHost'] ?? '',
     binding: fields['binding'] === '1',
     exists: Object.keys(fields).length > 0,
   };

@@ -51,6 +51,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'register-changed': true,
   'register-reply': false,
   'vote-missing': false,
+  'prepared-elsewhere': false,
   'owned-elsewhere': false,
   'journal-unreadable': true,
   'journal-damaged': false,

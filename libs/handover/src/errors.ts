@@ -8,6 +8,8 @@ export type HandoverErrorKind =
   | 'register-reply'
   /** The source has not voted: the destination must not start the guest. */
   | 'vote-missing'
+  /** Another host is the migration's destination: a record has one. */
+  | 'prepared-elsewhere'
   /** The ownership record says that another host has the guest. */
   | 'owned-elsewhere'
   /** The journal's file cannot be read now; what it says is not known. */

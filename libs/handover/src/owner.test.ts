@@ -173,6 +173,7 @@ describe('a commit', () => {
     await server.client().del(`ferry:{${uuid}}:owner`);
     const source = new HandoverRegister({ redis: server.client(), host: 'a', side: 'source', address: 'a:1' });
     await source.begin(another, never);
+    await register.begin(another, never);
     await started();
     expect(await register.commit({ ...another, carried: { ran: true } }, never)).toMatchObject({ decision: 'aborted' });
   });

@@ -70,8 +70,8 @@ class Model {
     return answer;
   }
 
-  decide(i: string, wish: 'committed' | 'aborted'): string {
-    if (this.#gone(i)) return 'register-changed';
+  decide(i: string, wish: 'committed' | 'aborted', side: 'source' | 'dest'): string {
+    if (this.#gone(i) || (side === 'dest' && this.addresses.dest === '')) return 'register-changed';
     if (wish === 'committed' && this.vote !== i) return 'vote-missing';
     const decided = this.vote === i && this.decision !== 'undecided' && this.decision !== 'none';
     const answer = decided ? this.decision : wish === 'committed' && this.#moved() ? 'aborted' : wish;
@@ -90,21 +90,22 @@ class Model {
   }
 
   commit(i: string): unknown {
-    return this.#granted(this.decide(i, 'committed'));
+    return this.#granted(this.decide(i, 'committed', 'dest'));
   }
 
   /** The source's own late vote, and then the commit. */
   commitCarried(i: string): unknown {
+    if (this.addresses.dest === '') return 'register-changed';
     this.voteIn(i);
     return this.commit(i);
   }
 
   abortByD(i: string): unknown {
-    return this.#granted(this.decide(i, 'aborted'));
+    return this.#granted(this.decide(i, 'aborted', 'dest'));
   }
 
   abortByS(i: string): unknown {
-    const answer = this.decide(i, 'aborted');
+    const answer = this.decide(i, 'aborted', 'source');
     this.binding ||= answer === 'committed';
     if (answer === 'register-changed') return answer;
     return { decision: answer, grant: '', ...(answer === 'committed' ? { ran: true } : {}) };
@@ -117,17 +118,17 @@ class Model {
   }
 
   withdraw(i: string, grant: string): unknown {
-    if (this.#gone(i)) return 'register-changed';
+    if (this.#gone(i) || this.addresses.dest === '') return 'register-changed';
     const committed = this.vote === i && this.decision === 'committed';
     if (committed && !this.binding && grant === String(this.grant)) this.decision = 'aborted';
-    const answer = this.decide(i, 'aborted');
+    const answer = this.decide(i, 'aborted', 'dest');
     return answer === 'committed'
       ? { decision: answer, grant: String(this.grant), ran: true }
       : { decision: answer, grant: '' };
   }
 
   giveBack(i: string): unknown {
-    if (this.#gone(i)) return 'register-changed';
+    if (this.#gone(i) || this.addresses.dest === '') return 'register-changed';
     const granted = this.granted === this.owner.epoch && this.owner.host === 'b';
     if (granted && this.addresses.source !== '') this.#give('a');
     return undefined;
@@ -388,6 +389,7 @@ describe('the register and the owner’s record', () => {
       const r = { domain: randomUUID(), migrationId: randomUUID(), incarnation };
       await owners['a']?.claim({ uuid: r.domain, name: 'web-1' }, 'start', 'started', never);
       await source.begin(r, never);
+      await dest.begin(r, never);
       return r;
     };
     await fc.assert(

@@ -42,6 +42,7 @@ describe('the register', () => {
 
     const another = { ...here(), migrationId: randomUUID() };
     await source.begin(another, never);
+    await dest.begin(another, never);
     expect(await dest.commit({ ...another, carried: { ran: true } }, never)).toMatchObject({ ran: true });
     expect(await dest.abort(another, never)).toMatchObject({ decision: 'committed', ran: true });
   });
@@ -89,6 +90,23 @@ describe('the register', () => {
     expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
     expect(await dest.commit({ ...here(), carried: { ran: true } }, never)).toMatchObject({ decision: 'committed' });
     expect(await source.vote(ran(here()), never)).toBe('committed');
+  });
+
+  it('has one destination: another host cannot join, commit, drop or withdraw', async () => {
+    const other = new HandoverRegister({ redis: server.client(), host: 'c', side: 'dest', address: 'c:1' });
+    const refused = { kind: 'prepared-elsewhere', message: expect.stringContaining('host b') };
+    await expect(other.begin(here(), never)).rejects.toMatchObject(refused);
+    await expect(other.join(here(), never)).rejects.toMatchObject(refused);
+    expect(await source.renew(here(), never)).toEqual({ source: 'a:1', dest: 'b:1' });
+
+    await source.vote(ran(here()), never);
+    const changed = { kind: 'register-changed' };
+    await expect(other.commit({ ...here(), carried: { ran: true } }, never)).rejects.toMatchObject(changed);
+    await expect(other.abort(here(), never)).rejects.toMatchObject(changed);
+    const { grant } = await dest.commit({ ...here(), carried: undefined }, never);
+    await expect(other.withdraw({ ...here(), grant }, never)).rejects.toMatchObject(changed);
+    await expect(other.giveBack(here(), never)).rejects.toMatchObject(changed);
+    expect(await owners.of(domain, never)).toMatchObject({ host: 'b' });
   });
 
   it('keeps an abort, and the owner with it', async () => {

@@ -91,7 +91,7 @@ const guestWord = ({ ran }: GuestRan): string => (ran ? 'ran' : 'paused');
  * The register that holds the handover decision: R of spec/handover.pml, one script for each of its steps.
  *
  * Every script that votes or decides does nothing in another life of Redis than the one meant, and in one where the record that
- * `begin` made is missing: HandoverError register-changed. All throw register-unavailable when Redis cannot be asked; then
+ * `begin` made is missing, or has another destination than this one: HandoverError register-changed. All throw register-unavailable when Redis cannot be asked; then
  * nobody knows whether the script has run.
  */
 export class HandoverRegister {
@@ -116,7 +116,8 @@ export class HandoverRegister {
   }
 
   /**
-   * Makes the record, or adds this side to it; repeating it changes nothing. Call it before this side journals a vote or
+   * Makes the record, or adds this side to it; repeating it changes nothing. A second destination host is refused: HandoverError
+   * prepared-elsewhere. Call it before this side journals a vote or
    * a commit, never after: it would bring back a record that Redis has forgotten, and hide that it has.
    */
   begin(r: HandoverUnder, signal: AbortSignal): Promise<Addresses> {
@@ -131,7 +132,13 @@ export class HandoverRegister {
   async #begin(r: HandoverUnder, how: 'make' | 'join', signal: AbortSignal): Promise<Addresses> {
     const args = [r.incarnation, undecidedSeconds, ...this.#me, how];
     const send = () => this.#redis.ferryRegisterBegin(recordOf(r), ownerKeyOf(r.domain), ...args);
-    return addressesOf(await this.#askAll('register-begin', r, send, ['ok'], signal));
+    const [word, ...rest] = await this.#askAll('register-begin', r, send, ['ok', 'prepared-elsewhere'], signal);
+    if (word === 'prepared-elsewhere') {
+      const message = `migration ${r.migrationId} of domain ${r.domain} has host ${rest[0]} as its destination`;
+      const next = `a migration has one: ${this.#host} does not join it; choose a fresh migration id for another destination`;
+      throw new HandoverError('prepared-elsewhere', `${message}, and ${next}`);
+    }
+    return addressesOf([word, ...rest]);
   }
 
   /** Whether the record is still there, in the life of Redis that is meant; makes none. */
@@ -167,7 +174,8 @@ export class HandoverRegister {
 
   /** Either side's wish that the source keeps the guest. A source that is told 'committed' ends its copy: the commit cannot be withdrawn then. */
   async abort(r: HandoverUnder, signal: AbortSignal): Promise<Verdict> {
-    const send = () => this.#redis.ferryRegisterAbort(recordOf(r), r.incarnation, decidedSeconds, this.#me[0]);
+    const send = () =>
+      this.#redis.ferryRegisterAbort(recordOf(r), r.incarnation, decidedSeconds, this.#me[0], this.#host);
     return verdictOf(await this.#askAll('register-abort', r, send, decisions, signal));
   }
 
@@ -182,7 +190,8 @@ export class HandoverRegister {
    * try to start the guest again before it is told 'committed' anew, with a grant of its own.
    */
   async withdraw(r: HandoverUnder & { grant: string }, signal: AbortSignal): Promise<Verdict> {
-    const send = () => this.#redis.ferryRegisterWithdraw(recordOf(r), r.incarnation, decidedSeconds, r.grant);
+    const send = () =>
+      this.#redis.ferryRegisterWithdraw(recordOf(r), r.incarnation, decidedSeconds, r.grant, this.#host);
     return verdictOf(await this.#askAll('register-withdraw', r, send, decisions, signal));
   }
 

@@ -42,6 +42,11 @@ export class Incoming implements Disposable {
     lastWords().then(reject, () => reject(''));
   }
 
+  /** QEMU has begun to receive a stream, and has not failed. */
+  get receiving(): boolean {
+    return this.#status === 'active' || this.#status === 'completed';
+  }
+
   /** QEMU's own word for its state. */
   get status(): string {
     return this.#status;

@@ -1,14 +1,18 @@
 /** What the source asks while memory flows: could the guest run here, if it came now? It is stopped only if so. */
 import { JobError } from '@ferry/jobs';
 import { MigrationError } from '@ferry/migration';
-import type { CheckReadyRequest } from '@ferry/proto/ferry/v1/dest_agent';
+import type { CheckReadyRequest, CheckReadyResponse } from '@ferry/proto/ferry/v1/dest_agent';
 import { type DestAgent, type HeldIn, journal } from './agent.ts';
 
 /** A QEMU that loads memory answers between two reads of its stream. */
 const answerMs = 1_500;
 
-/** Throws what is missing: the waiting QEMU, the job, the register. */
-export async function checkReady(agent: DestAgent, request: CheckReadyRequest, signal: AbortSignal): Promise<void> {
+/** Throws what is missing: the waiting QEMU, the job, the register. Gives whether that QEMU receives a stream. */
+export async function checkReady(
+  agent: DestAgent,
+  request: CheckReadyRequest,
+  signal: AbortSignal,
+): Promise<CheckReadyResponse> {
   const { migrationId } = request;
   const held = agent.migrations.find(migrationId);
   if (held === undefined || held.unsettled !== undefined) {
@@ -20,12 +24,16 @@ export async function checkReady(agent: DestAgent, request: CheckReadyRequest, s
     const message = `the job of migration ${migrationId} on ${agent.config.host.name} is being taken back`;
     throw new JobError('lease-lost', message, { cause: job.signal.reason });
   }
+  const stream = (): CheckReadyResponse => ({ receiving: state.incoming?.receiving === true });
+  // By QEMU's event, which does not wait for QEMU to pause its loading, as an answer of its monitor may.
+  if (request.streamOnly) return stream();
   const patience = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
   await Promise.all([
     state.guest?.monitor.execute('query-status', {}, patience),
     followSource(agent, held, request, patience),
     agent.register.join({ domain: ongoing.start.domainUuid, migrationId, incarnation: request.incarnation }, patience),
   ]);
+  return stream();
 }
 
 /** This side commits under the life of the register that the source votes under; which one that will be is durable before the guest is stopped. */

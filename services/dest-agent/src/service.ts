@@ -91,10 +91,7 @@ export function destAgentService(
         },
         phaseOfFinish,
       ),
-      checkReady: unary('migration.check-ready', async (request, signal) => {
-        await checkReady(agent, request, signal);
-        return {};
-      }),
+      checkReady: unary('migration.check-ready', (request, signal) => checkReady(agent, request, signal)),
       ask: unary('handover.ask', (request, signal) => answerSource(agent, request, signal)),
       getMigration: unary('migration.get', async (request, signal) => ({
         migration: (await known(agent, request, signal)).describe(),

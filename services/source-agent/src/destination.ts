@@ -11,6 +11,7 @@ import type {
 import {
   DestAgentService,
   type CheckReadyRequest,
+  type CheckReadyResponse,
   type GetReady,
   type StandByRequest,
   type StandByResponse,
@@ -24,7 +25,7 @@ export interface Destination extends DestCalls {
   /** The guest has stopped: Finish will be called in a moment. */
   getReady(names: GetReady): void;
   /** Throws what keeps the destination from letting the guest run at this moment. */
-  checkReady(request: CheckReadyRequest, signal: AbortSignal): Promise<unknown>;
+  checkReady(request: CheckReadyRequest, signal: AbortSignal): Promise<CheckReadyResponse>;
   /** The migration as it is known there. */
   getMigration(names: GetMigrationRequest, signal: AbortSignal): Promise<GetMigrationResponse>;
   /** How it was decided there. */

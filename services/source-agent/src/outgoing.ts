@@ -67,8 +67,10 @@ export interface SendReport {
   progress(status: string, statistics: Partial<MigrationStatistics>): void;
   /** Runs while memory flows, until its signal aborts; what it throws ends the sending. */
   watch(memoryFlows: AbortSignal): Promise<void>;
-  /** Why the guest must not be stopped now. */
-  notReady(): Error | undefined;
+  /** QEMU sends: its stream has been accepted. Runs until its signal aborts. */
+  sending(signal: AbortSignal): void;
+  /** Why the guest, which has been stopped, must not be sent; a promise if that is not known yet. */
+  notReady(): Error | undefined | Promise<Error | undefined>;
   /** The guest's CPUs run, or do not: at the beginning, and when that changes by anything but the switchover. */
   ran(now: boolean): void;
   /** The guest is stopped for the switchover; `atUs` is undefined if it did not run. QEMU goes on when this returns, or its promise does. */
@@ -89,6 +91,7 @@ export async function sendGuest(monitor: Monitor, uri: string, report: SendRepor
   // QEMU may end while it is still being told to migrate.
   ended.promise.catch(() => undefined);
   const flowing = new AbortController();
+  const over = new AbortController();
   let status = 'none';
 
   // QEMU has all of the command but its end by then.
@@ -97,22 +100,28 @@ export async function sendGuest(monitor: Monitor, uri: string, report: SendRepor
   // An event is heard in the context in which the monitor was opened, by another call long ago; what follows it is of this migration's trace.
   const heard = AsyncLocalStorage.bind((event: TimedEvent<'MIGRATION'>): void => {
     status = event.data.status;
-    if (status === 'pre-switchover') {
+    if (status === 'active') report.sending(AbortSignal.any([signal, over.signal]));
+    else if (status === 'pre-switchover') {
       flowing.abort();
-      const why = report.notReady();
-      if (why !== undefined) return ended.reject(why);
       const { stoppedAtUs } = cpus;
       times.stoppedAtUs = stoppedAtUs;
-      if (stoppedAtUs === undefined) {
-        report.ran(false);
-        Promise.resolve(report.stopped(undefined))
-          .then(() => goOn.send(signal))
-          .catch(ended.reject);
-        return;
-      }
-      goOn.send(signal).catch(ended.reject);
-      report.ran(true);
-      void report.stopped(stoppedAtUs);
+      const goOnUnless = (why: Error | undefined): void => {
+        if (why !== undefined) return ended.reject(why);
+        if (over.signal.aborted || status !== 'pre-switchover') return;
+        if (stoppedAtUs === undefined) {
+          report.ran(false);
+          Promise.resolve(report.stopped(undefined))
+            .then(() => goOn.send(signal))
+            .catch(ended.reject);
+          return;
+        }
+        goOn.send(signal).catch(ended.reject);
+        report.ran(true);
+        void report.stopped(stoppedAtUs);
+      };
+      const why = report.notReady();
+      if (why instanceof Promise) why.then(goOnUnless, ended.reject);
+      else goOnUnless(why);
     } else if (status === 'device') {
       times.continuedAtUs = event.atUs;
       report.almostThere(times);
@@ -145,6 +154,7 @@ export async function sendGuest(monitor: Monitor, uri: string, report: SendRepor
     );
   } finally {
     flowing.abort();
+    over.abort();
     signal.removeEventListener('abort', stopWaiting);
     monitor.closed.removeEventListener('abort', guestGone);
   }

@@ -16,7 +16,7 @@ import { guestOf, journal, locate, look, originOf, type HeldOut, type SourceAgen
 import { awaitDecision } from './await-decision.ts';
 import { refuseUnsafe } from './safety.ts';
 import { configureOutgoing, sendGuest, type SwitchoverTimes } from './outgoing.ts';
-import { notReady, Readiness } from './readiness.ts';
+import { Readiness } from './readiness.ts';
 
 export function perform(agent: SourceAgent, request: PerformRequest, signal: AbortSignal): Promise<PerformResponse> {
   return request.protocol === Protocol.PROTOCOL_V2
@@ -127,7 +127,8 @@ async function send(
     progress: (status: string, figures: Partial<MigrationStatistics>) =>
       ongoing.progress(status, { ...ongoing.statistics, ...figures }),
     watch: (memoryFlows: AbortSignal) => readiness.watch(memoryFlows),
-    notReady: () => readiness.missing && notReady(held, 'as it was to be stopped', readiness.missing),
+    sending: (sending: AbortSignal) => readiness.sending(sending),
+    notReady: () => readiness.refusal(),
     ran: (now: boolean) => {
       held.state.wasRunning = now;
     },

@@ -6,12 +6,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { failureOf } from '@ferry/agent';
 import { HandoverError } from '@ferry/handover';
 import { type Limits, MigrationError } from '@ferry/migration';
+import type { CheckReadyResponse } from '@ferry/proto/ferry/v1/dest_agent';
 import type { Monitor } from '@ferry/qemu-qmp';
 import { type HeldOut, journal, type SourceAgent } from './agent.ts';
 
 /** How often it is looked at, and how long the others may take to answer, ms. */
 const checkMs = 500;
 const answerMs = 2_000;
+/** How often the destination is asked whether its QEMU receives, until it does; how long a guest that was stopped first waits for that, ms. */
+const proofEveryMs = 5;
+const proofMsMax = 500;
 
 /**
  * QEMU stops the guest when what is left can be sent within the downtime limit, by the speed it measures. (A limit of 0 is no help: with it 7.2
@@ -30,6 +34,11 @@ export class Readiness {
   readonly #limits: Limits;
   #missing: Error | undefined;
   #missingSinceMs = 0;
+  /** QEMU sends. */
+  #sending = false;
+  /** While it does, the agent that is asked has said that its QEMU receives: it holds the QEMU that the URI leads to. */
+  readonly #proof = Promise.withResolvers<void>();
+  #proven = false;
 
   constructor(agent: SourceAgent, held: HeldOut, monitor: Monitor, limits: Limits) {
     this.#agent = agent;
@@ -38,9 +47,42 @@ export class Readiness {
     this.#limits = limits;
   }
 
-  /** What does not answer; undefined if the guest may be stopped. */
-  get missing(): Error | undefined {
-    return this.#missing;
+  /** Why the guest, which QEMU has stopped, must not be sent; undefined if it may. A proof that is under way is waited for, for a short time. */
+  refusal(): Error | undefined | Promise<Error | undefined> {
+    const refused = (missing: Error | undefined) => missing && notReady(this.#held, 'as it was to be stopped', missing);
+    if (this.#missing !== undefined || this.#proven) return refused(this.#missing);
+    const late = delay(proofMsMax, undefined, { ref: false });
+    return Promise.race([this.#proof.promise, late]).then(() =>
+      refused(this.#missing ?? (this.#proven ? undefined : this.#notReceiving())),
+    );
+  }
+
+  /** QEMU has begun to send, or goes on: asks until the destination's QEMU is known to receive. */
+  sending(signal: AbortSignal): void {
+    if (this.#sending) return;
+    this.#sending = true;
+    this.#prove(signal).catch((error: unknown) => {
+      if (!signal.aborted) this.#agent.log.error({ err: error }, 'the destination cannot be asked for its stream');
+    });
+  }
+
+  async #prove(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
+      // One that cannot be asked is missed by `check`, which says why.
+      const answer = await askDestination(this.#agent, this.#held, true, patience).catch(() => undefined);
+      signal.throwIfAborted();
+      if (answer?.receiving === true) break;
+      await delay(proofEveryMs, undefined, { signal });
+    }
+    this.#proven = true;
+    this.#proof.resolve();
+  }
+
+  #notReceiving(): Error {
+    const { ongoing, state } = this.#held;
+    const message = `the QEMU that waits for migration ${ongoing.start.migrationId} under the agent at ${state.destinationAddress} receives nothing`;
+    return new MigrationError('not-ready', `${message}: pass on the URI that this agent’s Prepare returned`);
   }
 
   /** Looks once. Throws only what the signal or QEMU gives as a reason. */
@@ -50,9 +92,10 @@ export class Readiness {
     try {
       await Promise.all([
         keepRegistered(this.#agent, this.#held, patience),
-        askDestination(this.#agent, this.#held, patience),
+        askDestination(this.#agent, this.#held, false, patience),
       ]);
       this.#held.job.signal.throwIfAborted();
+      if (this.#sending && !this.#proven) missing = this.#notReceiving();
     } catch (error) {
       signal.throwIfAborted();
       missing = error instanceof Error ? error : new Error(String(error), { cause: error });
@@ -114,7 +157,7 @@ export class Readiness {
   }
 }
 
-export function notReady({ ongoing }: HeldOut, when: string, missing: Error): MigrationError {
+function notReady({ ongoing }: HeldOut, when: string, missing: Error): MigrationError {
   const message = `domain ${ongoing.start.domainName} was not stopped and runs on: what the switchover needs did not answer ${when}`;
   return new MigrationError('not-ready', `${message}: ${missing.message}`, { cause: missing });
 }
@@ -143,7 +186,12 @@ async function registerAnew(agent: SourceAgent, held: HeldOut, signal: AbortSign
   });
 }
 
-async function askDestination(agent: SourceAgent, { ongoing, state }: HeldOut, signal: AbortSignal): Promise<void> {
+async function askDestination(
+  agent: SourceAgent,
+  { ongoing, state }: HeldOut,
+  streamOnly: boolean,
+  signal: AbortSignal,
+): Promise<CheckReadyResponse> {
   const { destinationAddress, incarnation } = state;
   if (destinationAddress === '') {
     const message = `the register does not say where the destination of ${ongoing.start.domainName} is reached`;
@@ -151,5 +199,5 @@ async function askDestination(agent: SourceAgent, { ongoing, state }: HeldOut, s
   }
   const { migrationId, domainUuid: domain } = ongoing.start;
   const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
-  await agent.destinationAt(destinationAddress).checkReady(question, signal);
+  return agent.destinationAt(destinationAddress).checkReady({ ...question, streamOnly }, signal);
 }

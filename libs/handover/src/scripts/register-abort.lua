@@ -1,11 +1,14 @@
 -- register-abort.lua: decides that the source keeps the guest, unless the register has decided already. The owner stays as it is.
 -- A source that hears 'committed' is going to end its copy, so that the commit cannot be withdrawn any more; a destination that hears it gets
 -- a new grant. spec/handover.pml: abortByS, abortByD, which need no vote.
+-- A record that another destination has joined since, or none, is not the one that this host has joined: "forgotten".
 -- KEYS  1 record
--- ARGV  1 incarnation meant   2 time to live, s   3 side, "source" | "dest"
+-- ARGV  1 incarnation meant   2 time to live, s   3 side, "source" | "dest"   4 its host
 -- Replies {"committed", grant or "", "ran" | "paused" | ""} | {"aborted"} | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
+local joined = redis.call('HGET', KEYS[1], 'destHost') == ARGV[4]
+if ARGV[3] == 'dest' and not joined then return { 'forgotten', incarnation } end
 local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote', 'guest')
 local voted = recorded[2] == incarnation -- else what is recorded is void
 if voted and recorded[1] == 'committed' then

@@ -4,9 +4,12 @@
 -- KEYS  1 record (hash)   2 owner of the domain (hash)
 -- ARGV  1 incarnation meant   2 time to live, s   3 side, "source" | "dest"   4 its host   5 its agent's address
 --       6 "make": the record may be new | "join": it must be there
--- Replies {"ok", source's address, destination's address} | {"changed", incarnation} | {"forgotten", incarnation}
+-- A record has one destination: another host that would join as such is refused, or the source would ask the one and another would commit.
+-- Replies {"ok", source's address, destination's address} | {"prepared-elsewhere", host} | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if ARGV[6] == 'join' and redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
+local destHost = redis.call('HGET', KEYS[1], 'destHost')
+if ARGV[3] == 'dest' and destHost and destHost ~= ARGV[4] then return { 'prepared-elsewhere', destHost } end
 redis.call('HSET', KEYS[1], 'begunUnder', incarnation, ARGV[3] .. 'Host', ARGV[4], ARGV[3] .. 'Address', ARGV[5])
 if ARGV[3] == 'source' then
   if not redis.call('HGET', KEYS[2], 'host') then

@@ -1,12 +1,14 @@
 -- register-commit.lua: decides that the destination runs the guest, unless the register has decided already, and makes the
 -- destination its owner. spec/handover.pml: decide(COMMITTED); with a carried vote, voteIn and then decide, in one step.
 -- If the guest is not the source's as it was when the source began (spec/owner.pml, commit: somebody said that the source is gone, and it may run elsewhere), "aborted".
+-- A record that another destination has joined since, or none, is not the one that this host has joined: "forgotten".
 -- KEYS  1 record   2 owner of the domain (hash)
 -- ARGV  1 incarnation meant   2 time to live, s   3 "carried" | "recorded": where the source's vote is
 --       4 host of the destination   5 evidence   6 with a carried vote: "ran" | "paused", as register-vote.lua
 -- Replies {"committed", grant, "ran" | "paused" | ""} | {"aborted"} | {"vote-missing"} | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
+if redis.call('HGET', KEYS[1], 'destHost') ~= ARGV[4] then return { 'forgotten', incarnation } end
 local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote', 'sourceHost', 'ownerEpoch', 'guest')
 local voted = recorded[2] == incarnation -- else what is recorded is void
 local guest = ARGV[3] == 'carried' and ARGV[6] or recorded[5] or ''
