@@ -15,7 +15,7 @@ import { callsOf, endOf, eventually, patience, refusal, World } from './world.ts
 let world: World;
 beforeAll(async () => {
   // Longer than what a refused Resume waits for the job.
-  world = await World.start({ env: { FERRY_IDLE_MS: '120000' } });
+  world = await World.start({ env: { FERRY_IDLE_MS: '120000', FERRY_FINISH_MS: '120000' } });
 });
 afterAll(async () => {
   await world?.[Symbol.asyncDispose]();

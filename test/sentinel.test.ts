@@ -33,6 +33,7 @@ beforeAll(async () => {
     FERRY_LEASE_MS: '1000',
     // Nothing is settled only because nobody came.
     FERRY_IDLE_MS: '600000',
+    FERRY_FINISH_MS: '600000',
     FERRY_REDIS_URL: host === 'a' ? group.url : group.urlBy(links.map(({ address }) => address)),
   });
   world = await World.start({ sentinels, env });

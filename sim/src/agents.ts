@@ -202,6 +202,7 @@ function configOf(host: Host, side: Side): Config {
     qemu: 'qemu-system-x86_64',
     leaseMs: 10_000,
     idleMs: 5_000,
+    finishMs: 2_000,
     holdMs: 20_000,
     domainPaths: ['/'],
     protectedPaths: [],

@@ -40,6 +40,7 @@ describe('readConfig', () => {
       qemu: 'qemu-system-x86_64',
       leaseMs: 10_000,
       idleMs: 30_000,
+      finishMs: 2_000,
       holdMs: 300_000,
       domainPaths: ['/var/lib/libvirt/images'],
       protectedPaths: expect.arrayContaining([
@@ -118,6 +119,7 @@ describe('readConfig', () => {
         FERRY_MIGRATION_PORTS: '10-9',
         FERRY_LEASE_MS: '1e4',
         FERRY_IDLE_MS: '1',
+        FERRY_FINISH_MS: '1',
         FERRY_DOMAIN_PATHS: '/a::/b',
         FERRY_SHARED_PATHS: 'srv',
         FERRY_NETWORKS: 'default',
@@ -130,6 +132,7 @@ describe('readConfig', () => {
         .concat([
           'LEASE_MS',
           'IDLE_MS',
+          'FINISH_MS',
           'DOMAIN_PATHS',
           'SHARED_PATHS',
           'NETWORKS',

@@ -33,6 +33,8 @@ export interface Config {
   readonly leaseMs: number;
   /** A migration that no phase of comes for so long is settled by the agents. */
   readonly idleMs: number;
+  /** A guest that was sent, and of which no Finish or Confirm has come for so long, is decided about by the source. */
+  readonly finishMs: number;
   /** How long a migration may wait, memory flowing, for what its switchover needs. */
   readonly holdMs: number;
   /** The directories that a domain's files may be in. */
@@ -124,6 +126,7 @@ const variables = z.object({
   FERRY_QEMU: z.string().regex(noControls, 'must be a program').default('qemu-system-x86_64'),
   FERRY_LEASE_MS: integer(1_000, 600_000).default(10_000),
   FERRY_IDLE_MS: integer(1_000, 86_400_000).default(30_000),
+  FERRY_FINISH_MS: integer(500, 86_400_000).default(2_000),
   FERRY_HOLD_MS: integer(1_000, 86_400_000).default(300_000),
   FERRY_DOMAIN_PATHS: directories.default(['/var/lib/libvirt/images']),
   FERRY_SHARED_PATHS: directories.default([]),
@@ -168,6 +171,7 @@ function configOf(v: Variables): Config {
     qemu: v.FERRY_QEMU,
     leaseMs: v.FERRY_LEASE_MS,
     idleMs: v.FERRY_IDLE_MS,
+    finishMs: v.FERRY_FINISH_MS,
     holdMs: v.FERRY_HOLD_MS,
     domainPaths: v.FERRY_DOMAIN_PATHS,
     protectedPaths: ownPaths(v),

@@ -25,7 +25,8 @@ const drainMs = 3_000;
 
 export interface HeldMigrationsOptions<State> extends SettlingOptions<State> {
   readonly ongoing: OngoingMigrations;
-  readonly idleMs: number;
+  /** How long a migration may be between two phases and nobody calls; what is settled then is settled by its phase's recovery row. */
+  readonly patienceMs: (held: Held<State>) => number;
   /** How long a migration goes on whose lease is lost. */
   readonly holdMs: number;
   /** Whether this host knows a migration of that id from before, also where Redis has forgotten it. */
@@ -404,13 +405,13 @@ export class HeldMigrations<State> {
   }
 
   async #lookAfter(held: Held<State>): Promise<void> {
-    const { clock, idleMs, busy } = this.#options;
+    const { clock, patienceMs, busy } = this.#options;
     if (held.job.signal.aborted && held.unsettled === undefined) await this.#regain(held);
     if (held.executing) return;
     if (held.unsettled !== undefined) return this.#settling.goOn(held);
     if (held.driven || busy(held)) held.touchedMs = clock.monotonic();
     const idle = clock.monotonic() - held.touchedMs;
-    if (idle < idleMs) return;
+    if (idle < patienceMs(held)) return;
     const { migrationId } = held.ongoing.start;
     await this.giveUp(
       held,

@@ -11,7 +11,7 @@ export function destAgent(parts: Parts, world: Pick<DestAgent, 'ports' | 'source
     ongoing,
     log,
     clock,
-    idleMs: config.idleMs,
+    patienceMs: () => config.idleMs,
     holdMs: config.holdMs,
     recover: (held, signal) => recover(agent, held, signal),
     // However long the source needs: memory is flowing.

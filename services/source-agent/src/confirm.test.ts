@@ -64,7 +64,7 @@ async function performing() {
     ongoing,
     log,
     clock: systemClock,
-    idleMs: 60_000,
+    patienceMs: () => 60_000,
     holdMs: 60_000,
     recover: async () => 'failed',
     busy: () => false,

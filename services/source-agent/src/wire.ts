@@ -1,5 +1,6 @@
 /** The source agent, made of its parts; and what it does before it serves. */
 import { HeldMigrations, type Parts, startOf } from '@ferry/agent';
+import type { Phase } from '@ferry/migration';
 import { endJournal, type SourceAgent, type SourceState } from './agent.ts';
 import { OwnershipKeeper } from './ownership.ts';
 import { recover, revive, settledBy, takeUpJournaled } from './recover.ts';
@@ -12,7 +13,8 @@ export function sourceAgent(parts: Parts, destinationAt: SourceAgent['destinatio
     ongoing,
     log,
     clock,
-    idleMs: config.idleMs,
+    // A guest that was sent stands still: whoever was to go on with it had everything it needed.
+    patienceMs: ({ phase }) => (isSent(phase) ? config.finishMs : config.idleMs),
     holdMs: config.holdMs,
     recover: (held, signal) => recover(agent, held, signal),
     busy: () => false,
@@ -32,6 +34,8 @@ export function sourceAgent(parts: Parts, destinationAt: SourceAgent['destinatio
   const agent: SourceAgent = { ...parts, destinationAt, migrations, ownership };
   return agent;
 }
+
+const isSent = (phase: Phase | undefined): boolean => phase === 'perform3-done' || phase === 'perform2-done';
 
 /** Settles what this agent's life before left, and looks after migrations from then on. An old job may hold a paused guest. */
 export async function takeUpWork(agent: SourceAgent, signal: AbortSignal): Promise<void> {
