@@ -37,15 +37,29 @@ export function parseDomain(xml: string, policy: XmlPolicy): Domain {
       : !notForeign.some((uri) => node.namespace.startsWith(uri)) ||
         (policy.allowQemuArguments === true && isCommandLine(node));
   const known = withoutGenerated({ ...root, children: root.children.filter((node) => !isKept(node)) });
+  refuseTooMany(known, findings);
   const value = withMemory(document.decode(known, '/domain', findings));
   const kept = keep(source, isKept, findings);
   if (value !== undefined) checkDocument(value, findings);
-  if (value === undefined) findWhatIsBehind(known, findings, (rest) => readAgain(rest, policy));
+  if (value === undefined && !findings.full) findWhatIsBehind(known, findings, (rest) => readAgain(rest, policy));
   if (findings.problems.length > 0 || value === undefined) throw findings.error();
   noteLines(kept, findings.lines);
   const genid = value.genid && { value: value.genid.value ?? randomUUID() };
   const uuid = value.uuid ?? boardUuid(value) ?? randomUUID();
   return domainOf({ ...value, uuid, ...(genid === undefined ? {} : { genid }) }, kept);
+}
+
+/** More than QEMU has places for, on whatever bus: what is found out of each device with all others costs the square of their number. */
+const devicesMax = 1024;
+
+function refuseTooMany(root: XmlNode, findings: Findings): void {
+  for (const list of root.children.filter((child) => child.name === 'devices')) {
+    if (list.children.length <= devicesMax) continue;
+    findings.visit('/domain/devices', list.line);
+    const what = `there are ${list.children.length} devices`;
+    findings.report('xml-invalid', '/domain/devices', what, `At most ${devicesMax} are read`);
+    throw findings.error();
+  }
 }
 
 /** A document that gives no memory has that of its NUMA nodes and modules. */

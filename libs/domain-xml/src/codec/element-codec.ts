@@ -24,6 +24,8 @@ export function element<F extends Fields>(
   const entries = Object.entries(fields).map(([key, field]) => ({ key, name: field.xmlName ?? key, field }));
   return {
     decode: (node, path, findings) => {
+      // What is wrong with this one could not be noted any more.
+      if (findings.full) return undefined;
       findings.visit(path, node.line);
       const before = findings.problems.length;
       refuseUnknown(node, path, entries, options, findings);
@@ -32,7 +34,7 @@ export function element<F extends Fields>(
         const decoded = decodeField(name, field, node, path, findings);
         if (decoded !== undefined) value[key] = decoded;
       }
-      if (findings.problems.length > before) return undefined;
+      if (findings.problems.length > before || findings.full) return undefined;
       const complete = value as ElementValue<F>;
       options.check?.(complete, (kind, below, what, hint) => findings.report(kind, `${path}${below}`, what, hint));
       return withOrigin(complete, path, node.line);
@@ -146,6 +148,11 @@ function decodeField(name: string, field: Field<unknown>, node: XmlNode, path: s
   }
   const found = node.children.filter((c) => c.namespace === '' && c.name === name);
   const paths = found.map((_, i) => pathOf(path, name, found.length, i));
+  if (field.presence === 'many' && found.length > siblingsMax) {
+    const what = `there are ${found.length} elements <${name}>`;
+    findings.report('xml-invalid', path, what, `At most ${siblingsMax} are read`);
+    return undefined;
+  }
   if (field.presence === 'many') return found.map((one, i) => field.codec?.decode(one, paths[i] ?? path, findings));
   const [first, second] = found;
   if (second !== undefined) {
@@ -156,6 +163,9 @@ function decodeField(name: string, field: Field<unknown>, node: XmlNode, path: s
   if (field.presence === 'required' && field.fallback === undefined) missing(`element <${name}>`);
   return field.fallback;
 }
+
+/** More CPUs, features and entries than QEMU takes: much of what is found out about one looks at all others. */
+const siblingsMax = 1024;
 
 /** An XPath to an element: numbered only where it has siblings of its name. */
 export function pathOf(parent: string, name: string, count: number, index: number): string {
@@ -184,6 +194,7 @@ function refuseUnknown(
     options.refused?.[key] ?? 'Remove it, or move this guest with something that supports it';
   const attributes = names('attribute');
   for (const name of node.attributes.keys()) {
+    if (findings.full) return;
     if (attributes.has(name) || Object.hasOwn(options.ignored ?? {}, `@${name}`)) continue;
     const at = `${path}/@${name}`;
     findings.report('xml-unsupported', at, `attribute ${name} is not supported`, hint(`@${name}`), at);
@@ -194,6 +205,7 @@ function refuseUnknown(
   for (const one of node.children) totals.set(nameOf(one), (totals.get(nameOf(one)) ?? 0) + 1);
   const seen = new Map<string, number>();
   for (const one of node.children) {
+    if (findings.full) return;
     const name = nameOf(one);
     const index = seen.get(name) ?? 0;
     seen.set(name, index + 1);

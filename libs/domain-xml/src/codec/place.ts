@@ -44,13 +44,18 @@ export class Findings {
     return new DomainXmlError(unsupported ? 'xml-unsupported' : 'xml-invalid', problems);
   }
 
+  /** Nothing more is noted, so that reading on would tell nothing. */
+  get full(): boolean {
+    return this.problems.length >= problemsMax;
+  }
+
   visit(path: string, line: number): void {
     this.#lines.set(path, line);
   }
 
   /** The line is that of the path, or of the nearest element above it. A wrong value is left out with its element. */
   report(kind: ProblemKind, path: string, what: string, hint: string, leaveOut = elementOf(path)): void {
-    if (this.problems.length >= problemsMax) return;
+    if (this.full) return;
     let at = path;
     while (at !== '' && !this.#lines.has(at)) at = at.slice(0, Math.max(0, at.lastIndexOf('/')));
     this.problems.push({ kind, path, line: this.#lines.get(at) ?? 0, what, hint, leaveOut });

@@ -160,6 +160,8 @@ const isUsb = (address: { readonly type: string } | undefined): address is UsbAd
 class UsbHub {
   readonly #ports: number;
   readonly #taken = new Map<number, UsbHub | 'device'>();
+  /** Nothing is ever given back: what is full stays so, and is not looked through again. */
+  #full = false;
 
   constructor(ports: number) {
     this.#ports = ports;
@@ -178,11 +180,14 @@ class UsbHub {
 
   /** The first free port, here or in a hub below. */
   free(): readonly number[] | undefined {
+    if (this.#full) return undefined;
     for (let port = 1; port <= this.#ports; port += 1) if (!this.#taken.has(port)) return [port];
-    for (const [port, below] of [...this.#taken].toSorted(([a], [b]) => a - b)) {
+    for (let port = 1; port <= this.#ports; port += 1) {
+      const below = this.#taken.get(port);
       const path = below instanceof UsbHub ? below.free() : undefined;
       if (path !== undefined) return [port, ...path];
     }
+    this.#full = true;
     return undefined;
   }
 }

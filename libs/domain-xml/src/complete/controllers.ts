@@ -7,9 +7,12 @@ import { inOrder } from './pci-addresses.ts';
 /** The controllers that the machine has by itself, and those that other devices need but nobody asked for. */
 export function completeControllers(devices: Devices, q35: boolean): readonly Controller[] {
   const found = [...numbered(devices.controller)];
-  const has = (type: Controller['type'], index: number) => found.some((c) => c.type === type && c.index === index);
+  const keyOf = ({ type, index = 0 }: Pick<Controller, 'type' | 'index'>): string => `${type} ${index}`;
+  const there = new Set(found.map(keyOf));
   const add = (controller: Controller) => {
-    if (!has(controller.type, controller.index ?? 0)) found.push(controller);
+    if (there.has(keyOf(controller))) return;
+    there.add(keyOf(controller));
+    found.push(controller);
   };
   if (!found.some((c) => c.type === 'usb')) add({ type: 'usb', index: 0, model: q35 ? 'qemu-xhci' : 'piix3-uhci' });
   if (q35) add({ type: 'sata', index: 0 });
@@ -38,12 +41,21 @@ const controllerOf = (disk: Disk, bus: string): number =>
  */
 function numbered(given: readonly Controller[]): readonly Controller[] {
   const done = [...given];
+  const used = new Map<string, Set<number>>();
+  const usedOf = (type: string): Set<number> => {
+    const known = used.get(type) ?? new Set();
+    used.set(type, known);
+    return known;
+  };
+  for (const { type, index } of given) if (index !== undefined) usedOf(type).add(index);
   given.forEach((c, i) => {
     if (c.index !== undefined) return;
     const isRoot = c.type === 'pci' && (c.model === 'pci-root' || c.model === 'pcie-root');
     let index = c.type === 'pci' && !isRoot ? 1 : 0;
-    while (done.some((one) => one.type === c.type && one.index === index)) index += 1;
-    done[i] = { ...c, index: familyOf(c, done.slice(0, i), done) ?? index };
+    while (usedOf(c.type).has(index)) index += 1;
+    const own = familyOf(c, done.slice(0, i), done) ?? index;
+    usedOf(c.type).add(own);
+    done[i] = { ...c, index: own };
   });
   return done;
 }

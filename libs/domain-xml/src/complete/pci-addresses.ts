@@ -1,10 +1,13 @@
 import type { PciAddress } from '../vocabulary/address.ts';
 import type { Controller, PciController, UsbController } from '../vocabulary/controller.ts';
 import type { Devices } from '../vocabulary/devices.ts';
-import { type Connection, PciBuses, type PciModel, type Place } from './pci-buses.ts';
+import { type Connection, invalid, PciBuses, type PciModel, type Place } from './pci-buses.ts';
 import { Connections } from './pci-connections.ts';
 import { reserveChipset } from './pci-chipset.ts';
 import { completePciControllers } from './pci-controllers.ts';
+
+/** What a bus number can be. */
+const busesMax = 256;
 
 /**
  * Gives each PCI device an address, as libvirt does for the same document (qemuDomainAssignPCIAddresses): a first pass finds out which
@@ -13,6 +16,12 @@ import { completePciControllers } from './pci-controllers.ts';
  */
 export function assignPciAddresses(devices: Devices, q35: boolean): Devices {
   const given = devices.controller.filter((c) => c.type === 'pci');
+  if (given.length > busesMax)
+    throw invalid(
+      given[busesMax],
+      `there are more than ${busesMax} PCI controllers`,
+      'Remove some: a machine has no more buses',
+    );
   const indexMax = Math.max(...given.map((c) => c.index ?? 0));
   const needed = new PciBuses(modelsOf(given, indexMax, q35), true);
   placeAll(devices, needed, q35);

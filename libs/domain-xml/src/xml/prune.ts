@@ -10,37 +10,45 @@ export interface Pruned {
 
 const nameOf = ({ name, namespace }: XmlNode): string => (namespace === '' ? name : `{${namespace}}${name}`);
 
-/** Each child with its step in a path, numbered where it has siblings of its name. */
-function steps(node: XmlNode, path: string): readonly { readonly child: XmlNode; readonly path: string }[] {
+/** The path of each child, numbered where it has siblings of its name. */
+function pathsOf(children: readonly XmlNode[], parent: string): readonly string[] {
+  const names = children.map(nameOf);
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
   const seen = new Map<string, number>();
-  return node.children.map((child) => {
-    const name = nameOf(child);
+  return names.map((name) => {
     const index = seen.get(name) ?? 0;
     seen.set(name, index + 1);
-    const count = node.children.filter((one) => nameOf(one) === name).length;
-    return { child, path: pathOf(path, name, count, index) };
+    return pathOf(parent, name, counts.get(name) ?? 1, index);
   });
 }
 
 /** A document without some of its elements and, with `/@name` at the end of their paths, attributes. */
 export function prune(root: XmlNode, unwanted: ReadonlySet<string>): Pruned {
-  const origins = new Map<XmlNode, string>();
-  const copy = (node: XmlNode, path: string): XmlNode => {
-    const attributes = new Map([...node.attributes].filter(([key]) => !unwanted.has(`${path}/@${key}`)));
-    const kept = steps(node, path).filter((one) => !unwanted.has(one.path));
-    const pruned = { ...node, attributes, children: kept.map((one) => copy(one.child, one.path)) };
-    origins.set(pruned, path);
-    return pruned;
+  /** By paths in the pruned document. */
+  const origins = new Map<string, string>();
+  const copy = (node: XmlNode, origin: string, path: string): XmlNode => {
+    origins.set(path, origin);
+    const attributes = new Map([...node.attributes].filter(([key]) => !unwanted.has(`${origin}/@${key}`)));
+    const from = pathsOf(node.children, origin);
+    const kept = node.children.flatMap((child, i) => {
+      const at = from[i] ?? origin;
+      return unwanted.has(at) ? [] : [{ child, at }];
+    });
+    const to = pathsOf(
+      kept.map(({ child }) => child),
+      path,
+    );
+    return { ...node, attributes, children: kept.map(({ child, at }, i) => copy(child, at, to[i] ?? path)) };
   };
   const top = `/${root.name}`;
-  const pruned = copy(root, top);
+  const pruned = copy(root, top, top);
   const originOf = (path: string): string => {
-    let found: { readonly child: XmlNode; readonly path: string } = { child: pruned, path: top };
-    for (;;) {
-      const next = steps(found.child, found.path).find((one) => path === one.path || path.startsWith(`${one.path}/`));
-      if (next === undefined) return (origins.get(found.child) ?? top) + path.slice(found.path.length);
-      found = next;
+    for (let above = path; above !== ''; above = above.slice(0, Math.max(0, above.lastIndexOf('/')))) {
+      const origin = origins.get(above);
+      if (origin !== undefined) return origin + path.slice(above.length);
     }
+    return top + path;
   };
   return { root: pruned, originOf };
 }
