@@ -12,6 +12,8 @@ const versions: [string, Protocol][] = [
   ['v2', Protocol.PROTOCOL_V2],
 ];
 
+const none = Buffer.alloc(0);
+
 let world: World;
 let monitors: SecondMonitors;
 beforeAll(async () => {
@@ -79,18 +81,78 @@ describe.each(versions)('%s, peer to peer', (_name, protocol) => {
   });
 });
 
+describe.each(versions)('%s, its user', (_name, protocol) => {
+  it('pauses it while memory flows: it arrives paused, and the pause is no blackout', async () => {
+    const guest = await world.boot(world.a);
+    const { events } = await startMigration(world, guest, { protocol });
+    const { domain } = await callsOf(world.a).suspend(guest.name);
+    expect(domain).toMatchObject({ state: DomainState.DOMAIN_STATE_PAUSED });
+    await hurry(guest);
+    expect(endOf(await events)).toMatchObject({ outcome: Outcome.OUTCOME_COMPLETED, statistics: { blackoutUs: 0n } });
+    await world.expectSettled(guest, world.b);
+    expect(await world.domainOn(world.b, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_PAUSED });
+    await callsOf(world.b).resume(guest.name);
+    await world.expectSettled(guest, world.b);
+  });
+
+  it('pauses it while memory flows, and it stays paused when the migration is given up', async () => {
+    const guest = await world.boot(world.a);
+    const { events, ...names } = await startMigration(world, guest, { protocol });
+    await callsOf(world.a).suspend(guest.name);
+    await callsOf(world.a).abort(names);
+    expect(endOf(await events)).toMatchObject({ outcome: Outcome.OUTCOME_CANCELLED });
+    await world.expectSettled(guest, world.a);
+    expect(await world.domainOn(world.a, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_PAUSED });
+  });
+
+  it('is refused once it is stopped for the switchover, and a paused one that was taken back can be sent again', async () => {
+    const guest = await world.boot(world.a);
+    const names = { migrationId: randomUUID(), domain: guest.name };
+    const sent = await sendPart(guest, names, protocol, () => callsOf(world.a).suspend(guest.name));
+    for (const call of [callsOf(world.a).suspend, callsOf(world.a).destroy]) {
+      expect(await refusal(call(guest.name))).toMatchObject({ reason: 'switching-over', retryable: true });
+    }
+    expect(sent.statistics?.stoppedAtUs).toBe(0n);
+    await callsOf(world.b).finish({ ...names, protocol, cookieIn: none, cancelled: true });
+    if (protocol === Protocol.PROTOCOL_V3)
+      await callsOf(world.a).confirm({ ...names, cookieIn: none, cancelled: true });
+    await world.expectSettled(guest, world.a);
+    expect(await world.domainOn(world.a, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_PAUSED });
+
+    expect(endOf(await world.migrate(guest, { protocol }))).toMatchObject({ outcome: Outcome.OUTCOME_COMPLETED });
+    await world.expectSettled(guest, world.b);
+    expect(await world.domainOn(world.b, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_PAUSED });
+    await callsOf(world.b).resume(guest.name);
+    await world.expectSettled(guest, world.b);
+  });
+});
+
+/** Everything up to Perform, by the caller, with something between Prepare and Perform. */
+async function sendPart(
+  guest: TestGuest,
+  names: { migrationId: string; domain: string },
+  protocol: Protocol,
+  before: () => Promise<unknown>,
+) {
+  const [a, b] = [callsOf(world.a), callsOf(world.b)];
+  const v3 = protocol === Protocol.PROTOCOL_V3;
+  const begun = v3
+    ? await a.begin({ ...names, options: undefined })
+    : { domainXml: (await a.dumpXml(names)).domainXml, cookieOut: none };
+  const place = { domainXml: begun.domainXml, cookieIn: begun.cookieOut, migrationUri: '' };
+  const prepared = await b.prepare({ migrationId: names.migrationId, protocol, ...place });
+  await before();
+  const way = { cookieIn: prepared.cookieOut, migrationUri: prepared.migrationUri, options: undefined };
+  return a.perform({ ...names, protocol, ...way });
+}
+
 describe('driven by the caller', () => {
   it('a guest that shut down while memory flowed and is taken back ends the migration', async () => {
     const guest = await bootPreserved();
     const names = { migrationId: randomUUID(), domain: guest.name };
     const [a, b] = [callsOf(world.a), callsOf(world.b)];
-    const [protocol, none] = [Protocol.PROTOCOL_V3, Buffer.alloc(0)];
-    const begun = await a.begin({ ...names, options: undefined });
-    const place = { domainXml: begun.domainXml, cookieIn: begun.cookieOut, migrationUri: '' };
-    const prepared = await b.prepare({ migrationId: names.migrationId, protocol, ...place });
-    await atSource(guest, 'system_reset');
-    const way = { cookieIn: prepared.cookieOut, migrationUri: prepared.migrationUri, options: undefined };
-    await a.perform({ ...names, protocol, ...way });
+    const protocol = Protocol.PROTOCOL_V3;
+    await sendPart(guest, names, protocol, () => atSource(guest, 'system_reset'));
     const confirmed = await a.confirm({ ...names, cookieIn: none, cancelled: true });
     expect(confirmed.outcome).toBe(Outcome.OUTCOME_FAILED);
     await b.finish({ ...names, protocol, cookieIn: none, cancelled: true });

@@ -98,6 +98,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'guest-gone': false,
   'incoming-failed': true,
   'not-ready': true,
+  'switching-over': true,
   'not-migrating': false,
   'in-doubt': true,
   'other-undecided': true,

@@ -82,6 +82,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'guest-gone': status.ABORTED,
   'incoming-failed': status.ABORTED,
   'not-ready': status.UNAVAILABLE,
+  'switching-over': status.ABORTED,
   'not-migrating': status.FAILED_PRECONDITION,
   'in-doubt': status.UNAVAILABLE,
   'other-undecided': status.UNAVAILABLE,

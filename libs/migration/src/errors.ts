@@ -36,6 +36,8 @@ export type MigrationErrorKind =
   | 'incoming-failed'
   /** What the switchover needs did not answer, so the guest was not stopped. */
   | 'not-ready'
+  /** The guest is stopped for the switchover: it is the destination's to do. */
+  | 'switching-over'
   /** The migration is over already. */
   | 'not-migrating'
   /** The decision is not known yet. */

@@ -95,6 +95,15 @@ export class Monitor implements AsyncDisposable {
   }
 
   /**
+   * `cont`, and `stop` right after it, in one write: a guest that QEMU holds as `postmigrate` is `paused` then, and its disks are active. Its CPUs
+   * run for some microseconds. Throws like `execute`.
+   */
+  async contAndStop(signal: AbortSignal): Promise<void> {
+    const commands = ['cont', 'stop'].map((name) => ({ name, args: {} }));
+    await this.#session.executeTogether(commands, signal);
+  }
+
+  /**
    * Keeps a command ready for the moment when every microsecond counts: QEMU has all but its end by then, which saves about 4 µs
    * a byte. `send` is `execute`; dispose what is not sent. One at a time; other commands may be executed meanwhile, each
    * costs QEMU a refusal more. Nothing happens in QEMU before `send`, also if the connection ends.

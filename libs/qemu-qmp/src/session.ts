@@ -98,20 +98,33 @@ export class QmpSession implements AsyncDisposable {
    * that was sent is then carried out all the same.
    */
   async execute(name: string, args: object, signal: AbortSignal): Promise<unknown> {
+    return (await this.executeTogether([{ name, args }], signal))[0];
+  }
+
+  /** Sends commands in one write: QEMU carries them out one after the other, and this process cannot end between them. Throws like `execute`. */
+  async executeTogether(
+    commands: readonly { readonly name: string; readonly args: object }[],
+    signal: AbortSignal,
+  ): Promise<unknown[]> {
     signal.throwIfAborted();
     if (this.#end) throw this.#end;
-    if (this.#waiters.size >= pendingMax) {
+    if (this.#waiters.size + commands.length > pendingMax) {
+      const names = commands.map(({ name }) => name).join(', ');
       throw new QmpError(
         'qemu-unreachable',
-        `QEMU has left ${pendingMax} commands unanswered, so ${name} was not sent`,
+        `QEMU has left ${this.#waiters.size} commands unanswered, so ${names} was not sent`,
       );
     }
     this.#withdraw();
-    const id = this.#freeId();
-    const { head, tail } = commandText(name, args, id);
-    const reply = this.#reply(id, name, signal);
-    this.#stream.write(head + tail);
-    return reply;
+    let text = '';
+    const replies = commands.map(({ name, args }) => {
+      const id = this.#freeId();
+      const { head, tail } = commandText(name, args, id);
+      text += head + tail;
+      return this.#reply(id, name, signal);
+    });
+    this.#stream.write(text);
+    return Promise.all(replies);
   }
 
   /**

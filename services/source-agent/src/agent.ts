@@ -4,6 +4,7 @@ import { readUnlessDamaged } from '@ferry/handover';
 import { HypervisorError, type Guest } from '@ferry/hypervisor';
 import { Outcome } from '@ferry/proto/ferry/v1/migration';
 import { MigrationError, type CookieOrigin } from '@ferry/migration';
+import { openMigration } from './open-migration.ts';
 import type { Destination } from './destination.ts';
 import type { OwnershipKeeper } from './ownership.ts';
 
@@ -26,6 +27,10 @@ export interface SourceState {
   decision: 'committed' | 'aborted' | undefined;
   /** A person has decided so, since the destination is gone for good. */
   decidedByWord: boolean;
+  /** The guest is, or was, stopped for the switchover: what its user wants now is for the destination. */
+  switchedOver: boolean;
+  /** Its user has paused it (Suspend) while memory flowed, or is about to. */
+  pausing: boolean;
   /** Its user has ended the guest here (Destroy): it is to end everywhere. */
   destroyed: boolean;
   /**
@@ -100,7 +105,9 @@ export async function look(
     guest.monitor.execute('query-status', {}, signal),
     agent.register.incarnation(signal),
   ]);
-  if (guest.incoming !== undefined || (status !== 'running' && status !== 'paused')) {
+  // Paused when it was sent before, and here again.
+  const isBack = status === 'postmigrate' && (await openMigration(agent, domainUuid, signal)) === undefined;
+  if (guest.incoming !== undefined || (status !== 'running' && status !== 'paused' && !isBack)) {
     throw new HypervisorError(
       'domain-not-running',
       `domain ${guest.name} is ${guest.incoming === undefined ? status : 'coming in'} on host ${agent.config.host.name}: only a running or paused guest can be migrated`,
@@ -128,6 +135,8 @@ export const newState = (protocol: 2 | 3, wasRunning: boolean, incarnation: stri
   registerAwayMs: undefined,
   decision: undefined,
   decidedByWord: false,
+  switchedOver: false,
+  pausing: false,
   destroyed: false,
   recalled: 'here',
   handingOverMs: undefined,

@@ -5,6 +5,8 @@ import type { ShortJobKind } from '@ferry/jobs';
 import { HypervisorError, type Guest } from '@ferry/hypervisor';
 import { type Domain, DomainState, type AdoptRequest, type StartRequest } from '@ferry/proto/ferry/v1/domains';
 import type { SourceAgent } from './agent.ts';
+import { openMigration } from './open-migration.ts';
+import { duringMigration } from './during-migration.ts';
 
 /** How long a QEMU may take to answer before its domain is listed as unknown. */
 const answerMs = 2_000;
@@ -119,8 +121,8 @@ async function underJob(
 }
 
 export async function suspend(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<Domain> {
-  const uuid = await underJob(agent, nameOrUuid, 'suspend', 'Suspend', signal, async ({ monitor }) => {
-    await monitor.execute('stop', {}, signal);
+  const uuid = await underJob(agent, nameOrUuid, 'suspend', 'Suspend', signal, async (guest) => {
+    await duringMigration(agent, guest, 'pausing', () => guest.monitor.execute('stop', {}, signal), signal);
   });
   return describe(agent, uuid, signal);
 }
@@ -134,24 +136,6 @@ const resumable: ReadonlySet<string> = new Set([
   'watchdog',
   'guest-panicked',
 ]);
-
-/**
- * Why a guest that was sent may not go on by its user's wish: a migration of the domain is not settled here yet, whatever Redis still knows of it, or
- * may not be, since a journal that could be the domain's cannot be read. Undefined if there is nothing of that kind.
- */
-async function openMigration(agent: SourceAgent, domain: string, signal: AbortSignal): Promise<string | undefined> {
-  const held = agent.migrations.all().find(({ ongoing }) => ongoing.start.domainUuid === domain);
-  if (held !== undefined) return `migration ${held.ongoing.start.migrationId} of it is not settled yet`;
-  const { entries, unknown } = await agent.journals.unfinished();
-  const entry = entries.find((each) => each.domain === domain);
-  if (entry !== undefined) return `migration ${entry.migrationId} of it is not settled yet`;
-  for (const { migrationId, error } of unknown) {
-    // That it has ended is known from Redis, too.
-    const record = await agent.jobs.recordOf(domain, migrationId, signal).catch(() => undefined);
-    if (record?.outcome === undefined) return `migration ${migrationId} may be of it: ${error.message}`;
-  }
-  return undefined;
-}
 
 export async function resume(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<Domain> {
   const uuid = await underJob(
@@ -187,9 +171,7 @@ export async function shutdown(agent: SourceAgent, nameOrUuid: string, signal: A
 /** A guest that a migration holds stays its host's until that is over: what has been decided may still stand. */
 export async function destroy(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<void> {
   const uuid = await underJob(agent, nameOrUuid, 'destroy', 'Destroy', signal, (guest) => {
-    for (const held of agent.migrations.all())
-      if (held.ongoing.start.domainUuid === guest.uuid) held.state.destroyed = true;
-    return agent.hypervisor.end(guest, 'quit');
+    return duringMigration(agent, guest, 'destroyed', () => agent.hypervisor.end(guest, 'quit'), signal);
   });
   await agent.ownership.lookAt(uuid, signal).catch((error: unknown) => {
     agent.log.warn({ err: error, domain: uuid }, 'the guest has ended; its ownership is given up when Redis answers');

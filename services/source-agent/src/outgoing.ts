@@ -71,6 +71,8 @@ export interface SendReport {
   sending(signal: AbortSignal): void;
   /** Why the guest, which has been stopped, must not be sent; a promise if that is not known yet. */
   notReady(): Error | undefined | Promise<Error | undefined>;
+  /** The destination may start the guest, as far as its user is concerned. */
+  mayRun(): boolean;
   /** The guest's CPUs run, or do not: at the beginning, and when that changes by anything but the switchover. */
   ran(now: boolean): void;
   /** The guest is stopped for the switchover; `atUs` is undefined if it did not run. QEMU goes on when this returns, or its promise does. */
@@ -103,7 +105,7 @@ export async function sendGuest(monitor: Monitor, uri: string, report: SendRepor
     if (status === 'active') report.sending(AbortSignal.any([signal, over.signal]));
     else if (status === 'pre-switchover') {
       flowing.abort();
-      const { stoppedAtUs } = cpus;
+      const stoppedAtUs = report.mayRun() ? cpus.stoppedAtUs : undefined;
       times.stoppedAtUs = stoppedAtUs;
       const goOnUnless = (why: Error | undefined): void => {
         if (why !== undefined) return ended.reject(why);

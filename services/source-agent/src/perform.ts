@@ -12,6 +12,7 @@ import {
 } from '@ferry/migration';
 import { type MigrationStatistics, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { PerformResponse, type PerformRequest } from '@ferry/proto/ferry/v1/source_agent';
+import type { Monitor } from '@ferry/qemu-qmp';
 import { guestOf, journal, locate, look, originOf, type HeldOut, type SourceAgent } from './agent.ts';
 import { awaitDecision } from './await-decision.ts';
 import { refuseUnsafe } from './safety.ts';
@@ -121,6 +122,7 @@ async function send(
   const { monitor } = await guestOf(agent, held, signal);
   // The vote is given when QEMU says `completed`; that it may be given is durable before the guest is stopped.
   const readiness = new Readiness(agent, held, monitor, limits);
+  await bringBack(agent, held, monitor, signal);
   await configureOutgoing(monitor, limits, signal);
   await Promise.all([journal(agent, held), readiness.check(signal)]);
   const report = {
@@ -128,10 +130,18 @@ async function send(
       ongoing.progress(status, { ...ongoing.statistics, ...figures }),
     watch: (memoryFlows: AbortSignal) => readiness.watch(memoryFlows),
     sending: (sending: AbortSignal) => readiness.sending(sending),
-    notReady: () => readiness.refusal(),
+    notReady: () => {
+      if (held.state.destroyed) {
+        const message = `domain ${ongoing.start.domainName} is being destroyed on its user’s wish`;
+        return new MigrationError('migration-cancelled', message);
+      }
+      held.state.switchedOver = true;
+      return readiness.refusal();
+    },
     ran: (now: boolean) => {
       held.state.wasRunning = now;
     },
+    mayRun: () => !held.state.pausing,
     stopped: async (atUs: number | undefined) => {
       if (atUs !== undefined) return ongoing.switchover('source', atUs);
       // Nothing waits for a guest that does not run: a later life of this agent must not start it either.
@@ -151,6 +161,18 @@ async function send(
 
 const refusedUri = (uri: string, why: string): MigrationError =>
   new MigrationError('invalid-uri', `memory is not sent to ${uri}: ${why}; pass on what Prepare returned`);
+
+/**
+ * A guest that was paused, sent, and taken back is `postmigrate` still, and QEMU sends nothing in that state: it is made `paused`. This
+ * makes its disks active, so that the host must own it.
+ */
+async function bringBack(agent: SourceAgent, held: HeldOut, monitor: Monitor, signal: AbortSignal): Promise<void> {
+  const { status } = await monitor.execute('query-status', {}, signal);
+  if (status !== 'postmigrate') return;
+  const { domainUuid: uuid, domainName: name } = held.ongoing.start;
+  await agent.owners.claim({ uuid, name }, 'keep', `sent again from host ${agent.config.host.name}`, signal);
+  await monitor.contAndStop(signal);
+}
 
 /** A Confirm(cancelled) that came out of turn has given the migration up: no vote may follow, or the destination could commit as well. */
 function refuseDecided({ ongoing, state }: HeldOut): void {

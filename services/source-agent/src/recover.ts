@@ -46,6 +46,8 @@ async function cancelAndResume(agent: SourceAgent, held: HeldOut, signal: AbortS
   }
   // Too late to stop it, or the vote was given: the guest is stopped for good and may only run by a decision.
   if ((await stopOutgoing(guest.monitor, signal)) === 'completed') return askDecision(agent, held, signal);
+  // QEMU lets a guest run on that it had stopped for the switchover before its user's Suspend came.
+  if (held.state.pausing) await guest.monitor.execute('stop', {}, signal);
   await tellRegister(agent, held, signal);
   return given(held);
 }
