@@ -12,6 +12,10 @@ export interface TakenSpan {
   readonly id: string;
   /** Empty: nobody's child. */
   readonly parent: string;
+  /** Nanoseconds since 1970. */
+  readonly endNs: bigint;
+  /** It failed. */
+  readonly isError: boolean;
   /** Those that are texts. */
   readonly attributes: Readonly<Record<string, string>>;
 }
@@ -64,6 +68,9 @@ function spansIn(request: Buffer): TakenSpan[] {
           trace: trace?.toString('hex') ?? '',
           id: id?.toString('hex') ?? '',
           parent: parent?.toString('hex') ?? '',
+          endNs: inside(span, 8)[0]?.readBigUInt64LE() ?? 0n,
+          // Status { message = 2, code = 3 }, of which 2 is an error.
+          isError: inside(span, 15)[0]?.includes(Buffer.from([0x18, 2])) === true,
           attributes: attributesIn(inside(span, 9)),
         };
       });
@@ -79,7 +86,7 @@ function attributesIn(attributes: readonly Buffer[]): Record<string, string> {
   return Object.fromEntries(texts);
 }
 
-/** The contents of a message's field, where it is a message, a text or bytes (protobuf's encoding: wire type 2). */
+/** The contents of a message's field, where it is a message, a text, bytes or a fixed64 (protobuf's encoding: wire types 2 and 1). */
 function inside(message: Buffer, field: number): Buffer[] {
   const found: Buffer[] = [];
   let at = 0;
@@ -96,7 +103,7 @@ function inside(message: Buffer, field: number): Buffer[] {
     // A number, eight bytes, something with its length before it, four bytes: protobuf has no others.
     if (wireType === 0) varint();
     const length = wireType === 1 ? 8 : wireType === 5 ? 4 : wireType === 2 ? varint() : 0;
-    if (wireType === 2 && tag >>> 3 === field) found.push(message.subarray(at, at + length));
+    if ((wireType === 2 || wireType === 1) && tag >>> 3 === field) found.push(message.subarray(at, at + length));
     at += length;
   }
   return found;

@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { DomainState } from '@ferry/proto/ferry/v1/domains';
-import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
+import { Outcome, Protocol, Side } from '@ferry/proto/ferry/v1/migration';
 import { SecondMonitors } from './second-monitor.ts';
-import { startMigration } from './under-way.ts';
+import { expectNothingOf, startMigration } from './under-way.ts';
 import { callsOf, endOf, refusal, type TestGuest, World } from './world.ts';
 
 const versions: [string, Protocol][] = [
@@ -145,6 +145,41 @@ async function sendPart(
   const way = { cookieIn: prepared.cookieOut, migrationUri: prepared.migrationUri, options: undefined };
   return a.perform({ ...names, protocol, ...way });
 }
+
+describe.each(versions)('%s, its end', (_name, protocol) => {
+  it('is told as what it is: a guest that shut down while memory flowed is not lost', async () => {
+    const guest = world.describe();
+    await callsOf(world.a).start(guest.xml.replace('<devices>', '<on_reboot>destroy</on_reboot><devices>'));
+    await world.ticksOn(guest);
+    const { events } = await startMigration(world, guest, { protocol });
+    await atSource(guest, 'system_reset').catch(() => undefined);
+    const failure = { reason: 'guest-ended', side: Side.SIDE_SOURCE, retryable: false };
+    expect(endOf(await events)).toMatchObject({ outcome: Outcome.OUTCOME_GUEST_ENDED, failure });
+    await expectNothingOf(world, guest);
+  });
+
+  it('is told as what it is: a guest that its user destroyed while memory flowed is not lost', async () => {
+    const guest = await world.boot(world.a);
+    const { events } = await startMigration(world, guest, { protocol });
+    await callsOf(world.a).destroy(guest.name);
+    expect(endOf(await events)).toMatchObject({
+      outcome: Outcome.OUTCOME_GUEST_ENDED,
+      failure: { reason: 'guest-ended' },
+    });
+    await expectNothingOf(world, guest);
+  });
+
+  it('of a cancelled migration is that on both sides', async () => {
+    const guest = await world.boot(world.a);
+    const { events, ...names } = await startMigration(world, guest, { protocol });
+    await callsOf(world.a).abort(names);
+    expect(endOf(await events)).toMatchObject({ outcome: Outcome.OUTCOME_CANCELLED });
+    await world.expectSettled(guest, world.a);
+    const { migration } = await callsOf(world.b).getIncoming({ ...names, domain: guest.uuid });
+    const cancelled = { outcome: Outcome.OUTCOME_CANCELLED, failure: { reason: 'migration-cancelled' } };
+    expect(migration).toMatchObject(cancelled);
+  });
+});
 
 describe('driven by the caller', () => {
   it('a guest that shut down while memory flowed and is taken back ends the migration', async () => {

@@ -144,6 +144,14 @@ describe('a peer-to-peer migration', () => {
       'qmp migrate-continue',
     ];
     expect(trace.below(trace.one(source, perform))).toEqual(expect.arrayContaining(sending));
+    // A phase is over when everything in it is.
+    for (const name of [begin, perform, confirm]) {
+      if (name === undefined) continue;
+      const phase = trace.one(source, name);
+      for (const command of trace.spans.filter((span) => span.name.startsWith('qmp ') && span.parent === phase.id))
+        expect([command.name, phase.endNs >= command.endNs]).toEqual([command.name, true]);
+    }
+    expect(trace.spans.filter((span) => span.isError)).toEqual([]);
     const own = trace.below(migrate);
     expect(own).toEqual(expect.arrayContaining(['redis job-start', 'redis job-phase', 'redis job-finish']));
 
@@ -178,8 +186,11 @@ describe('a peer-to-peer migration', () => {
 
     const linesOf = (agent: { logs(): Record<string, unknown>[] }): Record<string, unknown>[] =>
       agent.logs().filter((line) => line['migrationId'] === migrationId);
-    await eventually('both have said how it ended', () =>
-      [world.a.source, world.b.dest].every((agent) => linesOf(agent).some((line) => line['call'] !== undefined)),
+    await eventually(
+      'both have said how it ended',
+      () =>
+        [world.a.source, world.b.dest].every((agent) => linesOf(agent).some((line) => line['call'] !== undefined)) &&
+        linesOf(world.a.source).some((line) => line['call'] === 'migration.migrate'),
     );
     const ofDest = linesOf(world.b.dest);
     expect(ofDest).toContainEqual(
@@ -189,5 +200,11 @@ describe('a peer-to-peer migration', () => {
 
     const trace = await caller.whole(['migration.migrate', 'migration.prepare']);
     expect(trace.one(dest, 'migration.prepare').attributes).toMatchObject({ 'ferry.reason': 'address-unusable' });
+    // Its stream ends in good order, with what it was for.
+    const migrate = trace.one(source, 'migration.migrate');
+    expect(migrate).toMatchObject({ isError: true, attributes: { 'ferry.reason': 'address-unusable' } });
+    expect(linesOf(world.a.source)).toContainEqual(
+      expect.objectContaining({ msg: 'failed', call: 'migration.migrate', reason: 'address-unusable' }),
+    );
   });
 });

@@ -132,6 +132,7 @@ export class AgentProcess {
         network.call(from, address, 'finish', request, signal) as Promise<FinishResponse>,
       getMigration: (names, signal) =>
         network.call(from, address, 'getMigration', names, signal) as Promise<GetMigrationResponse>,
+      abortMigration: (names, signal) => network.call(from, address, 'abortMigration', names, signal),
       ask: (request, signal) => network.call(from, address, 'ask', request, signal) as Promise<AskResponse>,
       checkReady: (request, signal) =>
         network.call(from, address, 'checkReady', request, signal) as Promise<CheckReadyResponse>,

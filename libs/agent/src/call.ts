@@ -15,11 +15,13 @@ import {
   trace,
 } from '@opentelemetry/api';
 import {
+  ATTR_ERROR_TYPE,
   ATTR_RPC_METHOD,
   ATTR_RPC_STATUS_CODE,
   ATTR_RPC_SYSTEM_NAME,
   METRIC_RPC_SERVER_CALL_DURATION,
 } from '@opentelemetry/semantic-conventions';
+import type { Failure } from '@ferry/proto/ferry/v1/migration';
 import type { Where } from './failure.ts';
 import { type Log, type LogFields, logOf } from './log.ts';
 import { type ServerCall, signalOf } from './signal-of.ts';
@@ -60,6 +62,8 @@ export interface Edge {
     name: string,
     answer: (request: Request, signal: AbortSignal, call: Call) => AsyncIterable<Response>,
     phase?: PhaseOf<Request>,
+    /** What the call was for has failed, as this response says: an error in trace, metric and log, although the call itself ends in good order. */
+    failureIn?: (response: Response) => Failure | undefined,
   ) => handleServerStreamingCall<Request, Response>;
   /** A handler of a call that was opened ahead of its request: the answer to the request ends it. */
   readonly standBy: <Message, Reply, Request, Response>(
@@ -89,10 +93,15 @@ export function edgeOf(options: EdgeOptions): Edge {
       };
       void handle(options, name, call, phase, run, callback);
     },
-    serverStream: (name, answer, phase) => (call) => {
+    serverStream: (name, answer, phase, failureIn) => (call) => {
       const run: Run<typeof call.request> = async (request, signal, context) => {
-        await pump(answer(request, signal, context), call, signal);
+        let failed: Failure | undefined;
+        const look = (response: Parameters<NonNullable<typeof failureIn>>[0]): void => {
+          failed = failureIn?.(response) ?? failed;
+        };
+        await pump(answer(request, signal, context), call, signal, look);
         call.end();
+        return failed;
       };
       void handle(options, name, call, phase, run, (failure) => call.emit('error', failure));
     },
@@ -127,7 +136,7 @@ export function edgeOf(options: EdgeOptions): Edge {
 }
 
 /** Answers a call. */
-type Run<Request> = (request: Request, signal: AbortSignal, call: Call) => Promise<void>;
+type Run<Request> = (request: Request, signal: AbortSignal, call: Call) => Promise<Failure | undefined | void>;
 
 /** Runs a handler and tells the caller if it failed. Never rejects. */
 async function handle<Request, Response>(
@@ -148,6 +157,7 @@ async function handle<Request, Response>(
     const lineLog = (): Log => (lines ??= logOf(log, fieldsOf(where, about)));
     let failure: CallFailure | undefined;
     let cause: unknown;
+    let reported: Failure | undefined;
     try {
       const { request } = call;
       where = { side, phase: typeof phaseOf === 'function' ? phaseOf(request) : phaseOf };
@@ -155,7 +165,11 @@ async function handle<Request, Response>(
       span.setAttributes(attributesOf(where, about));
       ending.signal.throwIfAborted();
       const deadline = Number(call.getDeadline());
-      await run(request, ending.signal, { log: lineLog, span, deadline, grpc: call });
+      reported = (await run(request, ending.signal, { log: lineLog, span, deadline, grpc: call })) ?? undefined;
+      if (reported !== undefined) {
+        span.setStatus({ code: SpanStatusCode.ERROR, message: reported.message });
+        span.setAttribute('ferry.reason', reported.reason);
+      }
     } catch (error) {
       cause = error;
       failure = toStatus(error, where, about.migrationId === undefined ? {} : { migration_id: about.migrationId });
@@ -167,11 +181,15 @@ async function handle<Request, Response>(
     const tookMs = performance.now() - startedMs;
     // The answer is written to the socket in the next turns of the event loop, and nothing here is worth the caller's waiting for.
     setTimeout(() => {
-      report(lineLog(), { call: name, tookMs: Math.round(tookMs * 1_000) / 1_000 }, cause, failure);
+      const done = { call: name, tookMs: Math.round(tookMs * 1_000) / 1_000 };
+      if (reported === undefined) report(lineLog(), done, cause, failure);
+      else lineLog().warn({ ...done, reason: reported.reason, failure: reported.message }, 'failed');
+      const errorType = failure?.reason ?? reported?.reason;
       durations.record(tookMs / 1_000, {
         [ATTR_RPC_SYSTEM_NAME]: 'grpc',
         [ATTR_RPC_METHOD]: call.getPath().slice(1),
         [ATTR_RPC_STATUS_CODE]: String(failure?.code ?? 0),
+        ...(errorType === undefined ? {} : { [ATTR_ERROR_TYPE]: errorType }),
       });
     }, reportAfterMs);
   });
@@ -247,6 +265,7 @@ async function pump<Response>(
   responses: AsyncIterable<Response>,
   call: ServerWritableStream<unknown, Response>,
   signal: AbortSignal,
+  look: (response: Response) => void,
 ): Promise<void> {
   const aborted = Promise.withResolvers<never>();
   aborted.promise.catch(() => {}); // Nobody listens between two races.
@@ -258,6 +277,7 @@ async function pump<Response>(
       const next = await Promise.race([iterator.next(), aborted.promise]);
       if (next.done === true) return;
       signal.throwIfAborted();
+      look(next.value);
       if (!call.write(next.value)) await Promise.race([drained(call), aborted.promise]);
     }
   } finally {

@@ -96,6 +96,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'migration-unsafe': false,
   'capability-missing': false,
   'guest-gone': false,
+  'guest-ended': false,
   'incoming-failed': true,
   'not-ready': true,
   'switching-over': true,

@@ -3,7 +3,7 @@
  * keep its answer; or, whatever went wrong, settle by the phase table's recovery row.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { trace } from '@opentelemetry/api';
+import { SpanStatusCode, trace } from '@opentelemetry/api';
 import { isPhase, MigrationError, type Phase } from '@ferry/migration';
 import { JobError, type MigrationJob } from '@ferry/jobs';
 import { AbandonedJobs } from './abandoned-jobs.ts';
@@ -245,7 +245,12 @@ export class HeldMigrations<State> {
     try {
       const response = await tracer.startActiveSpan(`migration.${phase}`, async (span) => {
         using _span = { [Symbol.dispose]: () => span.end() };
-        return body(held, signal);
+        try {
+          return await body(held, signal);
+        } catch (error) {
+          span.setStatus({ code: SpanStatusCode.ERROR, message: String(error) });
+          throw error;
+        }
       });
       const reply = replyOf(phase, codec, response);
       held.replies.set(phase, reply.bytes);

@@ -9,6 +9,7 @@ const outcomes: Readonly<Record<string, OutcomeWord>> = {
   failed: 'failed',
   cancelled: 'cancelled',
   lost: 'lost',
+  ended: 'ended',
 };
 
 /** What the job's record keeps of a migration's end, besides its outcome. */

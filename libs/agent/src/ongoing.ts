@@ -31,14 +31,15 @@ export interface OngoingStart {
   readonly protocol: 2 | 3;
 }
 
-/** The words a migration's job record keeps of its end; `lost`: the guest runs nowhere any more. */
-export type OutcomeWord = 'completed' | 'failed' | 'cancelled' | 'lost';
+/** The words a migration's job record keeps of its end; `lost`: the guest runs nowhere any more; `ended`: likewise, by its own or its user's doing. */
+export type OutcomeWord = 'completed' | 'failed' | 'cancelled' | 'lost' | 'ended';
 
 const wireOutcome: Readonly<Record<OutcomeWord, Outcome>> = {
   completed: Outcome.OUTCOME_COMPLETED,
   failed: Outcome.OUTCOME_FAILED,
   cancelled: Outcome.OUTCOME_CANCELLED,
   lost: Outcome.OUTCOME_GUEST_LOST,
+  ended: Outcome.OUTCOME_GUEST_ENDED,
 };
 
 export class Ongoing {

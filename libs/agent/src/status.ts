@@ -80,6 +80,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'migration-unsafe': status.FAILED_PRECONDITION,
   'capability-missing': status.FAILED_PRECONDITION,
   'guest-gone': status.ABORTED,
+  'guest-ended': status.ABORTED,
   'incoming-failed': status.ABORTED,
   'not-ready': status.UNAVAILABLE,
   'switching-over': status.ABORTED,

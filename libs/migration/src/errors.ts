@@ -30,8 +30,10 @@ export type MigrationErrorKind =
   | 'migration-unsafe'
   /** A QEMU lacks a migration capability that is needed. */
   | 'capability-missing'
-  /** The guest ended by itself during the migration. */
+  /** The guest's QEMU ended during the migration, and nothing says why. */
   | 'guest-gone'
+  /** The guest shut down, or its user ended it, during the migration. */
+  | 'guest-ended'
   /** The destination's QEMU could not load the guest. */
   | 'incoming-failed'
   /** What the switchover needs did not answer, so the guest was not stopped. */

@@ -2,7 +2,7 @@
 
 export const exitStatus = {
   ok: 0,
-  /** It was refused or failed. A guest that was to migrate is on the source as it was. */
+  /** It was refused or failed. A guest that was to migrate is on the source as it was, or has shut down by itself. */
   failed: 1,
   /** The command line, a file it names, or the hosts file is wrong; nothing was asked of anybody. */
   usage: 2,
@@ -28,7 +28,7 @@ export type Ending = Exclude<keyof typeof exitStatus, 'ok'>;
 export const exitStatusHelp = `
 Exit status:
   0    done
-  1    refused or failed; a guest that was to migrate is on the source as it was
+  1    refused or failed; a guest that was to migrate is on the source as it was, or has shut down by itself
   2    wrong usage; nothing was asked of anybody
   3    cancelled; the guest is on the source as it was
   4    an agent or Redis cannot be reached or cannot serve now: an answer is missing, or nothing was done

@@ -1,10 +1,14 @@
 /** Ctrl-C, twice: the first asks, the second leaves. */
+import type { AbortAsked } from './migration.ts';
 
 /** Counts requests to end. Dispose of it to give signals their default meaning back. */
 export class Interrupts implements Disposable {
   readonly #first = new AbortController();
   readonly #second = new AbortController();
   readonly #listener = () => (this.#first.signal.aborted ? this.#second : this.#first).abort(new Error('interrupted'));
+
+  /** What came of asking at the first one. */
+  abort: AbortAsked = 'not-asked';
 
   constructor() {
     process.on('SIGINT', this.#listener);

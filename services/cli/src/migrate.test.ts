@@ -207,20 +207,24 @@ web-1 is on host b now
     expect(ran.status).toBe(3);
   });
 
-  it('leaves at the second Ctrl-C', async () => {
+  it.each([
+    ['once the agent gives it up', true, `the agents give the migration up: ferry watch ${id} says how it ends\n`],
+    ['before the agent has answered', false, 'the agent has not answered whether it gives the migration up'],
+  ])('leaves at the second Ctrl-C, and says what is true: %s', async (_when, answers, says) => {
     await using hosts = await twoHosts();
     const { a, b } = hosts;
     a.does.migrate = (stream) => void stream.write({ event: goodMigration()[0] });
+    if (!answers) a.does.abort = () => new Promise<never>(() => undefined);
     const ran = await runFerry([a, b], migrate, {
       during: async (child, printed) => {
         await until(() => printed().includes('began'));
         child.kill('SIGINT');
-        await until(() => printed().includes('asking to abort'));
+        await until(() => printed().includes(answers ? 'being given up' : 'asking to abort'));
         child.kill('SIGINT');
       },
     });
     expect(ran.status).toBe(130);
-    expect(ran.stdout).toContain(`the migration goes on: ferry watch ${id}, ferry abort ${id}\n`);
+    expect(ran.stdout).toContain(`left; ${says}`);
   });
 
   it('goes on watching when the stream breaks, and shows nothing twice', async () => {

@@ -25,8 +25,13 @@ export type MigrationEnd =
   | { readonly kind: 'lost'; readonly failure: Failure | undefined }
   /** We could not learn it. */
   | { readonly kind: 'in-doubt'; readonly why: string }
-  /** We were told to leave; it goes on. */
-  | { readonly kind: 'left' };
+  /** The guest shut down, or was ended by its user. */
+  | { readonly kind: 'guest-ended'; readonly failure: Failure | undefined }
+  /** We were told to leave; whether it goes on depends on whether we had asked for it to be given up. */
+  | { readonly kind: 'left'; readonly abort: AbortAsked };
+
+/** `unanswered`: the agent may have been asked; `taken`: it gives the migration up. */
+export type AbortAsked = 'not-asked' | 'unanswered' | 'taken';
 
 /** Shows a migration as it happens. */
 export interface MigrationView {

@@ -5,6 +5,9 @@ import type { Monitor } from '@ferry/qemu-qmp';
 /** QEMU says `pre-switchover` 1 ms after the STOP of a switchover. Before QEMU is asked what a STOP was it is given longer than that, ms. */
 const switchoverMs = 5;
 
+/** Ends of a QEMU that neither the guest nor its user has asked for. */
+const accidents: ReadonlySet<string> = new Set(['none', 'host-error', 'host-signal', 'guest-panic', 'snapshot-load']);
+
 export interface CpuReport {
   /** The CPUs run, or do not, for another reason than the switchover. */
   ran(now: boolean): void;
@@ -18,6 +21,7 @@ export class CpuWatch implements Disposable {
   #stoppedAtUs: number | undefined;
   /** The guest or an error stops it: the next STOP is not the switchover's. */
   #ownStop = false;
+  #shutDown = false;
 
   constructor(monitor: Monitor, report: CpuReport, signal: AbortSignal) {
     this.#monitor = monitor;
@@ -26,7 +30,10 @@ export class CpuWatch implements Disposable {
     this.#listening = [
       monitor.on('STOP', ({ atUs }) => this.#stopped(atUs)),
       monitor.on('RESUME', () => this.#resumed()),
-      monitor.on('SHUTDOWN', () => this.#willStop(true)),
+      monitor.on('SHUTDOWN', ({ data }) => {
+        this.#shutDown ||= !accidents.has(data.reason);
+        this.#willStop(true);
+      }),
       monitor.on('GUEST_PANICKED', ({ data }) => this.#willStop(data.action === 'pause')),
       monitor.on('BLOCK_IO_ERROR', ({ data }) => this.#willStop(data.action === 'stop')),
     ];
@@ -35,6 +42,11 @@ export class CpuWatch implements Disposable {
   /** At `pre-switchover`: when the switchover stopped the CPUs, by QEMU's clock; undefined if they did not run. */
   get stoppedAtUs(): number | undefined {
     return this.#stoppedAtUs;
+  }
+
+  /** The guest has shut down, or its user has QEMU end. */
+  get shutDown(): boolean {
+    return this.#shutDown;
   }
 
   /** Before memory flows. QEMU wakes a guest that is suspended before it stops it (migration_completion). */

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { invoke, type Peers, standBy, type StandingBy } from '@ferry/agent';
 import type { DestCalls } from '@ferry/migration';
 import type {
+  AbortMigrationRequest,
   AskRequest,
   AskResponse,
   GetMigrationRequest,
@@ -28,6 +29,8 @@ export interface Destination extends DestCalls {
   checkReady(request: CheckReadyRequest, signal: AbortSignal): Promise<CheckReadyResponse>;
   /** The migration as it is known there. */
   getMigration(names: GetMigrationRequest, signal: AbortSignal): Promise<GetMigrationResponse>;
+  /** Gives it up there. */
+  abortMigration(names: AbortMigrationRequest, signal: AbortSignal): Promise<unknown>;
   /** How it was decided there. */
   ask(request: AskRequest, signal: AbortSignal): Promise<AskResponse>;
 }
@@ -48,6 +51,7 @@ export function destinationAt(peers: Peers, address: string): Destination {
     },
     checkReady: (request, signal) => invoke(client, DestAgentService.checkReady, request, signal),
     getMigration: (names, signal) => invoke(client, DestAgentService.getMigration, names, signal),
+    abortMigration: (names, signal) => invoke(client, DestAgentService.abortMigration, names, signal),
     ask: (request, signal) => invoke(client, DestAgentService.ask, request, signal),
     getReady: (names) => standing?.warmUp({ request: { $case: 'getReady', value: names } }),
     finish: async (request, signal) => {

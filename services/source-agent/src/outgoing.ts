@@ -84,7 +84,7 @@ export interface SendReport {
 /**
  * Sends the guest to `uri` and returns when QEMU says `completed`: with return-path that means the destination has loaded everything.
  * The guest is stopped then. Inside the blackout there is one thing to do, and it is done as the event is read: `migrate-continue`.
- * Throws MigrationError migration-failed with QEMU's reason, guest-gone; or, and then QEMU still migrates, the signal's reason, what `watch`
+ * Throws MigrationError migration-failed with QEMU's reason, guest-gone, guest-ended; or, and then QEMU still migrates, the signal's reason, what `watch`
  * throws, or what `notReady` gives when the guest has been stopped.
  */
 export async function sendGuest(monitor: Monitor, uri: string, report: SendReport, signal: AbortSignal): Promise<void> {
@@ -132,10 +132,14 @@ export async function sendGuest(monitor: Monitor, uri: string, report: SendRepor
   using _migration = monitor.on('MIGRATION', heard);
   const fail = (reason: unknown): void => ended.reject(reason);
   const stopWaiting = (): void => fail(signal.reason);
-  const guestGone = (): void =>
+  const guestGone = (): void => {
+    const cause = monitor.closed.reason;
     fail(
-      new MigrationError('guest-gone', 'the guest’s QEMU ended during the migration', { cause: monitor.closed.reason }),
+      cpus.shutDown
+        ? new MigrationError('guest-ended', 'the guest shut down during the migration, and its QEMU ended', { cause })
+        : new MigrationError('guest-gone', 'the guest’s QEMU ended during the migration', { cause }),
     );
+  };
   signal.addEventListener('abort', stopWaiting, { once: true });
   monitor.closed.addEventListener('abort', guestGone, { once: true });
   try {

@@ -44,6 +44,7 @@ async function cancelAndResume(agent: SourceAgent, held: HeldOut, signal: AbortS
     await tellRegister(agent, held, signal);
     return lost(held);
   }
+  await tellCancelled(agent, held, signal);
   // Too late to stop it, or the vote was given: the guest is stopped for good and may only run by a decision.
   if ((await stopOutgoing(guest.monitor, signal)) === 'completed') return askDecision(agent, held, signal);
   // QEMU lets a guest run on that it had stopped for the switchover before its user's Suspend came.
@@ -73,6 +74,12 @@ async function resume(agent: SourceAgent, held: HeldOut, signal: AbortSignal): P
 /** The guest's QEMU has ended here, and no other copy may run. Whatever the migration met with first, that is what matters. */
 function lost(held: HeldOut): OutcomeWord {
   const { domainName } = held.ongoing.start;
+  if (held.firstFailure?.reason === 'guest-ended') return 'ended';
+  if (held.state.destroyed) {
+    const ended = new MigrationError('guest-ended', `domain ${domainName} was ended on its user’s wish (Destroy)`);
+    held.firstFailure = failureOf(ended, { side: 'source', phase: held.phase });
+    return 'ended';
+  }
   if (held.firstFailure?.reason !== 'guest-gone') {
     const first = held.firstFailure === undefined ? '' : ` (the migration had met with: ${held.firstFailure.message})`;
     const gone = new MigrationError('guest-gone', `the guest of domain ${domainName} has ended on the source${first}`);
@@ -114,6 +121,21 @@ async function tellRegister(agent: SourceAgent, held: HeldOut, signal: AbortSign
       { err: error, migrationId },
       'the register could not be told; the destination clears up when its time is over',
     );
+  });
+}
+
+/**
+ * A destination whose stream breaks off sees a QEMU that could not load the guest: it is told the cause before. It decides nothing by that which it
+ * would not decide by itself.
+ */
+async function tellCancelled(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
+  const { destinationAddress } = held.state;
+  if (held.firstFailure?.reason !== 'migration-cancelled' || destinationAddress === '') return;
+  const { migrationId, domainUuid: domain } = held.ongoing.start;
+  const courtesy = AbortSignal.any([signal, AbortSignal.timeout(1_000)]);
+  const told = agent.destinationAt(destinationAddress).abortMigration({ migrationId, domain }, courtesy);
+  await told.catch((error: unknown) => {
+    agent.log.info({ err: error, migrationId }, 'the destination could not be told that the migration is cancelled');
   });
 }
 

@@ -68,9 +68,14 @@ export function sourceAgentService(
         (request) => (request.cancelled ? 'confirm3-cancelled' : 'confirm3'),
       ),
       ask: unary('handover.ask', (request, signal) => answerDestination(agent, request, signal)),
-      migrate: serverStream('migration.migrate', async function* (request, signal) {
-        for await (const event of await migrate(agent, request, signal)) yield { event };
-      }),
+      migrate: serverStream(
+        'migration.migrate',
+        async function* (request, signal) {
+          for await (const event of await migrate(agent, request, signal)) yield { event };
+        },
+        undefined,
+        ({ event: { event } }) => (event?.$case === 'ended' ? event.value.failure : undefined),
+      ),
       getMigration: unary('migration.get', async (request, signal) => ({
         migration: (await known(agent, request, signal)).describe(),
       })),

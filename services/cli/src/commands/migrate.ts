@@ -1,4 +1,5 @@
 /** `ferry migrate`, `watch` and `abort`. */
+import { status } from '@grpc/grpc-js';
 import { call, stream } from '@ferry/lab/call';
 import { type MigrationEvent, type MigrationOptions, Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
@@ -66,7 +67,13 @@ export async function watch(
   const view = viewOf(plan, chosen.json === true);
   const names = { migrationId, domain: migration.domainUuid };
   const events = stream(host.source.client, SourceAgentService.watchMigration, names, interrupts.first);
-  const end = await show(follow(events, host.source, names, interrupts.first), view, host, interrupts.first);
+  const end = await show(
+    follow(events, host.source, names, interrupts.first),
+    view,
+    host,
+    interrupts,
+    interrupts.first,
+  );
   await conclude({ plan, from: host, view }, end);
 }
 
@@ -106,9 +113,9 @@ async function runPeerToPeer({ plan, from, to, options, domainXml, view, interru
   const protocol = plan.protocol === 2 ? Protocol.PROTOCOL_V2 : Protocol.PROTOCOL_V3;
   const request = { ...names, destination: to.dest.address, protocol, migrationUri: '', options, domainXml };
   const left = interrupts.second;
-  interrupts.first.addEventListener('abort', () => void askToAbort(from, names, view), { once: true });
+  interrupts.first.addEventListener('abort', () => void askToAbort(from, names, view, interrupts), { once: true });
   const events = stream(from.source.client, SourceAgentService.migrate, request, left);
-  return show(follow(events, from.source, names, left), view, from, left);
+  return show(follow(events, from.source, names, left), view, from, interrupts, left);
 }
 
 /** We drive. The first Ctrl-C gives up what has not been sent; the second leaves, and the agents settle it. */
@@ -118,12 +125,14 @@ async function runDirect({ plan, from, to, options, domainXml, view, interrupts 
   const given = new AbortController();
   const ask = async () => {
     // What the source does not know of (v2 before Perform) ends with us.
-    if (!(await askToAbort(from, names, view)))
+    if (!(await askToAbort(from, names, view, interrupts)))
       given.abort(new CliError('cancelled', 'cancelled before the source had begun'));
   };
   interrupts.first.addEventListener('abort', () => void ask(), { once: true });
   const left = Promise.withResolvers<MigrationEnd>();
-  interrupts.second.addEventListener('abort', () => left.resolve({ kind: 'left' }), { once: true });
+  interrupts.second.addEventListener('abort', () => left.resolve({ kind: 'left', abort: interrupts.abort }), {
+    once: true,
+  });
   const protocol = plan.protocol === 2 ? 2 : 3;
   const migration = { ...names, from, to, protocol, options, domainXml } as const;
   const driven = driveDirect(migration, (event) => view.event(event), given.signal).then(
@@ -155,6 +164,7 @@ async function settled(
   const { failure = cause.failure, statistics } = migration;
   if (migration.outcome === Outcome.OUTCOME_COMPLETED) return { kind: 'completed', statistics };
   if (migration.outcome === Outcome.OUTCOME_GUEST_LOST) return { kind: 'lost', failure };
+  if (migration.outcome === Outcome.OUTCOME_GUEST_ENDED) return { kind: 'guest-ended', failure };
   const kind = migration.outcome === Outcome.OUTCOME_CANCELLED || cause.ending === 'cancelled' ? 'cancelled' : 'failed';
   return { kind, failure, statistics };
 }
@@ -164,6 +174,7 @@ async function show(
   events: AsyncIterable<MigrationEvent>,
   view: MigrationView,
   host: Host,
+  interrupts: Interrupts,
   left: AbortSignal,
 ): Promise<MigrationEnd> {
   let seen = 0;
@@ -176,10 +187,11 @@ async function show(
       if (outcome === Outcome.OUTCOME_COMPLETED) return { kind: 'completed', statistics };
       if (outcome === Outcome.OUTCOME_CANCELLED) return { kind: 'cancelled', failure, statistics };
       if (outcome === Outcome.OUTCOME_GUEST_LOST) return { kind: 'lost', failure };
+      if (outcome === Outcome.OUTCOME_GUEST_ENDED) return { kind: 'guest-ended', failure };
       return { kind: 'failed', failure, statistics };
     }
   } catch (error) {
-    if (left.aborted) return { kind: 'left' };
+    if (left.aborted) return { kind: 'left', abort: interrupts.abort };
     const cause = callError(error, host.source.name);
     if (seen === 0) throw cause;
     return { kind: 'in-doubt', why: cause.message };
@@ -192,12 +204,18 @@ async function askToAbort(
   from: Host,
   names: { migrationId: string; domain: string },
   view: MigrationView,
+  interrupts: Interrupts,
 ): Promise<boolean> {
-  view.note('asking to abort; Ctrl-C again leaves the migration going');
+  view.note('asking to abort; Ctrl-C again leaves without waiting for the end');
+  interrupts.abort = 'unanswered';
   try {
     await call(from.source.client, SourceAgentService.abortMigration, names, AbortSignal.timeout(abortMs));
+    interrupts.abort = 'taken';
+    view.note('it is being given up');
     return true;
   } catch (error) {
+    // The agent has refused it, or was not reached: then nothing is given up.
+    if (isServiceError(error) && error.code !== status.DEADLINE_EXCEEDED) interrupts.abort = 'not-asked';
     view.note(`it could not be asked: ${error instanceof Error ? error.message : String(error)}`);
     return false;
   }
@@ -214,6 +232,8 @@ async function conclude({ plan, view }: Pick<Run, 'plan' | 'from' | 'view'>, end
       throw new CliError('interrupted', endText(end, plan));
     case 'in-doubt':
       throw new CliError('inDoubt', end.why, { next: `ferry watch ${migrationId}, then ferry where ${domain}` });
+    case 'guest-ended':
+      throw new CliError('failed', end.failure?.message ?? endText(end, plan), { failure: end.failure });
     case 'lost':
     case 'cancelled':
     case 'failed': {

@@ -61,7 +61,8 @@ export interface Behaviour {
   history: Migration[];
   /** Likewise, at the destination agent. */
   incoming: Migration | undefined;
-  abort: () => void;
+  /** Answered when it is done. */
+  abort: () => void | Promise<void>;
   /** What Check answers. */
   findings: Finding[];
   /** Thrown by the method of that name. */
@@ -157,10 +158,12 @@ export class FakeHost implements AsyncDisposable {
           reply(failure('unknown-migration', 'no such migration', status.NOT_FOUND));
         else reply(null, { migration: this.does.migration });
       },
-      abortMigration: this.#unary('abortMigration', () => {
-        this.does.abort();
-        return { migration: undefined };
-      }),
+      abortMigration: (incoming, reply) => {
+        this.received.push(['abortMigration', incoming.request]);
+        const error = this.does.errors['abortMigration'];
+        if (error !== undefined) return reply(error);
+        void Promise.resolve(this.does.abort()).then(() => reply(null, { migration: undefined }));
+      },
       resolveMigration: this.#unary('resolveMigration', () => ({ migration: this.does.migration })),
       migrate: (stream) => {
         const request: MigrateRequest = stream.request;

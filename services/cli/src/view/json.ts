@@ -70,12 +70,15 @@ function endObject(end: MigrationEnd): Record<string, unknown> {
       const why = end.failure === undefined ? {} : { failure: failureObject(end.failure) };
       return { event: 'ended', outcome: 'guest-lost', ...why };
     }
+    case 'guest-ended': {
+      const why = end.failure === undefined ? {} : { failure: failureObject(end.failure) };
+      return { event: 'ended', outcome: 'guest-ended', ...why };
+    }
     case 'in-doubt':
       return { event: 'ended', outcome: 'in-doubt', why: end.why };
     case 'left':
-      break;
+      return { event: 'left', abort: end.abort };
   }
-  return { event: 'left' };
 }
 
 /** Below 2^53 in any memory and any century that we shall see. */

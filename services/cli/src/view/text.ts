@@ -1,6 +1,6 @@
 /** The sentences of a migration that the plain and the live view share. */
 import type { Doubt, Failure, MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
-import type { MigrationEnd, MigrationPlan } from '../migration.ts';
+import type { AbortAsked, MigrationEnd, MigrationPlan } from '../migration.ts';
 import { bytes, columns, duration } from '../words.ts';
 
 /** `web-1: a → b, protocol v3, peer to peer, migration 0f…`. */
@@ -48,12 +48,24 @@ export function endText(end: MigrationEnd, { domain, from, to, migrationId }: Mi
       return `failed: ${domain} is on ${source} as it was`;
     case 'lost':
       return `lost: ${domain} runs nowhere any more`;
+    case 'guest-ended':
+      return `ended: ${domain} was shut down or destroyed while it migrated`;
     case 'in-doubt':
       return `in doubt: ${end.why}`;
     case 'left':
-      break;
+      return leftText(end.abort, migrationId);
   }
-  return `left; the migration goes on: ferry watch ${migrationId}, ferry abort ${migrationId}`;
+}
+
+function leftText(abort: AbortAsked, migrationId: string): string {
+  switch (abort) {
+    case 'taken':
+      return `left; the agents give the migration up: ferry watch ${migrationId} says how it ends`;
+    case 'unanswered':
+      return `left; the agent has not answered whether it gives the migration up: ferry watch ${migrationId}, ferry abort ${migrationId}`;
+    case 'not-asked':
+      return `left; the migration goes on: ferry watch ${migrationId}, ferry abort ${migrationId}`;
+  }
 }
 
 /** What a completed migration cost; empty if nothing is known. */
