@@ -162,8 +162,8 @@ describe('a domain that is being migrated away', () => {
     const { events } = await startMigration(world, guest);
     await callsOf(world.a).destroy(guest.name);
     expect(endOf(await events)).toMatchObject({
-      outcome: Outcome.OUTCOME_GUEST_LOST,
-      failure: { reason: 'guest-gone' },
+      outcome: Outcome.OUTCOME_GUEST_ENDED,
+      failure: { reason: 'guest-ended' },
     });
     await expectNothingOf(world, guest);
   });

@@ -12,8 +12,8 @@ export interface TakenSpan {
   readonly id: string;
   /** Empty: nobody's child. */
   readonly parent: string;
-  /** Nanoseconds since 1970. */
-  readonly endNs: bigint;
+  /** Microseconds since 1970. */
+  readonly endUs: number;
   /** It failed. */
   readonly isError: boolean;
   /** Those that are texts. */
@@ -68,7 +68,7 @@ function spansIn(request: Buffer): TakenSpan[] {
           trace: trace?.toString('hex') ?? '',
           id: id?.toString('hex') ?? '',
           parent: parent?.toString('hex') ?? '',
-          endNs: inside(span, 8)[0]?.readBigUInt64LE() ?? 0n,
+          endUs: Number((inside(span, 8)[0]?.readBigUInt64LE() ?? 0n) / 1_000n),
           // Status { message = 2, code = 3 }, of which 2 is an error.
           isError: inside(span, 15)[0]?.includes(Buffer.from([0x18, 2])) === true,
           attributes: attributesIn(inside(span, 9)),

@@ -149,7 +149,7 @@ describe('a peer-to-peer migration', () => {
       if (name === undefined) continue;
       const phase = trace.one(source, name);
       for (const command of trace.spans.filter((span) => span.name.startsWith('qmp ') && span.parent === phase.id))
-        expect([command.name, phase.endNs >= command.endNs]).toEqual([command.name, true]);
+        expect([command.name, phase.endUs >= command.endUs]).toEqual([command.name, true]);
     }
     expect(trace.spans.filter((span) => span.isError)).toEqual([]);
     const own = trace.below(migrate);

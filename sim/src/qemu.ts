@@ -199,6 +199,9 @@ export class Qemu {
         return {};
       case 'query-status':
         return { status: this.runState, running: this.runState === 'running', singlestep: false };
+      case 'query-jobs':
+      case 'query-block':
+        return [];
       case 'query-migrate':
         return this.status === 'none' ? {} : { status: this.status };
       case 'query-migrate-capabilities':

@@ -4,6 +4,7 @@ import { readUnlessDamaged } from '@ferry/handover';
 import { HypervisorError, type Guest } from '@ferry/hypervisor';
 import { Outcome } from '@ferry/proto/ferry/v1/migration';
 import { MigrationError, type CookieOrigin } from '@ferry/migration';
+import { refuseBlockJobs } from './as-it-runs.ts';
 import { openMigration } from './open-migration.ts';
 import type { Destination } from './destination.ts';
 import type { OwnershipKeeper } from './ownership.ts';
@@ -113,6 +114,7 @@ export async function look(
       `domain ${guest.name} is ${guest.incoming === undefined ? status : 'coming in'} on host ${agent.config.host.name}: only a running or paused guest can be migrated`,
     );
   }
+  await refuseBlockJobs(guest.monitor, guest.name, signal);
   const wasRunning = status === 'running';
   // What is sent away must be ours, in an epoch that the commit can compare.
   await agent.owners.claim(

@@ -2,6 +2,7 @@
 import { abiDifferences, type Domain, DomainXmlError, writeDomainForOlderLibvirt } from '@ferry/domain-xml';
 import type { MigrationOptions } from '@ferry/proto/ferry/v1/migration';
 import type { SourceAgent } from './agent.ts';
+import { asItRuns } from './as-it-runs.ts';
 import { refuseUnsafe } from './safety.ts';
 
 export interface Departure {
@@ -22,7 +23,7 @@ export async function departure(
   signal: AbortSignal,
 ): Promise<Departure> {
   const { hypervisor } = agent;
-  const [domain, domainXml] = await Promise.all([hypervisor.domainOf(domainUuid), hypervisor.xmlOf(domainUuid)]);
+  const { domain, domainXml } = await asItRuns(agent, domainUuid, signal);
   const [{ required, ofModel }] = await Promise.all([
     hypervisor.admission.missingFeatures(domain, signal),
     refuseUnsafe(agent, domain, options, signal),

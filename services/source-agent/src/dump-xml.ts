@@ -1,6 +1,7 @@
 /** Source, v2 phase 1 of 4: the document for Prepare. Takes no job, as in libvirt. */
 import type { DumpXmlRequest, DumpXmlResponse } from '@ferry/proto/ferry/v1/source_agent';
 import { locate, look, type SourceAgent } from './agent.ts';
+import { asItRuns } from './as-it-runs.ts';
 import { refuseUnsafe } from './safety.ts';
 
 export async function dumpXml(
@@ -10,6 +11,7 @@ export async function dumpXml(
 ): Promise<DumpXmlResponse> {
   const { domainUuid } = await locate(agent, request);
   const { state } = await look(agent, domainUuid, 2, signal);
-  await refuseUnsafe(agent, await agent.hypervisor.domainOf(domainUuid), request.options, signal);
-  return { domainXml: await agent.hypervisor.xmlOf(domainUuid), paused: !state.wasRunning };
+  const { domain, domainXml } = await asItRuns(agent, domainUuid, signal);
+  await refuseUnsafe(agent, domain, request.options, signal);
+  return { domainXml, paused: !state.wasRunning };
 }

@@ -15,6 +15,8 @@ import { PerformResponse, type PerformRequest } from '@ferry/proto/ferry/v1/sour
 import type { Monitor } from '@ferry/qemu-qmp';
 import { guestOf, journal, locate, look, originOf, type HeldOut, type SourceAgent } from './agent.ts';
 import { awaitDecision } from './await-decision.ts';
+import { refuseBlockJobs } from './as-it-runs.ts';
+import { firstCause } from './first-cause.ts';
 import { refuseUnsafe } from './safety.ts';
 import { configureOutgoing, sendGuest, type SwitchoverTimes } from './outgoing.ts';
 import { Readiness } from './readiness.ts';
@@ -123,6 +125,7 @@ async function send(
   // The vote is given when QEMU says `completed`; that it may be given is durable before the guest is stopped.
   const readiness = new Readiness(agent, held, monitor, limits);
   await bringBack(agent, held, monitor, signal);
+  await refuseBlockJobs(monitor, ongoing.start.domainName, signal);
   await configureOutgoing(monitor, limits, signal);
   await Promise.all([journal(agent, held), readiness.check(signal)]);
   const report = {
@@ -155,7 +158,9 @@ async function send(
       almostThere();
     },
   };
-  await sendGuest(monitor, formatMigrationUri(uri), report, signal);
+  await sendGuest(monitor, formatMigrationUri(uri), report, signal).catch(async (error: unknown) => {
+    throw await firstCause(agent, held, error, signal);
+  });
   refuseDecided(held);
 }
 

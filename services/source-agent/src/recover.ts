@@ -42,7 +42,7 @@ async function cancelAndResume(agent: SourceAgent, held: HeldOut, signal: AbortS
     // It may have been sent before it ended, and the vote given.
     if (held.state.voted) return askDecision(agent, held, signal);
     await tellRegister(agent, held, signal);
-    return lost(held);
+    return lost(agent, held);
   }
   await tellCancelled(agent, held, signal);
   // Too late to stop it, or the vote was given: the guest is stopped for good and may only run by a decision.
@@ -66,14 +66,15 @@ async function askDecision(agent: SourceAgent, held: HeldOut, signal: AbortSigna
 
 /** A guest that has ended meanwhile cannot run on. */
 async function resume(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
-  if ((await guestIfAny(agent, held, signal)) === undefined) return lost(held);
+  if ((await guestIfAny(agent, held, signal)) === undefined) return lost(agent, held);
   await resumeGuest(agent, held, signal);
   return given(held);
 }
 
 /** The guest's QEMU has ended here, and no other copy may run. Whatever the migration met with first, that is what matters. */
-function lost(held: HeldOut): OutcomeWord {
-  const { domainName } = held.ongoing.start;
+async function lost(agent: SourceAgent, held: HeldOut): Promise<OutcomeWord> {
+  const { domainName, domainUuid } = held.ongoing.start;
+  await agent.hypervisor.collect([domainUuid]);
   if (held.firstFailure?.reason === 'guest-ended') return 'ended';
   if (held.state.destroyed) {
     const ended = new MigrationError('guest-ended', `domain ${domainName} was ended on its user’s wish (Destroy)`);
