@@ -172,8 +172,8 @@ describe('completing a document', () => {
       'q35',
     );
     expect(filesOf(domain)).toEqual([
-      { path: '/var/lib/ferry/vda', use: 'disk', readOnly: true },
-      { path: '/var/lib/ferry/log', use: 'chardev-file', readOnly: false },
+      { path: '/var/lib/ferry/vda', use: 'disk', readOnly: true, expects: ['regular'] },
+      { path: '/var/lib/ferry/log', use: 'chardev-file', readOnly: false, expects: ['regular', 'absent'] },
     ]);
   });
 });

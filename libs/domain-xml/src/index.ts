@@ -4,7 +4,7 @@ export { completeDomain, type HostDefaults } from './complete.ts';
 export { vocabularyTable } from './docs.ts';
 export type { Domain } from './domain.ts';
 export { DomainXmlError, type DomainXmlErrorKind, type XmlProblem } from './errors.ts';
-export { type DomainFile, filesOf } from './files.ts';
+export { type DomainFile, type FileKind, filesOf } from './files.ts';
 export { migrationHazards } from './hazards.ts';
 export { parseDomain } from './parse.ts';
 export { type Pinning, pinningOf } from './pinning.ts';

@@ -18,7 +18,10 @@ afterEach(() => rm(dir, { recursive: true, force: true }));
 
 const admission = (more: { sharedPaths?: string[]; binary?: QemuBinary } = {}): Admission => {
   const policy = { allowedRoots: [dir], maxBytes: 1024 * 1024 };
-  return new Admission({ policy, memoryReserveBytes: 0, sharedPaths: more.sharedPaths ?? [] }, more.binary ?? binary);
+  return new Admission(
+    { stateDir: join(dir, 'state'), policy, memoryReserveBytes: 0, sharedPaths: more.sharedPaths ?? [] },
+    more.binary ?? binary,
+  );
 };
 const document = (inside: string, devices = ''): string =>
   `<domain type='qemu'><name>web-1</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>

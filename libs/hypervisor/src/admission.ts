@@ -13,10 +13,13 @@ import { type FileRule, imageProblems, withBackingChains } from './backing-chain
 import type { QemuBinary } from './binary.ts';
 import { askCpus, type CpuOffer, type MissingFeatures, missingFeatures } from './cpu.ts';
 import { HypervisorError } from './errors.ts';
-import { fileProblems, fileRule, machineProblem, memoryProblem, networkProblems } from './host-checks.ts';
+import { fileProblems } from './file-checks.ts';
+import { fileRule, machineProblem, memoryProblem, networkProblems } from './host-checks.ts';
+import { KnownFiles } from './known-files.ts';
 import { localDisks } from './storage.ts';
 
 interface AdmissionOptions {
+  readonly stateDir: string;
   readonly policy: XmlPolicy;
   readonly memoryReserveBytes: number;
   readonly protectedPaths?: readonly string[];
@@ -28,12 +31,14 @@ interface AdmissionOptions {
 export class Admission {
   readonly #options: AdmissionOptions;
   readonly #binary: QemuBinary;
+  readonly #known: KnownFiles;
   /** By accelerator: asked once, when first needed. */
   readonly #cpus = new Map<string, Promise<CpuOffer>>();
 
   constructor(options: AdmissionOptions, binary: QemuBinary) {
     this.#options = options;
     this.#binary = binary;
+    this.#known = new KnownFiles(options.stateDir);
   }
 
   /** Reads a document as this host would build it: defaults, addresses and the machine type's version filled in. Throws DomainXmlError. */
@@ -55,7 +60,7 @@ export class Admission {
     const { memoryReserveBytes, networks = new Map() } = this.#options;
     const rule = await this.#fileRule();
     const [files, images, memory] = await Promise.all([
-      fileProblems(domain, rule),
+      fileProblems(domain, rule, this.#known),
       imageProblems(domain, rule),
       memoryProblem(domain, memoryReserveBytes),
     ]);

@@ -1,28 +1,12 @@
 /** What must be true of this host before a QEMU is started: the files are there, the memory is there. */
 import { constants } from 'node:fs';
-import { access, chmod, copyFile, readFile, realpath } from 'node:fs/promises';
-import { basename, dirname, join, sep } from 'node:path';
-import { type Domain, type DomainFile, filesOf, type Networks, networksOf } from '@ferry/domain-xml';
+import { chmod, copyFile, readFile, realpath } from 'node:fs/promises';
+import { sep } from 'node:path';
+import { type Domain, filesOf, type Networks, networksOf } from '@ferry/domain-xml';
 import type { FileRule } from './backing-chains.ts';
 import type { QemuBinary } from './binary.ts';
 import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
-
-/** Files that QEMU makes if they are not there: only their directory must be. */
-const madeByQemu: ReadonlySet<DomainFile['use']> = new Set(['chardev-file', 'chardev-socket', 'sound-file']);
-
-/** Where a path really leads, links followed; throws as realpath does. */
-async function whereIs(file: DomainFile): Promise<string> {
-  if (!madeByQemu.has(file.use) && file.template === undefined) {
-    const real = await realpath(file.path);
-    await access(real, constants.R_OK | (file.readOnly ? 0 : constants.W_OK));
-    return real;
-  }
-  const dir = await realpath(dirname(file.path));
-  await access(dir, constants.W_OK);
-  const path = join(dir, basename(file.path));
-  return realpath(path).catch(() => path);
-}
 
 /** Why a file may not be used by a domain, by its real path: it is not where domains' files may be, or is the agent's own. */
 export async function fileRule(allowedRoots: readonly string[], protectedPaths: readonly string[]): Promise<FileRule> {
@@ -31,28 +15,10 @@ export async function fileRule(allowedRoots: readonly string[], protectedPaths: 
   const isBelow = (path: string) => (root: string) =>
     path === root || path.startsWith(root.endsWith(sep) ? root : root + sep);
   return (path) => {
-    if (!roots.some(isBelow(path))) return 'is outside of FERRY_DOMAIN_PATHS';
+    // A whole directory of FERRY_DOMAIN_PATHS is no domain's: all others have their files there.
+    if (!roots.some((root) => path !== root && isBelow(path)(root))) return 'is outside of FERRY_DOMAIN_PATHS';
     return own.some(isBelow(path)) ? "is the agent's own" : undefined;
   };
-}
-
-/** What is wrong with the files that the domain names: one is not here, may not be used, or lies, links followed, where domains' files may not lie. */
-export async function fileProblems(domain: Domain, rule: FileRule): Promise<HypervisorError[]> {
-  const problems = filesOf(domain).map(async (file): Promise<HypervisorError | undefined> => {
-    const named = `${file.use} ${file.path} of domain ${domain.name}`;
-    let real: string;
-    try {
-      real = await whereIs(file);
-    } catch (cause) {
-      const code = errnoOf(cause) ?? 'unknown';
-      const message = `${named} cannot be used on this host (${code}): make it available here, as on the other host`;
-      return new HypervisorError('disk-missing', message, { cause });
-    }
-    const why = rule(real);
-    if (why === undefined) return undefined;
-    return new HypervisorError('disk-missing', `${named} is really ${real}, which ${why}`);
-  });
-  return (await Promise.all(problems)).filter((problem) => problem !== undefined);
 }
 
 /** Makes what is not there yet from its template: a variable store, which is the guest's from then on. Throws HypervisorError. */

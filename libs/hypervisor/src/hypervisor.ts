@@ -1,12 +1,14 @@
 /** This host's QEMUs, as one agent sees them: found by their directories, driven over this agent's own monitors. */
 import { once } from 'node:events';
-import { writeDomainForOlderLibvirt, type Domain, type Networks, type XmlPolicy } from '@ferry/domain-xml';
+import { filesOf, writeDomainForOlderLibvirt, type Domain, type Networks, type XmlPolicy } from '@ferry/domain-xml';
 import { Monitor, QmpError } from '@ferry/qemu-qmp';
 import { Admission } from './admission.ts';
 import { askBinary, type QemuBinary } from './binary.ts';
 import { type Definition, DomainDirectory, isUuid } from './domain-directory.ts';
 import { HypervisorError } from './errors.ts';
+import { knownFilesOf } from './file-checks.ts';
 import { makeFromTemplates } from './host-checks.ts';
+import { KnownFiles } from './known-files.ts';
 import { launch } from './launch.ts';
 import { identify, isAlive, isAliveNow, send, waitGone, type ProcessIdentity } from './qemu-process.ts';
 import { listenerOf } from './socket-owner.ts';
@@ -44,6 +46,7 @@ export class Hypervisor {
   readonly #options: HypervisorOptions;
   readonly #binary: QemuBinary;
   readonly #directory: DomainDirectory;
+  readonly #known: KnownFiles;
   readonly #monitors = new Map<string, Promise<Monitor>>();
   /** Guests that belong here, as long as the monitor is open: they are looked for in every phase. */
   readonly #guests = new Map<string, Guest>();
@@ -52,6 +55,7 @@ export class Hypervisor {
     this.#options = options;
     this.#binary = binary;
     this.#directory = new DomainDirectory(options.stateDir);
+    this.#known = new KnownFiles(options.stateDir);
     this.admission = new Admission(options, binary);
   }
 
@@ -181,6 +185,8 @@ export class Hypervisor {
     };
     await this.#directory.create(definition, writeDomainForOlderLibvirt(domain));
     try {
+      for (const file of filesOf(domain)) if (file.use === 'shared-memory') await this.#known.makeShared(file);
+      await this.#known.record(domain.uuid, await knownFilesOf(told));
       const order = {
         binary: this.#binary,
         directory: this.#directory,
