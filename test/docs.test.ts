@@ -150,8 +150,8 @@ describe('the example in Python', () => {
   const has = spawnSync(python, ['-c', 'import grpc']).status === 0;
   if (!has) console.warn('python3-grpcio is not installed: apt-get install python3-grpcio to run these tests too');
 
-  it('is in the README as it is', () => {
-    const shown = /```python\n([^]*?)```/.exec(read('README.md'))?.[1];
+  it('is in docs/clients.md as it is', () => {
+    const shown = /```python\n([^]*?)```/.exec(read('docs/clients.md'))?.[1];
     expect(shown).toBe(read('test/clients/migrate.py'));
   });
 

@@ -66,6 +66,18 @@ const commands: Readonly<Record<string, Command>> = {
     // It names files of its caller, who need not be in the checkout.
     run: (args) => script('services/cli/src/main.ts', args, process.env['FERRY_CALLED_FROM']),
   },
+  agent: {
+    usage: 'agent source | dest',
+    what: 'an agent in the foreground, configured by its environment (docs/operations.md)',
+    run: ([side = '']) =>
+      side === 'source' || side === 'dest'
+        ? run(
+            [process.execPath, '--import', '@ferry/agent/telemetry', 'src/main.ts'],
+            {},
+            join(root, `services/${side}-agent`),
+          )
+        : Promise.reject(new Error('usage: ./dev agent source | dest')),
+  },
   check: {
     usage: 'check',
     what: 'formatting, lint, types, layering, dead code, proto lint, the spin model',
