@@ -143,7 +143,7 @@ describe('a domain that is being migrated away', () => {
     await callsOf(world.a).destroy(guest.name);
   });
 
-  it('may be suspended, which lets the migration end; the guest runs on the destination, as with libvirt', async () => {
+  it('may be suspended, which lets the migration end; the guest is paused on the destination, too', async () => {
     const guest = await world.boot(world.a, { dirty: '2M', rate: '8M' });
     const { events } = await startMigration(world, guest, {
       options: { bandwidthBytesPerSecond: 2_000_000n, downtimeLimitMs: 1 },
@@ -153,7 +153,7 @@ describe('a domain that is being migrated away', () => {
     });
     expect(endOf(await events).outcome).toBe(Outcome.OUTCOME_COMPLETED);
     await world.expectSettled(guest, world.b);
-    expect(await world.domainOn(world.b, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_RUNNING });
+    expect(await world.domainOn(world.b, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_PAUSED });
     await callsOf(world.b).destroy(guest.name);
   });
 
