@@ -77,11 +77,20 @@ const steps: Readonly<Record<string, (before: Recorded, i: string, args: readonl
   },
   ferryRegisterAbort: (before, i, [, side, host]) => {
     if (side === 'dest' && before.destHost !== host) return { answer: 'forgotten', after: before };
-    const step = decide(before, i, 'aborted');
+    const step = decide(
+      before,
+      i,
+      before.binding && before.vote === i && before.destHost !== '' ? 'committed' : 'aborted',
+    );
     if (side === 'dest') return granted(step);
     return { ...step, after: { ...step.after, binding: step.after.binding || step.answer === 'committed' } };
   },
-  ferryRegisterBind: (before) => ({ answer: 'ok', after: { ...before, binding: true } }),
+  ferryRegisterBind: (before, i) => {
+    const { decision } = decide(before, i, 'undecided').after;
+    return decision === 'aborted'
+      ? { answer: 'ok', after: before }
+      : { answer: 'ok', after: { ...before, decision, vote: i, binding: true } };
+  },
   ferryRegisterWithdraw: (before, i, [, grant, host]) => {
     if (before.destHost !== host) return { answer: 'forgotten', after: before };
     const takes =

@@ -100,12 +100,17 @@ class Model {
     return this.commit(i);
   }
 
+  /** A source that is bound has no copy to keep. */
+  #abortWish(i: string): 'committed' | 'aborted' {
+    return this.binding && this.vote === i && this.addresses.dest !== '' ? 'committed' : 'aborted';
+  }
+
   abortByD(i: string): unknown {
-    return this.#granted(this.decide(i, 'aborted', 'dest'));
+    return this.#granted(this.decide(i, this.#abortWish(i), 'dest'));
   }
 
   abortByS(i: string): unknown {
-    const answer = this.decide(i, 'aborted', 'source');
+    const answer = this.decide(i, this.#abortWish(i), 'source');
     this.binding ||= answer === 'committed';
     if (answer === 'register-changed') return answer;
     return { decision: answer, grant: '', ...(answer === 'committed' ? { ran: true } : {}) };
@@ -113,7 +118,9 @@ class Model {
 
   bind(i: string): unknown {
     if (this.#gone(i)) return 'register-changed';
-    this.binding = true;
+    const decision = this.vote === i && this.decision !== 'none' ? this.decision : 'undecided';
+    if (decision === 'aborted') return undefined;
+    [this.decision, this.vote, this.binding] = [decision, i, true];
     return undefined;
   }
 
@@ -283,7 +290,7 @@ class Schedule {
         await asked(life.dest.abort(r, never), model.abortByD(i));
         break;
       case 'bind':
-        await asked(life.source.bind(r, never), model.bind(i));
+        await asked(life.source.bind({ ...r, ran: true }, never), model.bind(i));
         break;
       case 'withdraw': {
         const grant = String(Math.max(0, model.grant - late));

@@ -187,9 +187,27 @@ describe('the register', () => {
 
     const bound = { ...here(), migrationId: randomUUID() };
     await dest.begin(bound, never);
-    await source.bind(bound, never);
+    await source.bind(ran(bound), never);
     const only = await dest.commit({ ...bound, carried: { ran: true } }, never);
     expect(await dest.withdraw({ ...bound, grant: only.grant }, never)).toEqual(only);
+  });
+
+  it('commits a record that is bound and undecided, whoever asks for an abort: the source has no copy to go back to', async () => {
+    await source.begin(here(), never);
+    await dest.begin(here(), never);
+    await source.bind(ran(here()), never);
+    const { grant, ...verdict } = await dest.abort(here(), never);
+    expect(verdict).toEqual({ decision: 'committed', ran: true });
+    expect(await owners.of(domain, never)).toMatchObject({ host: 'b' });
+    expect(await dest.withdraw({ ...here(), grant }, never)).toMatchObject({ decision: 'committed' });
+    expect(await source.abort(here(), never)).toMatchObject({ decision: 'committed' });
+
+    const given = { ...here(), migrationId: randomUUID() };
+    await source.begin(given, never);
+    await dest.begin(given, never);
+    expect(await dest.abort(given, never)).toMatchObject({ decision: 'aborted' });
+    await source.bind(ran(given), never);
+    expect(await dest.commit({ ...given, carried: { ran: true } }, never)).toMatchObject({ decision: 'aborted' });
   });
 
   it('does not take back what was granted anew: a withdrawal that comes late is void', async () => {

@@ -11,7 +11,7 @@ declare module 'ioredis' {
     ferryRegisterRenew(record: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterVote(record: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterCommit(record: string, owner: string, ...args: string[]): Result<unknown, Context>;
-    ferryRegisterAbort(record: string, ...args: string[]): Result<unknown, Context>;
+    ferryRegisterAbort(record: string, owner: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterBind(record: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterWithdraw(record: string, ...args: string[]): Result<unknown, Context>;
     ferryRegisterGiveBack(record: string, owner: string, ...args: string[]): Result<unknown, Context>;
@@ -26,7 +26,7 @@ const scripts = {
   'register-renew': ['ferryRegisterRenew', 1],
   'register-vote': ['ferryRegisterVote', 1],
   'register-commit': ['ferryRegisterCommit', 2],
-  'register-abort': ['ferryRegisterAbort', 1],
+  'register-abort': ['ferryRegisterAbort', 2],
   'register-bind': ['ferryRegisterBind', 1],
   'register-withdraw': ['ferryRegisterWithdraw', 1],
   'register-give-back': ['ferryRegisterGiveBack', 2],
@@ -85,6 +85,8 @@ const verdictOf = ([decision, grant = '', guest = '']: readonly [Decision, ...st
   grant,
   ran: guest === '' ? undefined : guest === 'ran',
 });
+const evidenceOf = ({ migrationId, incarnation }: HandoverUnder): string =>
+  `migration ${migrationId} committed under ${incarnation}`;
 const guestWord = ({ ran }: GuestRan): string => (ran ? 'ran' : 'paused');
 
 /**
@@ -161,8 +163,7 @@ export class HandoverRegister {
    */
   async commit(r: HandoverUnder & { readonly carried: GuestRan | undefined }, signal: AbortSignal): Promise<Verdict> {
     const [vote, guest] = r.carried === undefined ? ['recorded', ''] : ['carried', guestWord(r.carried)];
-    const evidence = `migration ${r.migrationId} committed under ${r.incarnation}`;
-    const args = [r.incarnation, decidedSeconds, vote, this.#host, evidence, guest];
+    const args = [r.incarnation, decidedSeconds, vote, this.#host, evidenceOf(r), guest];
     const send = () => this.#redis.ferryRegisterCommit(recordOf(r), ownerKeyOf(r.domain), ...args);
     const [word, ...rest] = await this.#askAll('register-commit', r, send, [...decisions, 'vote-missing'], signal);
     if (word === 'vote-missing') {
@@ -172,16 +173,19 @@ export class HandoverRegister {
     return verdictOf([word, ...rest]);
   }
 
-  /** Either side's wish that the source keeps the guest. A source that is told 'committed' ends its copy: the commit cannot be withdrawn then. */
+  /** Either side's wish that the source keeps the guest; one that is bound has none to keep, and is told 'committed'. A source that is told 'committed' ends its copy: the commit cannot be withdrawn then. */
   async abort(r: HandoverUnder, signal: AbortSignal): Promise<Verdict> {
-    const send = () =>
-      this.#redis.ferryRegisterAbort(recordOf(r), r.incarnation, decidedSeconds, this.#me[0], this.#host);
+    const args = [r.incarnation, decidedSeconds, this.#me[0], this.#host, evidenceOf(r)];
+    const send = () => this.#redis.ferryRegisterAbort(recordOf(r), ownerKeyOf(r.domain), ...args);
     return verdictOf(await this.#askAll('register-abort', r, send, decisions, signal));
   }
 
-  /** For a source whose QEMU has ended: a commit, also one that is still to come, cannot be withdrawn. */
-  async bind(r: HandoverUnder, signal: AbortSignal): Promise<void> {
-    const send = () => this.#redis.ferryRegisterBind(recordOf(r), r.incarnation);
+  /**
+   * For a source that has voted, and whose QEMU has ended: a commit, also one that is still to come, cannot be withdrawn, and whoever asks for an
+   * abort where nothing is decided is told 'committed'. The vote is recorded with it.
+   */
+  async bind(r: HandoverUnder & GuestRan, signal: AbortSignal): Promise<void> {
+    const send = () => this.#redis.ferryRegisterBind(recordOf(r), r.incarnation, undecidedSeconds, guestWord(r));
     await this.#ask('register-bind', r, send, ['ok'], signal);
   }
 

@@ -27,6 +27,8 @@ export interface DestState {
   decision: 'committed' | 'aborted' | undefined;
   /** What the register has given with its word 'committed'. Without a decision beside it, QEMU has refused to start the guest: the commit is to be withdrawn. */
   grant: string | undefined;
+  /** The guest has come whole: nobody ends this copy without having asked. */
+  whole: boolean;
   /** The guest has gone on here. */
   started: boolean;
   /** The lives of the register under which this side has promised never to commit. */
@@ -64,6 +66,7 @@ export const newState = (
   doneWithRegister: false,
   decision: undefined,
   grant: undefined,
+  whole: false,
   started: false,
   promised: new Set(),
   mayHaveCommitted,
@@ -73,6 +76,10 @@ export const newState = (
   decidedByWord: false,
   releasePort: () => undefined,
 });
+
+/** The guest has not run here, if its QEMU has ended: nobody ever told that one `cont`. Whether an earlier life of this agent did is not known. */
+export const wasNeverTold = ({ revived, started, paused, incoming }: DestState): boolean =>
+  !revived && !started && !paused && incoming?.told === false;
 
 export type HeldIn = Held<DestState>;
 

@@ -3,7 +3,7 @@ import { HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import { Answer, type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
 import { isHere, type RunState } from '@ferry/qemu-qmp';
-import { type DestAgent, type DestState, type HeldIn, journal } from './agent.ts';
+import { type DestAgent, type DestState, type HeldIn, journal, wasNeverTold } from './agent.ts';
 import { recall } from './recall.ts';
 
 /**
@@ -17,10 +17,31 @@ export async function decide(agent: DestAgent, held: HeldIn, signal: AbortSignal
   if (state.promised.has(state.incarnation)) state.doneWithRegister = true;
   if (state.decision === undefined) {
     const ask = state.doneWithRegister ? askSource : askRegister;
-    const learned = await ask(agent, held, signal);
+    const learned = (await askBeforeAbort(agent, held, signal)) ?? (await ask(agent, held, signal));
     state.decision ??= learned;
   }
   return state.decision;
+}
+
+/**
+ * A whole copy may be the only one: before it is given up in a register that has not decided, the source is asked. One that has not decided is there,
+ * and has bound the register if its copy has ended. Throws why it could not be asked: the copy is kept.
+ */
+async function askBeforeAbort(
+  agent: DestAgent,
+  held: HeldIn,
+  signal: AbortSignal,
+): Promise<'committed' | 'aborted' | undefined> {
+  const { migrationId, domainUuid: domain } = held.ongoing.start;
+  const { whole, doneWithRegister, grant, sourceAddress } = held.state;
+  if (!whole || doneWithRegister || grant !== undefined || sourceAddress === '') return undefined;
+  // A register that cannot be asked is no reason to ask here: what follows asks the source then.
+  const known = await agent.register.look({ domain, migrationId }, signal).catch(() => undefined);
+  if (known === undefined || known.decision === 'committed' || known.decision === 'aborted') return undefined;
+  return askSource(agent, held, signal).catch((error: unknown) => {
+    if (error instanceof MigrationError && error.kind === 'other-undecided') return undefined;
+    throw error;
+  });
 }
 
 async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<'committed' | 'aborted'> {
@@ -95,7 +116,8 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
     if (status?.status === 'running') return { answer: Answer.ANSWER_COMMITTED };
     if (state.decision === 'committed') {
       // Until it runs QEMU may refuse, and the commit be withdrawn: nobody is to end another copy for this word.
-      const mayStillRefuse = !state.paused && !state.started && status?.status === 'paused';
+      const waits = !state.paused && !state.started && status?.status === 'paused';
+      const mayStillRefuse = waits || (gone && wasNeverTold(state));
       return { answer: mayStillRefuse ? Answer.ANSWER_UNDECIDED : Answer.ANSWER_COMMITTED };
     }
     // The guest may have gone on here, and ended with its host or stopped, before anybody wrote that down: then the source's copy is old.

@@ -47,6 +47,11 @@ export class Incoming implements Disposable {
     return this.#status === 'active' || this.#status === 'completed';
   }
 
+  /** QEMU may have been told to let the guest run. */
+  get told(): boolean {
+    return this.#cont === undefined;
+  }
+
   /** QEMU's own word for its state. */
   get status(): string {
     return this.#status;

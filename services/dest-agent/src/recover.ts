@@ -4,7 +4,7 @@ import { MigrationError, phases } from '@ferry/migration';
 import { type HandoverEntry, HandoverError } from '@ferry/handover';
 import { HypervisorError } from '@ferry/hypervisor';
 import type { MigrationJob } from '@ferry/jobs';
-import { type DestAgent, type DestState, type HeldIn, journal, newState } from './agent.ts';
+import { type DestAgent, type DestState, type HeldIn, journal, newState, wasNeverTold } from './agent.ts';
 import { decide } from './decision.ts';
 import { Incoming } from './incoming.ts';
 import { fillIn, recall } from './recall.ts';
@@ -24,7 +24,10 @@ export async function recover(agent: DestAgent, held: HeldIn, signal: AbortSigna
     case 'destroy-incoming':
     case 'keep-if-running':
       // Finish is recorded while it runs, and it may have been told to give up: what counts is whether it tried to commit.
-      return state.mayHaveCommitted ? keepIfRunning(agent, held, signal) : destroyIncoming(agent, held, signal);
+      // A copy that is whole may be the only one, whoever has tried what.
+      return state.mayHaveCommitted || (await isWhole(agent, state, signal))
+        ? keepIfRunning(agent, held, signal)
+        : destroyIncoming(agent, held, signal);
     case 'forget':
     case 'cancel-and-resume':
     case 'ask-decision':
@@ -37,7 +40,16 @@ export async function recover(agent: DestAgent, held: HeldIn, signal: AbortSigna
 const given = (held: HeldIn): OutcomeWord =>
   held.firstFailure?.reason === 'migration-cancelled' ? 'cancelled' : 'failed';
 
-/** This side has not tried to commit, so it may drop its copy freely; the register is told so that the source need not wait. */
+/** Whether QEMU holds the guest. One that lives and does not answer may: throws why. */
+async function isWhole(agent: DestAgent, state: DestState, signal: AbortSignal): Promise<boolean> {
+  const { guest } = state;
+  if (guest === undefined || guest.monitor.closed.aborted || !agent.hypervisor.isAlive(guest)) return false;
+  const { status } = await guest.monitor.execute('query-status', {}, signal);
+  state.whole = status !== 'inmigrate';
+  return state.whole;
+}
+
+/** This side has not tried to commit, and its copy is not whole, so it may drop it freely; the register is told so that the source need not wait. */
 async function destroyIncoming(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<OutcomeWord> {
   held.state.decision = 'aborted';
   await endIncoming(agent, held);
@@ -60,14 +72,20 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
   if (status?.status === 'inmigrate') return destroyIncoming(agent, held, signal);
   const running = status?.status === 'running';
   if (running) state.decision = 'committed';
-  const decision = await decide(agent, held, signal);
+  let decision = await decide(agent, held, signal);
+  const gone = guest === undefined || guest.monitor.closed.aborted;
+  if (decision === 'committed' && gone && state.grant !== undefined && wasNeverTold(state) && !state.decidedByWord) {
+    // As after a refusal: it has not run here, and the source's copy may be whole.
+    state.decision = undefined;
+    decision = await decide(agent, held, signal);
+  }
   if (decision === 'aborted') {
     await giveBack(agent, held, signal);
     await endIncoming(agent, held);
     return held.state.decidedByWord ? 'lost' : given(held);
   }
   await refuseMisplaced(agent, held);
-  if (guest === undefined || guest.monitor.closed.aborted) return lost(agent, held);
+  if (gone) return lost(agent, held);
   // Every other state is the guest's own, here or before it was sent: QEMU would refuse `cont`, or it would not be ours to give.
   const waits = status === undefined || status.status === 'paused' || status.status === 'prelaunch';
   if (waits && !state.paused) await startGuest(agent, held, signal);
@@ -116,7 +134,7 @@ export function settledBy({ state, ongoing }: HeldIn): string | undefined {
     return 'its journal in handover/dest of the state directory, once that can be read';
   if (state.recalled === 'lost' && state.decision === 'committed' && state.guest === undefined)
     return 'a start of this agent with the state directory (FERRY_STATE_DIR) that it had before';
-  if (!state.mayHaveCommitted || state.decision !== undefined) return undefined;
+  if ((!state.mayHaveCommitted && !state.whole) || state.decision !== undefined) return undefined;
   const other = state.sourceAddress === '' ? 'the source agent' : `the agent at ${state.sourceAddress}`;
   const register = state.doneWithRegister ? '' : ', or Redis,';
   return `an answer of ${other}${register}; if that host is gone for good: ferry resolve ${ongoing.start.migrationId}`;

@@ -10,7 +10,7 @@ import {
 } from '@ferry/proto/ferry/v1/migration';
 import { isHere } from '@ferry/qemu-qmp';
 import { guestIfAny, guestOf, type HeldOut, journal, type SourceAgent } from './agent.ts';
-import { handOverIfLast } from './hand-over.ts';
+import { bindIfLast, handOverIfLast } from './hand-over.ts';
 import { statisticsOf } from './outgoing.ts';
 import { lostJournal, recall } from './recall.ts';
 
@@ -126,11 +126,22 @@ export async function answerDestination(
   const remembered = held?.state.decision ?? (ended?.ended === true ? wordOf(ended.outcome) : undefined);
   const known = remembered ?? (await journaled(agent, migrationId));
   if (known !== undefined) return { answer: known === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
+  if (held !== undefined) await bindIfSentAndGone(agent, held, signal);
   // A guest that is here, and was not sent, is evidence enough, whatever an agent that was restarted still knows.
   const guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);
   const status = await guest?.monitor.execute('query-status', {}, signal);
   const here = guest?.incoming === undefined && status !== undefined && isHere(status.status);
   return { answer: here ? Answer.ANSWER_ABORTED : Answer.ANSWER_UNDECIDED };
+}
+
+/** A destination that asks may give its copy up next: the register must know by then that it is the only one. */
+async function bindIfSentAndGone(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
+  // Only what is recorded after `completed` tells that the guest did not run on here before it ended.
+  if (held.phase !== 'perform3-done' && held.phase !== 'perform2-done') return;
+  if (held.state.doneWithRegister || held.state.destroyed) return;
+  const guest = await guestIfAny(agent, held, signal);
+  if (guest !== undefined && agent.hypervisor.isAlive(guest)) return;
+  await bindIfLast(agent, held, signal);
 }
 
 /** What was decided, as this agent's life before wrote it down. */

@@ -41,13 +41,20 @@ export async function handOverIfLast(agent: SourceAgent, held: HeldOut, signal: 
   const request = { migrationId, domain, protocol, cookieIn: Buffer.from(cookie), cancelled: false };
   try {
     // There is nothing to go back to, should the destination's QEMU refuse to start it.
-    await agent.register.bind({ domain, migrationId, incarnation: state.incarnation }, signal).catch(ifChanged);
+    await bindIfLast(agent, held, signal);
     await agent.destinationAt(state.destinationAddress).finish(request, signal);
   } catch (error) {
     const refused = reportedFailure(error);
     if (refused !== undefined && !askAgain.has(refused.reason)) return;
     if (agent.clock.monotonic() - since < handOverMs) throw error;
   }
+}
+
+/** Lets a destination that asks know that its copy is the only one. */
+export async function bindIfLast(agent: SourceAgent, { state, ongoing }: HeldOut, signal: AbortSignal): Promise<void> {
+  const { migrationId, domainUuid: domain } = ongoing.start;
+  const { incarnation, wasRunning: ran } = state;
+  await agent.register.bind({ domain, migrationId, incarnation, ran }, signal).catch(ifChanged);
 }
 
 /** A register that has changed lets nobody commit. Throws whatever else it was. */

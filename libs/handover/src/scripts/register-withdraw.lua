@@ -11,7 +11,7 @@ local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote', 'grant', 'bind
 local voted = recorded[2] == incarnation -- else what is recorded is void
 if voted and recorded[1] == 'aborted' then return { 'aborted' } end
 local holds = recorded[4] or recorded[3] ~= ARGV[3]
-if voted and recorded[1] == 'committed' and holds then return { 'committed', recorded[3], recorded[5] or '' } end
+if voted and recorded[1] == 'committed' and holds then return { 'committed', recorded[3] or '0', recorded[5] or '' } end
 
 local time = redis.call('TIME')
 local nowMs = string.format('%d%03d', time[1], math.floor(time[2] / 1000))

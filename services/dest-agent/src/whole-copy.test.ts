@@ -1,0 +1,104 @@
+import { expect, it } from '@jest/globals';
+import { MigrationError } from '@ferry/migration';
+import { Answer } from '@ferry/proto/ferry/v1/migration';
+import { type DestAgent, type HeldIn, newState } from './agent.ts';
+import { answerSource } from './decision.ts';
+import { recover } from './recover.ts';
+import { startGuest } from './start.ts';
+
+const never = new AbortController().signal;
+const start = { migrationId: 'm', domainUuid: 'd', domainName: 'web-1', side: 'dest', protocol: 3 } as const;
+const unreachable = new MigrationError('destination-unreachable', 'nobody listens at a:1');
+
+interface Around {
+  readonly status?: string;
+  readonly alive?: boolean;
+  /** What the register has recorded, and what it answers to an abort or a withdrawal. */
+  readonly recorded?: string;
+  readonly aborts?: string;
+  readonly source?: Answer | Error;
+}
+
+/** A destination to which the guest has come, and for which nobody has called Finish. */
+function world({ status = 'paused', alive = true, recorded = 'none', aborts = 'aborted', source }: Around) {
+  const done: string[] = [];
+  const verdict = (what: string) => async () => done.push(what) && { decision: aborts, grant: '1', ran: true };
+  const monitor = { execute: async () => ({ status }), closed: { aborted: !alive } };
+  const incoming = { told: false, start: async () => done.push('cont'), [Symbol.dispose]: () => undefined };
+  const state = Object.assign(newState(3, 'life-1', false, false), {
+    guest: { monitor },
+    incoming,
+    sourceAddress: 'a:1',
+  });
+  const held = { ongoing: { start }, state, phase: 'prepare' } as unknown as HeldIn;
+  const agent = {
+    config: { address: 'b:1', stateDir: '/state' },
+    log: { warn: () => undefined },
+    hypervisor: {
+      isAlive: () => alive,
+      end: async () => void done.push('ended'),
+      collect: async () => [],
+      settle: async () => undefined,
+      places: async () => ['d'],
+    },
+    register: {
+      look: async () => ({ decision: recorded }),
+      abort: verdict('abort'),
+      withdraw: verdict('withdraw'),
+      giveBack: async () => undefined,
+    },
+    journals: { of: () => ({ read: async () => undefined, write: async () => undefined }) },
+    migrations: { find: () => held },
+    sourceAt: () => ({
+      ask: async () => {
+        done.push('asked');
+        if (source instanceof Error) throw source;
+        return { answer: source };
+      },
+    }),
+  } as unknown as DestAgent;
+  return { agent, held, done };
+}
+
+it('keeps a whole copy whose source does not answer', async () => {
+  const { agent, held, done } = world({ source: unreachable });
+  await expect(recover(agent, held, never)).rejects.toBe(unreachable);
+  expect(done).toEqual(['asked']);
+  expect(held.state).toMatchObject({ whole: true, decision: undefined });
+});
+
+it('drops a whole copy that the source does not need, and one that the register says is not wanted', async () => {
+  const told = world({ source: Answer.ANSWER_ABORTED });
+  expect(await recover(told.agent, told.held, never)).toBe('failed');
+  expect(told.done).toEqual(['asked', 'ended']);
+  const undecided = world({ source: Answer.ANSWER_UNDECIDED });
+  expect(await recover(undecided.agent, undecided.held, never)).toBe('failed');
+  expect(undecided.done).toEqual(['asked', 'abort', 'ended']);
+  const decided = world({ recorded: 'aborted', source: unreachable });
+  expect(await recover(decided.agent, decided.held, never)).toBe('failed');
+  expect(decided.done).toEqual(['abort', 'ended']);
+});
+
+it('starts a whole copy that is the only one: the register is bound', async () => {
+  const { agent, held, done } = world({ recorded: 'undecided', aborts: 'committed', source: Answer.ANSWER_UNDECIDED });
+  expect(await recover(agent, held, never)).toBe('completed');
+  expect(done).toEqual(['asked', 'abort', 'cont']);
+});
+
+it('drops without a question what is not whole', async () => {
+  const { agent, held, done } = world({ status: 'inmigrate', source: unreachable });
+  expect(await recover(agent, held, never)).toBe('failed');
+  expect(done).toEqual(['ended', 'abort']);
+});
+
+it('withdraws the commit of a QEMU that has ended before it was told to start the guest', async () => {
+  const { agent, held, done } = world({ alive: false });
+  Object.assign(held.state, { mayHaveCommitted: true, decision: 'committed', grant: '1' });
+  const ask = () => answerSource(agent, { ...start, domain: 'd', incarnation: 'life-0', askerAddress: 'a:1' }, never);
+  // Nobody ends another copy for a commit that is about to be withdrawn.
+  expect(await ask()).toEqual({ answer: Answer.ANSWER_UNDECIDED });
+  await expect(startGuest(agent, held, never)).rejects.toMatchObject({ kind: 'incoming-failed' });
+  expect(done).toEqual(['withdraw']);
+  expect(held.state.decision).toBe('aborted');
+  expect(await recover(agent, held, never)).toBe('failed');
+});
