@@ -1,8 +1,8 @@
 /** The guards of the handover decision, and how each is taken away in an agent that runs: for the test of the matrix itself. */
-// oxlint-disable typescript/unbound-method, eslint/no-extend-native -- methods are taken from prototypes to be wrapped, and called with the object they belong to
+// oxlint-disable typescript/unbound-method -- methods are taken from prototypes to be wrapped, and called with the object they belong to
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
-import { HandoverJournals, HandoverRegister } from '@ferry/handover';
+import { FencedIncarnations, HandoverJournals, HandoverRegister } from '@ferry/handover';
 import type { Guard } from './accidents.ts';
 
 const isSource = (): boolean => /source-agent/.test(process.argv[1] ?? '');
@@ -34,12 +34,9 @@ const removals: Readonly<Record<Guard, () => void>> = {
       believing(path, read(path, options))) as typeof readFileSync;
     syncBuiltinESMExports();
   },
-  /** The destination forgets at once what it has promised: no set knows an incarnation of Redis. */
+  /** The destination forgets at once what it has pledged. */
   NO_PROMISE: () => {
-    const { has } = Set.prototype;
-    Set.prototype.has = function (value) {
-      return has.call(this, value) && !(typeof value === 'string' && /^[0-9a-f]{40}:[0-9a-f]{40}$/.test(value));
-    };
+    FencedIncarnations.prototype.has = () => false;
   },
   /** Nothing is written down. */
   NO_JOURNAL: () => {

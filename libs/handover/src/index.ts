@@ -1,4 +1,5 @@
 export { HandoverError, type HandoverErrorKind } from './errors.ts';
+export { FencedIncarnations } from './fenced.ts';
 export {
   type Addresses,
   type Decision,

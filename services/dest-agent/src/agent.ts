@@ -1,5 +1,6 @@
 /** The destination agent's parts, and what its phases have in common. */
 import type { Held, HeldMigrations, OngoingStart, Parts } from '@ferry/agent';
+import { FencedIncarnations } from '@ferry/handover';
 import type { Guest, Ports } from '@ferry/hypervisor';
 import { type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
 import type { CookieOrigin } from '@ferry/migration';
@@ -32,7 +33,7 @@ export interface DestState {
   /** The guest has gone on here. */
   started: boolean;
   /** The lives of the register under which this side has promised never to commit. */
-  readonly promised: Set<string>;
+  readonly promised: FencedIncarnations;
   /** The register was asked to commit, or may have been by this agent's life before: the record may be behind what was done. */
   mayHaveCommitted: boolean;
   /**
@@ -68,7 +69,7 @@ export const newState = (
   grant: undefined,
   whole: false,
   started: false,
-  promised: new Set(),
+  promised: new FencedIncarnations(),
   mayHaveCommitted,
   recalled: 'here',
   revived: false,
