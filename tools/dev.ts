@@ -84,7 +84,7 @@ const commands: Readonly<Record<string, Command>> = {
     run: () => check(root),
   },
   faults: {
-    usage: 'faults [--cases N] [--seed S] [--case ID]…',
+    usage: 'faults [--two] [--cases N] [--seed S] [--case ID]… | --list | --standstill | --record',
     what: 'the fault matrix: every phase, every act, every accident; a table of what came of it',
     run: (args) => run([process.execPath, join(root, 'test/faults/main.ts'), ...args], { NODE_NO_WARNINGS: '1' }),
   },

@@ -32,6 +32,8 @@ export class Caller implements AsyncDisposable {
   readonly #journey: Journey;
   readonly #source: SourceAgentClient;
   readonly #dest: DestAgentClient;
+  /** The source agent of the host that the guest goes to. */
+  readonly #back: SourceAgentClient;
   readonly #destination: string;
   readonly #dead = new AbortController();
   #last: (() => Promise<unknown>) | undefined;
@@ -42,6 +44,7 @@ export class Caller implements AsyncDisposable {
     // Through the proxies, like the agents' own connections: what is cut is cut for all.
     this.#destination = stage.links.agent[`${to}-dest`].address;
     this.#source = dial(stage.links.agent[`${from}-source`].address, stage.credentials, SourceAgentClient);
+    this.#back = dial(stage.links.agent[`${to}-source`].address, stage.credentials, SourceAgentClient);
     this.#dest = dial(this.#destination, stage.credentials, DestAgentClient);
   }
 
@@ -59,6 +62,7 @@ export class Caller implements AsyncDisposable {
     this.#dead.abort(new Error('the caller was killed'));
     this.#source.close();
     this.#dest.close();
+    this.#back.close();
   }
 
   /** Makes the last call once more, whether it has been answered or not, as a caller does that has lost its connection. */
@@ -83,6 +87,13 @@ export class Caller implements AsyncDisposable {
         return;
       await delay(10);
     }
+  }
+
+  /** As a caller would that uses the id of this migration for one back. */
+  beginBack(): void {
+    const names = { migrationId: this.migrationId, domain: this.#journey.guest.uuid };
+    const request = { ...names, options: undefined, domainXml: undefined };
+    invoke(this.#back, SourceAgentService.begin, request, this.#dead.signal).catch(() => undefined);
   }
 
   /** As a caller would that does not wait for Perform's answer. */

@@ -4,8 +4,10 @@ import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Case, caseOf, idOf, isBad, play, type Result } from './case.ts';
 import { accidents, guards } from './accidents.ts';
-import { matrixOf, record, sample, unseen } from './matrix.ts';
+import { matrixOf, record, sample, samplePairs } from './matrix.ts';
+import { addRecorded, recordedBefore } from './recorded.ts';
 import { Stage } from './stage.ts';
+import { standstills } from './standstill.ts';
 
 const { values } = parseArgs({
   options: {
@@ -15,6 +17,9 @@ const { values } = parseArgs({
     jobs: { type: 'string', default: '2' },
     grep: { type: 'string' },
     list: { type: 'boolean', default: false },
+    two: { type: 'boolean', default: false },
+    record: { type: 'boolean', default: false },
+    standstill: { type: 'boolean', default: false },
     'guard-removed': { type: 'string' },
   },
 });
@@ -23,22 +28,16 @@ if (values['guard-removed'] !== undefined && guard === undefined) throw new Erro
 const reports = join(import.meta.dirname, '..', '..', '.faults');
 mkdirSync(reports, { recursive: true });
 
-async function chosen(): Promise<Case[]> {
+/** All cases, or those whose ids match. */
+const chosenFrom = (): Case[] =>
+  matrixOf(recordedBefore()).filter((each) => new RegExp(values.grep ?? '').test(idOf(each)));
+
+function chosen(): Case[] {
   if (values.case.length > 0) return values.case.map(caseOf);
   if (guard !== undefined) return accidents[guard].map(caseOf);
-  await using stage = await Stage.start();
-  const recorded = await record(stage);
-  const missing = unseen(recorded);
-  if (missing.length > 0) throw new Error(`no recorded migration goes through ${missing.join(', ')}`);
-  const all = matrixOf(recorded).filter((each) => new RegExp(values.grep ?? '').test(idOf(each)));
-  if (values.list) {
-    for (const each of all) console.log(idOf(each));
-    return [];
-  }
-  console.log(
-    `${recorded.length} points, ${all.length} cases; ${Math.min(all.length, Number(values.cases))} of them by seed ${values.seed}`,
-  );
-  return sample(all, Number(values.cases), Number(values.seed));
+  const all = chosenFrom();
+  console.log(`${all.length} cases; ${Math.min(all.length, Number(values.cases))} of them by seed ${values.seed}`);
+  return (values.two ? samplePairs : sample)(all, Number(values.cases), Number(values.seed));
 }
 
 const results: Result[] = [];
@@ -47,7 +46,7 @@ async function worker(queue: Case[]): Promise<void> {
   let played = 0;
   try {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-      stage ??= await Stage.start(guard);
+      stage ??= await Stage.start({ guard });
       const startedMs = performance.now();
       const result = await play(stage, next);
       results.push(result);
@@ -76,18 +75,36 @@ function report(stage: Stage, result: Result): void {
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
-const queue = await chosen();
-await Promise.all(Array.from({ length: Math.min(Number(values.jobs), queue.length) }, () => worker(queue)));
-const ran = results.filter(({ end }) => end === 'ran');
-const count = (has: (r: Result) => boolean): number => ran.filter(has).length;
-const slowest = ran.toSorted((a, b) => b.settledMs - a.settledMs)[0];
-console.log(`
+if (values.list) {
+  for (const each of chosenFrom()) console.log(idOf(each));
+} else if (values.record) await recordMore();
+else if (values.standstill) process.exit((await standstills(Number(values.cases))) ? 0 : 1);
+else await playAll();
+
+async function recordMore(): Promise<void> {
+  await using stage = await Stage.start();
+  console.log(`${addRecorded(await record(stage))} points added`);
+}
+
+async function playAll(): Promise<never> {
+  const queue = chosen();
+  await Promise.all(Array.from({ length: Math.min(Number(values.jobs), queue.length) }, () => worker(queue)));
+  const ran = results.filter(({ end }) => end === 'ran');
+  const count = (has: (r: Result) => boolean): number => ran.filter(has).length;
+  const slowest = ran.toSorted((a, b) => b.settledMs - a.settledMs)[0];
+  console.log(`
 cases        ${ran.length}   (not reached ${results.filter((r) => r.end === 'not-reached').length}, nothing to strike ${results.filter((r) => r.end === 'nothing-to-strike').length})
-double runs  ${count((r) => r.doubles.length > 0)}
+${
+  values.two
+    ? `both struck  ${count((r) => r.struck === 2)}
+`
+    : ''
+}double runs  ${count((r) => r.doubles.length > 0)}
 lost guests  ${count((r) => r.lost !== undefined)}
 memory       ${count((r) => r.memory.length > 0)}
 stuck        ${count((r) => r.stuck !== undefined)}
 leftovers    ${count((r) => r.leftovers.length > 0)}
 too slow     ${count((r) => r.settledMs > r.boundMs)}
 slowest      ${Math.round(slowest?.settledMs ?? 0)} ms  ${slowest?.id ?? ''}`);
-process.exit(results.some(isBad) ? 1 : 0);
+  process.exit(results.some(isBad) ? 1 : 0);
+}

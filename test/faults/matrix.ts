@@ -5,10 +5,10 @@ import type { Side } from '@ferry/lab';
 import { type Case, idOf } from './case.ts';
 import { Caller, type Mode, modes } from './drive.ts';
 import { faultNames, faults } from './faults.ts';
-import { opening, type Point } from './points.ts';
+import { opening, type Point, samePoint } from './points.ts';
 import { type Stage, until } from './stage.ts';
 
-interface Recorded {
+export interface Recorded {
   readonly protocol: 2 | 3;
   readonly mode: Mode;
   readonly side: Side;
@@ -97,4 +97,23 @@ export function sample(all: readonly Case[], count: number, seed: number): Case[
     taken.push(...rounds.flatMap((cases) => cases.slice(round, round + 1)));
   }
   return taken.slice(0, count);
+}
+
+/** So many cases with two faults each: those of a sample, with another fault of the same kind of migration at another point. */
+export function samplePairs(all: readonly Case[], count: number, seed: number): Case[] {
+  const kinds = Map.groupBy(all, ({ protocol, mode }) => `${protocol} ${mode}`);
+  return sample(all, count, seed).map((first) => {
+    const { protocol, mode, side, point } = first;
+    const others = (kinds.get(`${protocol} ${mode}`) ?? []).filter(
+      (each) =>
+        (each.side !== side || !samePoint(each.point, point)) &&
+        (faults[first.fault].stream === undefined || faults[each.fault].stream === undefined),
+    );
+    const drawn = createHash('sha256')
+      .update(`${seed} ${idOf(first)}`)
+      .digest()
+      .readUInt32BE();
+    const second = others[drawn % others.length];
+    return second === undefined ? first : { ...first, second };
+  });
 }

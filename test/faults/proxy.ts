@@ -5,9 +5,9 @@ import { rmSync } from 'node:fs';
 
 /**
  * `pass`: bytes go through. `cut`: all connections are ended, new ones at once. `deaf`: what the server says is kept back (its reply is late)
- * until the mode changes; with `cut` it is lost.
+ * until the mode changes; with `cut` it is lost. `mute`: nothing goes through either way, and no connection closes.
  */
-export type LinkMode = 'pass' | 'cut' | 'deaf';
+export type LinkMode = 'pass' | 'cut' | 'deaf' | 'mute';
 
 interface Pair {
   readonly client: Socket;
@@ -54,7 +54,7 @@ export class Proxy implements AsyncDisposable {
     if (mode === 'cut') for (const pair of this.#pairs) end(pair);
     else
       for (const pair of this.#pairs) {
-        if (mode === 'deaf') continue;
+        if (mode !== 'pass') continue;
         for (const chunk of pair.held) pair.client.write(chunk);
         pair.held = [];
         // One that died while it was not heard.
@@ -74,21 +74,25 @@ export class Proxy implements AsyncDisposable {
       this.#pairs.delete(pair);
       end(pair);
     };
-    client.on('error', () => undefined).on('data', (chunk) => server.write(chunk));
+    client
+      .on('error', () => undefined)
+      .on('data', (chunk: Buffer) => {
+        if (this.#mode !== 'mute') server.write(chunk);
+      });
     server
       .on('error', () => undefined)
       .on('data', (chunk: Buffer) => {
         if (this.#mode === 'deaf') pair.held.push(chunk);
-        else client.write(chunk);
+        else if (this.#mode !== 'mute') client.write(chunk);
       });
     client.on('end', () => server.end()).on('close', over);
     // A server that dies while it is not heard is missed only afterwards.
     server
       .on('end', () => {
-        if (this.#mode !== 'deaf') client.end();
+        if (this.#mode === 'pass') client.end();
       })
       .on('close', () => {
-        if (this.#mode !== 'deaf') over();
+        if (this.#mode === 'pass' || this.#mode === 'cut') over();
       });
   }
 

@@ -10,6 +10,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -62,6 +63,17 @@ export async function until<T>(find: () => T | Promise<T>, signal: AbortSignal):
   }
 }
 
+/** The agent has said that it stops; the kernel may be a moment later. */
+export async function untilStopped(pid: number | undefined): Promise<void> {
+  await until(() => {
+    try {
+      return /\) T /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+    } catch {
+      return true;
+    }
+  }, AbortSignal.timeout(1_000));
+}
+
 interface Links {
   /** Between an agent and Redis. */
   readonly redis: Readonly<Record<AgentName, Proxy>>;
@@ -97,7 +109,14 @@ export class Stage implements AsyncDisposable {
     this.#rom = parts.rom;
   }
 
-  static async start(guard?: Guard): Promise<Stage> {
+  /** `defaults`: the agents have their limits as they are delivered, not those that let a matrix be played in minutes. */
+  static async start({
+    guard,
+    defaults = false,
+  }: {
+    guard?: Guard | undefined;
+    defaults?: boolean;
+  } = {}): Promise<Stage> {
     const rom = await buildGuest();
     const dir = mkdtempSync('/tmp/ferry-faults-');
     process.once('exit', () => removeTree(dir));
@@ -114,8 +133,7 @@ export class Stage implements AsyncDisposable {
       return {
         FERRY_REDIS_URL: `unix://${join(dir, `${name}.redis`)}`,
         FERRY_ADDRESS: agent[name].address,
-        FERRY_LEASE_MS: String(leaseMs),
-        FERRY_IDLE_MS: String(idleMs),
+        ...(defaults ? {} : { FERRY_LEASE_MS: String(leaseMs), FERRY_IDLE_MS: String(idleMs) }),
         FERRY_QEMU: qemu,
         FAULTS_DIR: join(dir, name),
         FAULTS_GUARD_REMOVED: guard ?? '',
@@ -241,14 +259,29 @@ export class Stage implements AsyncDisposable {
     return keys.filter((key) => /:(job|lease|short):/.test(key));
   }
 
+  /** The register's record of a migration; empty if Redis does not answer. */
+  async record(guest: StageGuest, migrationId: string): Promise<Readonly<Record<string, string>>> {
+    return this.lab.redis.client.hgetall(this.recordKey(guest, migrationId)).catch(() => ({}));
+  }
+
+  recordKey(guest: StageGuest, migrationId: string): string {
+    return `ferry:{${guest.uuid}}:handover:${migrationId}`;
+  }
+
+  /** Where a side keeps its journal of a migration. */
+  journalOf(host: HostName, side: Side, migrationId: string): string {
+    return join(this.host(host).stateDir, 'handover', side, `${migrationId}.json`);
+  }
+
   /** The sides whose journal of a migration has no end. */
   openJournals(migrationId: string): string[] {
     const open: string[] = [];
     for (const name of agentNames) {
       const [host, side] = name.split('-') as [HostName, Side];
-      const path = join(this.host(host).stateDir, 'handover', side, `${migrationId}.json`);
-      const text = existsSync(path) ? readFileSync(path, 'utf8') : undefined;
-      if (text !== undefined && !(JSON.parse(text) as { ended: boolean }).ended) open.push(name);
+      const path = this.journalOf(host, side, migrationId);
+      const text =
+        statSync(path, { throwIfNoEntry: false })?.isFile() === true ? readFileSync(path, 'utf8') : undefined;
+      if (text !== undefined && !isEnded(text)) open.push(name);
     }
     return open;
   }
@@ -296,6 +329,15 @@ export class Stage implements AsyncDisposable {
     }
     for (const disk of this.#disks.values()) spawnSync('umount', ['-l', disk]);
     removeTree(this.dir);
+  }
+}
+
+/** A journal that is damaged has no end. */
+function isEnded(text: string): boolean {
+  try {
+    return (JSON.parse(text) as { ended: boolean }).ended;
+  } catch {
+    return false;
   }
 }
 

@@ -18,10 +18,13 @@ export interface WatchedQemu {
   readonly spells: readonly Spell[];
   /** The host's state directory is on its command line. */
   readonly host: string;
+  /** QEMU has said `completed`: its state was sent, or received, whole. */
+  readonly whole: boolean;
 }
 
 interface Seen extends WatchedQemu {
   readonly spells: Spell[];
+  whole: boolean;
 }
 
 const nowUs = (): number => (performance.timeOrigin + performance.now()) * 1_000;
@@ -63,9 +66,23 @@ export class Watch implements AsyncDisposable {
     return found;
   }
 
+  /** The longest time in which no QEMU executed the guest, between two in which one did, ms. */
+  standstillMs(): number {
+    const spells = [...this.#seen.values()].flatMap((qemu) => qemu.spells).toSorted((a, b) => a.fromUs - b.fromUs);
+    let longestUs = 0;
+    let untilUs = Infinity;
+    for (const spell of spells) {
+      longestUs = Math.max(longestUs, spell.fromUs - untilUs);
+      const end = spell.untilUs ?? Infinity;
+      untilUs = untilUs === Infinity ? end : Math.max(untilUs, end);
+    }
+    return longestUs / 1_000;
+  }
+
   /** What is past counts no more. */
   forget(): void {
     for (const [name, qemu] of this.#seen) {
+      qemu.whole = false;
       if (!isRunning(qemu.process)) this.#seen.delete(name);
       else qemu.spells.splice(0, qemu.spells.length, ...qemu.spells.filter(({ untilUs }) => untilUs === undefined));
     }
@@ -78,13 +95,14 @@ export class Watch implements AsyncDisposable {
       if (process === undefined || known?.process.startTime === process.startTime) continue;
       const cmdline = readFileSync(`/proc/${process.pid}/cmdline`, 'latin1');
       const host = /\/([a-z][a-z0-9-]*)\/domains\//.exec(cmdline)?.[1] ?? '?';
-      const seen: Seen = { process, host, spells: [] };
+      const seen: Seen = { process, host, spells: [], whole: false };
       this.#seen.set(name, seen);
       this.#follow(join(this.#dir, name), seen).catch(() => undefined);
     }
   }
 
-  async #follow(socket: string, { spells }: Seen): Promise<void> {
+  async #follow(socket: string, seen: Seen): Promise<void> {
+    const { spells } = seen;
     const signal = AbortSignal.any([this.#over.signal, AbortSignal.timeout(60_000)]);
     const starts = (atUs: number): void => {
       if (spells.at(-1)?.untilUs !== undefined || spells.length === 0)
@@ -97,6 +115,9 @@ export class Watch implements AsyncDisposable {
     const monitor = await Monitor.connect(socket, signal);
     monitor.on('RESUME', ({ atUs }) => starts(atUs));
     monitor.on('STOP', ({ atUs }) => stops(atUs));
+    monitor.on('MIGRATION', ({ data }) => {
+      seen.whole ||= data.status === 'completed';
+    });
     monitor.closed.addEventListener('abort', () => stops(nowUs()), { once: true });
     this.#over.signal.addEventListener('abort', () => void monitor[Symbol.asyncDispose]().catch(() => undefined));
     if ((await monitor.execute('query-status', {}, signal)).status === 'running') starts(nowUs());
