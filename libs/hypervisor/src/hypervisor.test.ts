@@ -65,6 +65,24 @@ describe('a domain', () => {
     await expect(hypervisor.find('web-2')).rejects.toMatchObject({ kind: 'domain-not-found' });
   });
 
+  it('is started although its guest is looked at meanwhile: both have the same connection', async () => {
+    const hypervisor = await open();
+    const starting = started(hypervisor);
+    let isOver = false;
+    const over = starting.finally(() => {
+      isOver = true;
+    });
+    const looking = (async () => {
+      for (;;) {
+        const guest = await hypervisor.guest(uuid, wait()).catch(() => undefined);
+        if (guest !== undefined || isOver) return guest;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    })();
+    const [guest, seen] = await Promise.all([over, looking]);
+    expect(seen?.monitor).toBe(guest.monitor);
+  });
+
   it('goes on when its agent ends, and both agents of the next life find it, each with its own monitor', async () => {
     const first = await open();
     const { process } = await started(first);

@@ -195,8 +195,13 @@ export class Hypervisor {
         side: this.#options.side,
         incoming: incoming !== undefined,
       };
-      const { process, monitor } = await launch(order, signal);
-      this.#keep(domain.uuid, Promise.resolve(monitor));
+      const launching = launch(order, signal);
+      // QEMU serves one client: who looks at the guest meanwhile waits for the same connection.
+      this.#keep(
+        domain.uuid,
+        launching.then((launched) => launched.monitor),
+      );
+      const { process, monitor } = await launching;
       return { ...definition, process, monitor };
     } catch (error) {
       await this.#directory.remove(domain.uuid);
