@@ -168,6 +168,13 @@ describe('a commit', () => {
     expect(await a.of(uuid, never)).toMatchObject({ host: 'a', epoch: 2 });
   });
 
+  it('does not take it either where the source has told the register of itself again since', async () => {
+    await started();
+    const source = new HandoverRegister({ redis: server.client(), host: 'a', side: 'source', address: 'a:1' });
+    await source.begin({ domain: uuid, migrationId, incarnation }, never);
+    expect(await commit()).toMatchObject({ decision: 'aborted' });
+  });
+
   it('does not take a guest that was started anew where Redis had lost its owner when the source began', async () => {
     const another = { domain: uuid, migrationId: randomUUID(), incarnation };
     await server.client().del(`ferry:{${uuid}}:owner`);

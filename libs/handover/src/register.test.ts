@@ -163,6 +163,15 @@ describe('the register', () => {
     expect(await source.look(now, never)).toEqual({ decision: 'undecided', incarnation: incarnationNow });
   });
 
+  it('is joined by the destination only where its record is', async () => {
+    expect(await dest.join(here(), never)).toEqual({ source: 'a:1', dest: 'b:1' });
+    await server.client().flushall();
+    const forgotten = { kind: 'register-changed', message: expect.stringContaining('has lost the migration’s record') };
+    await expect(dest.join(here(), never)).rejects.toMatchObject(forgotten);
+    expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
+    await expect(source.renew(here(), never)).rejects.toMatchObject(forgotten);
+  });
+
   it('treats a record that has gone as a register that may have forgotten', async () => {
     await server.client().flushall();
     const changed = { kind: 'register-changed', message: expect.stringContaining('lost the migration') };
