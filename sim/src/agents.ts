@@ -13,7 +13,13 @@ import type {
   PrepareResponse,
 } from '@ferry/proto/ferry/v1/dest_agent';
 import type { AskRequest, AskResponse, GetMigrationResponse } from '@ferry/proto/ferry/v1/migration';
-import { type SourceAgent, sourceAgent, sourceAgentService, takeUpWork as takeUpOutgoing } from '@ferry/source-agent';
+import {
+  domainsService,
+  type SourceAgent,
+  sourceAgent,
+  sourceAgentService,
+  takeUpWork as takeUpOutgoing,
+} from '@ferry/source-agent';
 import { type Host, SimHypervisor } from './host.ts';
 import { SimJournals } from './journals.ts';
 import type { Handler } from './network.ts';
@@ -105,7 +111,8 @@ export class AgentProcess {
     const handlers = sourceAgentService(agent, edge).implementation as unknown as Record<string, Handler>;
     // A stream's caller hears of its end.
     const migrate = handlers['migrate'] as unknown as (request: unknown, signal: AbortSignal) => AsyncIterable<unknown>;
-    return { ...handlers, migrate: async (request, signal) => lastOf(migrate(request, signal)) };
+    const domains = domainsService(agent, edge).implementation as unknown as Record<string, Handler>;
+    return { ...domains, ...handlers, migrate: async (request, signal) => lastOf(migrate(request, signal)) };
   }
 
   async #incoming(life: Life, parts: Parts): Promise<Record<string, Handler>> {
@@ -118,8 +125,7 @@ export class AgentProcess {
     const agent = destAgent(parts, { ports: new Ports(parts.config.migration.ports), sourceAt });
     this.agent = agent;
     await takeUpIncoming(agent, this.#shutdown.signal);
-    const handlers = destAgentService(agent, edge).implementation as unknown as Record<string, Handler>;
-    return { ...handlers, ...world.guards.incoming(agent, handlers) };
+    return destAgentService(agent, edge).implementation as unknown as Record<string, Handler>;
   }
 
   #destinationAt(life: Life, address: string): ReturnType<SourceAgent['destinationAt']> {
@@ -157,12 +163,9 @@ export class AgentProcess {
       clock: systemClock,
       hypervisor: new SimHypervisor(world, life, this.host, this.side),
       jobs: new MigrationJobs({ redis, host, owner, kind, leaseMs, phases, clock: systemClock }),
-      register: world.guards.register(
-        this.side,
-        new HandoverRegister({ redis, host, side: this.side, address: config.address }),
-      ),
+      register: new HandoverRegister({ redis, host, side: this.side, address: config.address }),
       owners: new OwnerRecords({ redis, host }),
-      journals: world.guards.journals(new SimJournals(world, life, this.host.disks[this.side])),
+      journals: new SimJournals(world, life, this.host.disks[this.side]),
       ongoing: new OngoingMigrations(),
     };
     const untilRedis = async (): Promise<void> => {

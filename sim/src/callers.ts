@@ -9,10 +9,12 @@ import type {
   PerformResponse,
 } from '@ferry/proto/ferry/v1/source_agent';
 import { addressOf } from './agents.ts';
+import type { HostName } from './host.ts';
+import type { CallerPlan, Leg } from './plan.ts';
 import { Life } from './timeline.ts';
 import { guestUuid, type World } from './world.ts';
 
-const host = 'c';
+const host = 'client';
 const domain = guestUuid;
 
 interface Made {
@@ -21,21 +23,30 @@ interface Made {
   readonly request: object;
 }
 
+/** What a caller wants. */
+type Wish = Pick<Leg, 'caller' | 'to'> & { readonly from: HostName; readonly migrationId: string };
+
 export class Caller {
   readonly #world: World;
   readonly #life = new Life('caller');
+  readonly #plan: CallerPlan;
+  readonly #hosts: Readonly<Record<'source' | 'dest', HostName>>;
   readonly #migrationId: string;
   readonly #hangUp = new AbortController();
   /** Calls it has made, and cookies it was given: to be made again at the wrong time. */
   readonly #made: Made[] = [];
   readonly #cookies: Buffer[] = [Buffer.alloc(0)];
-  /** It wants nothing any more. */
-  done = false;
+  readonly #done: () => void;
+  #over = false;
 
-  constructor(world: World) {
+  /** `done` is called once, when it wants nothing any more. */
+  constructor(world: World, { caller, from, to, migrationId }: Wish, done: () => void) {
     this.#world = world;
-    this.#migrationId = world.random.uuid();
-    const { drives, vanishesAtMs, misdeedsAtMs } = world.plan.caller;
+    this.#done = done;
+    this.#plan = caller;
+    this.#hosts = { source: from, dest: to };
+    this.#migrationId = migrationId;
+    const { drives, vanishesAtMs, misdeedsAtMs } = caller;
     const { timeline } = world;
     timeline.after(this.#life, 0, () => {
       const wish = drives === 'agent' ? this.#letDrive() : this.#drive();
@@ -45,31 +56,37 @@ export class Caller {
           (error: unknown) => world.trace?.(`caller: ${String(error)}`),
         )
         .finally(() => {
-          this.done = true;
+          this.#over = true;
+          if (!this.#life.dead) this.#done();
         });
     });
     for (const ms of misdeedsAtMs) timeline.after(this.#life, ms, () => this.#misbehave());
     if (vanishesAtMs !== undefined) {
       timeline.after(undefined, vanishesAtMs, () => {
+        if (this.#life.dead) return;
         world.trace?.('the caller vanishes');
-        this.done = true;
         timeline.kill(this.#life);
+        if (!this.#over) this.#done();
       });
     }
   }
 
   get #protocol(): Protocol {
-    return this.#world.plan.caller.protocol === 2 ? Protocol.PROTOCOL_V2 : Protocol.PROTOCOL_V3;
+    return this.#plan.protocol === 2 ? Protocol.PROTOCOL_V2 : Protocol.PROTOCOL_V3;
+  }
+
+  #addressOf(side: 'source' | 'dest'): string {
+    return addressOf(this.#hosts[side], side);
   }
 
   /** An agent that is about to start is waited for. */
   async #call<T>(side: 'source' | 'dest', method: string, request: object, signal: AbortSignal): Promise<T> {
-    const address = addressOf(side === 'source' ? 'a' : 'b', side);
+    const address = this.#addressOf(side);
     const from = { life: this.#life, host };
     this.#made.push({ address, method, request });
-    const { finishesEarly } = this.#world.plan.caller;
+    const { finishesEarly } = this.#plan;
     if (finishesEarly && (method === 'perform' || method === 'migrate')) this.#finishEarly();
-    let tries = this.#world.plan.caller.repeats ? 3 : 1;
+    let tries = this.#plan.repeats ? 3 : 1;
     for (;;) {
       try {
         const answer = await this.#world.network.call(from, address, method, request, signal);
@@ -86,7 +103,8 @@ export class Caller {
   }
 
   async #untilServing(): Promise<void> {
-    const { source, dest } = this.#world;
+    const source = this.#world.agent('source', this.#hosts.source);
+    const dest = this.#world.agent('dest', this.#hosts.dest);
     while (!source.serving || !dest.serving) {
       if (source.host.gone || dest.host.gone) throw new Error('a host is gone');
       await this.#world.pause(this.#life, 5);
@@ -98,7 +116,7 @@ export class Caller {
     const request = {
       migrationId: this.#migrationId,
       domain,
-      destination: addressOf('b', 'dest'),
+      destination: this.#addressOf('dest'),
       protocol: this.#protocol,
       migrationUri: '',
       options: undefined,
@@ -119,7 +137,7 @@ export class Caller {
       prepare: (request, signal) => this.#call<PrepareResponse>('dest', 'prepare', request, signal),
       finish: (request, signal) => this.#call<FinishResponse>('dest', 'finish', request, signal),
     };
-    const { protocol } = this.#world.plan.caller;
+    const { protocol } = this.#plan;
     const drive = { migrationId: this.#migrationId, domain, protocol, migrationUri: '', options: undefined };
     await driveMigration(source, dest, drive, this.#hangUp.signal);
   }
@@ -140,7 +158,7 @@ export class Caller {
       const cookieIn = this.#cookies.at(-1) ?? Buffer.alloc(0);
       const request = { migrationId: this.#migrationId, domain, protocol, cookieIn, cancelled: false };
       this.#world.network
-        .call({ life: this.#life, host }, addressOf('b', 'dest'), 'finish', request, AbortSignal.timeout(20_000))
+        .call({ life: this.#life, host }, this.#addressOf('dest'), 'finish', request, AbortSignal.timeout(20_000))
         .catch(() => undefined);
     });
   }
@@ -151,8 +169,8 @@ export class Caller {
     const names = { migrationId: this.#migrationId, domain };
     const cookieIn = this.#cookies[random.below(this.#cookies.length)] ?? Buffer.alloc(0);
     const protocol = this.#protocol;
-    const source = addressOf('a', 'source');
-    const dest = addressOf('b', 'dest');
+    const source = this.#addressOf('source');
+    const dest = this.#addressOf('dest');
     const again = this.#made[random.below(Math.max(1, this.#made.length))];
     const misdeeds: [Made, ...Made[]] = [
       { address: dest, method: 'finish', request: { ...names, protocol, cookieIn, cancelled: false } },

@@ -1,5 +1,7 @@
 /** Everything that may go wrong in this world, each as a thing that strikes once. */
 import type { AgentProcess } from './agents.ts';
+import type { Host } from './host.ts';
+import type { Side } from './qemu.ts';
 import type { Random } from './random.ts';
 import type { RedisWay } from './redis-client.ts';
 import type { World } from './world.ts';
@@ -11,10 +13,12 @@ export interface Fault {
 
 type Draw = (random: Random) => Fault;
 
-const agentIn = (world: World, side: 'source' | 'dest'): AgentProcess =>
-  side === 'source' ? world.source : world.dest;
-const someSide = (random: Random): 'source' | 'dest' => random.pick(['source', 'dest']);
-const hostOf = { source: 'a', dest: 'b' } as const;
+/** The latest migration's agent of that side. */
+const agentIn = (world: World, side: Side): AgentProcess => world.party(side);
+const hostIn = (world: World, side: Side): Host => agentIn(world, side).host;
+const someSide = (random: Random): Side => random.pick(['source', 'dest']);
+
+const someSides: readonly [Side[], ...Side[][]] = [[], [], ['source'], ['dest'], ['source', 'dest']];
 
 const crash: Draw = (random) => {
   const side = someSide(random);
@@ -26,8 +30,9 @@ const crashOfBoth: Draw = (random) => {
   return {
     name: 'crash of both agents',
     strike: (world) => {
-      world.timeline.kill(world.source.life);
-      world.timeline.after(undefined, apartMs, () => world.timeline.kill(world.dest.life));
+      const dest = world.party('dest');
+      world.timeline.kill(world.party('source').life);
+      world.timeline.after(undefined, apartMs, () => world.timeline.kill(dest.life));
     },
   };
 };
@@ -63,7 +68,8 @@ const qemuKilled: Draw = (random) => {
   return {
     name: `the ${side} QEMU is killed`,
     strike: (world) => {
-      for (const qemu of world.qemus) if (qemu.host === hostOf[side] && qemu.alive) qemu.die('fault');
+      const { name } = hostIn(world, side);
+      for (const qemu of world.qemus) if (qemu.host === name && qemu.alive) qemu.die('fault');
     },
   };
 };
@@ -73,11 +79,12 @@ const hostGone: Draw = (random) => {
   return {
     name: `the host of the ${side} is gone for good`,
     strike: (world) => {
-      // With both gone there is nothing left to look at.
-      if (world.hosts.a.gone || world.hosts.b.gone) return;
-      world.hosts[hostOf[side]].gone = true;
-      world.timeline.kill(agentIn(world, side).life);
-      for (const qemu of world.qemus) if (qemu.host === hostOf[side]) qemu.die('fault');
+      // With two gone there is nothing left to look at.
+      if (Object.values(world.hosts).some(({ gone }) => gone)) return;
+      const host = hostIn(world, side);
+      host.gone = true;
+      for (const agent of world.agents) if (agent.host === host) world.timeline.kill(agent.life);
+      for (const qemu of world.qemus) if (qemu.host === host.name) qemu.die('fault');
     },
   };
 };
@@ -88,7 +95,7 @@ const contRefused: Draw = (random) => {
   return {
     name: `cont is refused on the ${side} ${times} times`,
     strike: (world) => {
-      world.hosts[hostOf[side]].locked = times;
+      hostIn(world, side).locked = times;
     },
   };
 };
@@ -96,7 +103,7 @@ const contRefused: Draw = (random) => {
 const startFails: Draw = () => ({
   name: 'QEMU cannot be started on the destination',
   strike: (world) => {
-    world.hosts.b.startFails = true;
+    hostIn(world, 'dest').startFails = true;
   },
 });
 
@@ -114,10 +121,23 @@ const redisCrash: Draw = (random) => {
 
 const failOver: Draw = (random) => {
   const lost = random.below(12);
-  const cutOff = random.pick([[], [], ['a'], ['b'], ['a', 'b']]);
+  const cutOff = random.pick(someSides);
   return {
     name: `Redis fails over, ${lost} writes lost, ${cutOff.join(' and ') || 'nobody'} stays with the old master`,
-    strike: (world) => world.redis.failOver(lost, cutOff),
+    strike: (world) =>
+      world.redis.failOver(
+        lost,
+        cutOff.map((side) => hostIn(world, side).name),
+      ),
+  };
+};
+
+const failBack: Draw = (random) => {
+  const lost = random.below(12);
+  const ms = random.scale(0.5, 20_000);
+  return {
+    name: `Redis fails over, ${lost} writes lost, and back to the same process after ${ms.toFixed(0)} ms`,
+    strike: (world) => world.redis.failBack(lost, (run) => world.timeline.after(undefined, ms, run)),
   };
 };
 
@@ -131,12 +151,13 @@ const redisForgets: Draw = (random) => {
 
 const redisWay: Draw = (random) => {
   const way = random.pick<RedisWay>(['refused', 'silent', 'deaf', 'late']);
-  const hosts = random.pick([['a'], ['b'], ['a', 'b']]);
+  const sides = random.pick<readonly Side[]>([['source'], ['dest'], ['source', 'dest']]);
   const ms = random.scale(1, 300_000);
   return {
-    name: `Redis is ${way} for ${hosts.join(' and ')} for ${ms.toFixed(0)} ms`,
+    name: `Redis is ${way} for ${sides.join(' and ')} for ${ms.toFixed(0)} ms`,
     strike: (world) => {
-      for (const host of hosts) {
+      for (const side of sides) {
+        const host = hostIn(world, side).name;
         world.redis.setWay(host, way);
         world.timeline.after(undefined, ms, () => world.redis.setWay(host, 'open'));
       }
@@ -145,22 +166,26 @@ const redisWay: Draw = (random) => {
 };
 
 const redisReplyLost: Draw = (random) => {
-  const host = random.pick(['a', 'b']);
+  const side = someSide(random);
   const count = 1 + random.below(3);
   return {
-    name: `${count} of Redis's replies to ${host} are lost`,
-    strike: (world) => world.redis.loseReplies(host, count),
+    name: `${count} of Redis's replies to the ${side} are lost`,
+    strike: (world) => world.redis.loseReplies(hostIn(world, side).name, count),
   };
 };
 
 const networkCut: Draw = (random) => {
-  const [a, b] = random.pick<readonly [string, string]>([
-    ['a', 'b'],
-    ['a', 'b'],
-    ['a', 'c'],
-    ['b', 'c'],
+  const [one, other] = random.pick<readonly [Side, Side | 'client']>([
+    ['source', 'dest'],
+    ['source', 'dest'],
+    ['source', 'client'],
+    ['dest', 'client'],
   ]);
-  return { name: `no calls between ${a} and ${b}`, strike: (world) => world.network.cut(a, b) };
+  return {
+    name: `no calls between ${one} and ${other}`,
+    strike: (world) =>
+      world.network.cut(hostIn(world, one).name, other === 'client' ? other : hostIn(world, other).name),
+  };
 };
 
 const callLost: Draw = (random) => {
@@ -196,6 +221,7 @@ export const faults: readonly [Draw, ...Draw[]] = [
   redisCrash,
   failOver,
   failOver,
+  failBack,
   redisForgets,
   redisWay,
   redisWay,

@@ -22,8 +22,11 @@ interface Place {
   readonly madeAtMs: number;
 }
 
+export const hostNames = ['a', 'b', 'c'] as const;
+export type HostName = (typeof hostNames)[number];
+
 export class Host {
-  readonly name: string;
+  readonly name: HostName;
   readonly uuid: string;
   readonly places = new Map<string, Place>();
   readonly disks: Readonly<Record<Side, Disk>> = { source: new Map(), dest: new Map() };
@@ -34,7 +37,7 @@ export class Host {
   /** Set by a fault: so many times `cont` is refused, another process has the disk's lock. */
   locked = 0;
 
-  constructor(name: string, uuid: string) {
+  constructor(name: HostName, uuid: string) {
     this.name = name;
     this.uuid = uuid;
   }
@@ -182,11 +185,9 @@ export class SimHypervisor implements HypervisorParts {
     const place = await this.#act('directory', () => this.#makePlace(definition));
     try {
       const qemu = await this.#act('spawn', () => this.#start(place));
-      await this.#world.pause(this.#life, this.#world.random.scale(5, 60));
-      signal.throwIfAborted();
-      if (this.#host.startFails) throw new HypervisorError('qemu-start-failed', 'the QEMU ended with status 1');
-      const monitor = await Monitor.open(qemu.connect(this.#life, this.#side), signal);
-      this.#keep(uuid, Promise.resolve(monitor));
+      const launching = this.#launch(qemu, signal);
+      this.#keep(uuid, launching);
+      const monitor = await launching;
       return { ...definition, process: identityOf(qemu), monitor };
     } catch (error) {
       await this.#act('undo', () => {
@@ -195,6 +196,13 @@ export class SimHypervisor implements HypervisorParts {
       });
       throw error;
     }
+  }
+
+  async #launch(qemu: Qemu, signal: AbortSignal): Promise<Monitor> {
+    await this.#world.pause(this.#life, this.#world.random.scale(5, 60));
+    signal.throwIfAborted();
+    if (this.#host.startFails) throw new HypervisorError('qemu-start-failed', 'the QEMU ended with status 1');
+    return Monitor.open(qemu.connect(this.#life, this.#side), signal);
   }
 
   #makePlace(definition: Definition): Place {
@@ -206,7 +214,7 @@ export class SimHypervisor implements HypervisorParts {
   }
 
   #start(place: Place): Qemu {
-    const qemu = new Qemu(this.#world, this.#host.name, place.definition.uuid, place.definition.incoming !== undefined);
+    const qemu = new Qemu(this.#world, this.#host.name, place.definition.uuid, place.definition.incoming);
     place.qemu = qemu;
     this.#world.qemus.push(qemu);
     // The agent was in the middle of this when its host went.
@@ -252,6 +260,7 @@ export class SimHypervisor implements HypervisorParts {
       const place = this.#host.places.get(uuid);
       if (place === undefined) throw Object.assign(new Error('ENOENT: no such file or directory'), { code: 'ENOENT' });
       place.definition = { uuid, name };
+      if (place.qemu !== undefined) place.qemu.settled = true;
     });
   }
 

@@ -1,6 +1,7 @@
 /** Calls between processes on different hosts, as gRPC has them: answered, refused, lost on the way there or back, or cut off. */
 import { AgentError, FailureError, failureOf } from '@ferry/agent';
 import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import type { HostName } from './host.ts';
 import type { Life } from './timeline.ts';
 import type { World } from './world.ts';
 
@@ -10,7 +11,7 @@ export type Handler = (request: unknown, signal: AbortSignal) => Promise<unknown
 export interface Server {
   readonly life: Life;
   readonly side: 'source' | 'dest';
-  readonly host: string;
+  readonly host: HostName;
   readonly handlers: Readonly<Record<string, Handler>>;
 }
 
@@ -154,7 +155,7 @@ export class Network {
   }
 
   #answer(
-    { life, side, handlers }: Server,
+    server: Server,
     method: string,
     request: unknown,
     hungUp: AbortSignal,
@@ -163,6 +164,7 @@ export class Network {
     reject: (error: Error) => void,
   ): void {
     const world = this.#world;
+    const { life, side, handlers } = server;
     world.timeline.after(life, 0, () => {
       const handler = handlers[method];
       if (handler === undefined) throw new Error(`there is no method ${method}`);
@@ -170,7 +172,7 @@ export class Network {
       handler(request, hungUp).then(
         (response) => {
           world.trace?.(`${life.name} answers ${method}`);
-          world.rules.answered(life, side, method, request, response);
+          world.rules.answered(server, method, request, response);
           back(() => resolve(response));
         },
         (error: unknown) => {

@@ -1,6 +1,7 @@
 /**
  * The person who is needed at the one moment that no agent can judge: the other host is gone for good, or its QEMU has died together with
- * everything that knew whether it had gone on with the guest. This one knows, and waits long enough for the agents to settle it themselves.
+ * everything that knew whether it had gone on with the guest. This one knows. Most wait long enough for the agents to settle it themselves; some come
+ * while things still go wrong.
  */
 import { failureOf } from '@ferry/agent';
 import { Resolution } from '@ferry/proto/ferry/v1/migration';
@@ -10,11 +11,12 @@ import { guestUuid, type World } from './world.ts';
 
 const patienceMs = 60_000;
 const lookEveryMs = 5_000;
+/** One who does not wait looks so often. */
+const hurryMs = 500;
 
 export class Operator {
   readonly #world: World;
   readonly #life = new Life('operator');
-  #nextMs: number;
   /** An agent has refused to let its copy go on: it is to be ended. */
   #refused = false;
   /** Migrations that were settled by a word. */
@@ -22,31 +24,46 @@ export class Operator {
 
   constructor(world: World) {
     this.#world = world;
-    this.#nextMs = patienceMs;
+    const { plan, timeline } = world;
+    const { operatorMs, healsAtMs } = plan;
+    const firstMs = operatorMs ?? healsAtMs + patienceMs;
+    timeline.after(undefined, firstMs, () => this.#look(operatorMs === undefined ? lookEveryMs : hurryMs));
   }
 
-  /** To be called while nothing goes wrong any more, `sinceMs` after the last fault. */
-  look(sinceMs: number): void {
-    if (sinceMs < this.#nextMs) return;
-    this.#nextMs = sinceMs + lookEveryMs;
-    const { source, dest, qemus, rules } = this.#world;
-    const hasCopy = (incoming: boolean): boolean => qemus.some((qemu) => qemu.incoming === incoming && qemu.alive);
-    if (!hasCopy(true)) this.#settle(source, 'b', hasCopy(false) && !rules.cameToLife);
-    if (source.host.gone) this.#settle(dest, 'a', hasCopy(true) && rules.sentWhole && !rules.wentBack);
+  #look(everyMs: number): void {
+    this.#world.timeline.after(undefined, everyMs, () => this.#look(everyMs));
+    for (const process of this.#world.agents) {
+      const held = process.agent?.migrations.all().find(({ ongoing }) => ongoing.describe().doubt !== undefined);
+      if (held !== undefined && !process.host.gone) this.#judge(process, held.ongoing.start.migrationId);
+    }
+  }
+
+  /** Says what it knows: that the other copy is dead, or its host gone, and which copy went on with the guest. */
+  #judge(process: AgentProcess, migrationId: string): void {
+    const { qemus, hosts } = this.#world;
+    const came = qemus.filter((qemu) => qemu.migrationId === migrationId);
+    const sent = qemus.find(({ departure }) => came.some((qemu) => departure?.dest === qemu));
+    const way = sent?.departure;
+    if (process.side === 'source') {
+      const other = came[0]?.host ?? this.#world.leg.to;
+      const isGuest = sent?.alive === true && way?.wentOn.dest !== true;
+      if (!came.some(({ alive }) => alive)) this.#settle(process, migrationId, other, isGuest);
+    } else if (sent !== undefined && hosts[sent.host].gone) {
+      const isGuest = came.some(({ alive }) => alive) && way?.completed === true && !way.wentOn.source;
+      this.#settle(process, migrationId, sent.host, isGuest);
+    }
   }
 
   /** Says that the other host is gone, and whether this copy is the guest as it was left. */
-  #settle({ agent, host, side }: AgentProcess, goneHost: string, isGuest: boolean): void {
+  #settle({ host, side }: AgentProcess, migrationId: string, goneHost: string, isGuest: boolean): void {
     const { network, trace, rules } = this.#world;
-    const held = agent?.migrations.all().find(({ ongoing }) => ongoing.describe().doubt !== undefined);
-    if (held === undefined) return;
     const resolution = isGuest && !this.#refused ? Resolution.RESOLUTION_RUN_HERE : Resolution.RESOLUTION_END_HERE;
-    const { migrationId } = held.ongoing.start;
     const request = { migrationId, domain: guestUuid, goneHost, resolution };
     trace?.(`operator: the copy on ${goneHost} is gone, the one on ${host.name} is ${isGuest ? '' : 'not '}the guest`);
     const commits = side === 'dest' && resolution === Resolution.RESOLUTION_RUN_HERE;
-    rules.committedByWord ||= commits;
-    const from = { life: this.#life, host: 'c' };
+    const handover = rules.handover(migrationId);
+    handover.committedByWord ||= commits;
+    const from = { life: this.#life, host: 'client' };
     network.call(from, addressOf(host.name, side), 'resolveMigration', request, AbortSignal.timeout(20_000)).then(
       () => {
         this.words += 1;
@@ -54,7 +71,7 @@ export class Operator {
       (error: unknown) => {
         const refused = failureOf(error, { side }).reason === 'resolution-disproved';
         this.#refused ||= refused;
-        if (refused && commits) rules.committedByWord = false;
+        if (refused && commits) handover.committedByWord = false;
         trace?.(`operator: ${String(error)}`);
       },
     );

@@ -1,15 +1,61 @@
 /** What a schedule is going to do, drawn from its seed: who calls how, and which faults strike when. */
 import { type Fault, faults } from './faults.ts';
+import { type HostName, hostNames } from './host.ts';
+import type { Side } from './qemu.ts';
 import type { Random } from './random.ts';
+import { type UserPlan, userActs } from './users.ts';
 import type { World } from './world.ts';
 
-/** When a fault strikes: at a time, or when an agent acts on the world for the so-manieth time. */
-type Moment = { readonly atMs: number } | { readonly atAct: number };
+/** Acts around which a moment more or less matters most. */
+const crucial = [
+  'ferryRegisterCommit',
+  'ferryRegisterCommit',
+  'ferryRegisterAbort',
+  'ferryRegisterVote',
+  'ferryRegisterBegin',
+  'ferryRegisterRenew',
+  'ferryRegisterWithdraw',
+  'ferryRegisterGiveBack',
+  'ferryOwnerClaim',
+  'ferryOwnerRelease',
+  'qmp cont',
+  'qmp migrate-continue',
+  'journal write -',
+  'journal write aborted',
+  'journal write committed',
+  ' ask',
+  ' checkReady',
+  ' finish',
+  ' confirm',
+  ' kill',
+] as const;
+
+/**
+ * When a fault strikes: at a time; when an agent acts on the world for the so-manieth time; or before or after an act of a kind that matters, the
+ * so-manieth of its kind.
+ */
+type Moment =
+  | { readonly atMs: number }
+  | { readonly atAct: number }
+  | { readonly near: (typeof crucial)[number]; readonly when: 'before' | 'after'; readonly nth: number };
 
 export interface Strike {
   readonly fault: Fault;
   readonly moment: Moment;
+  /** Acts of the kind that it waits for, so far. */
+  seen: number;
   struck: boolean;
+}
+
+/** One migration that is asked for. */
+export interface Leg {
+  readonly caller: CallerPlan;
+  /** Where to; the first one goes from a to b. */
+  readonly to: HostName;
+  /** Its id is that of the one before. */
+  readonly sameId: boolean;
+  /** After the caller of the one before is done, ms. */
+  readonly gapMs: number;
 }
 
 export interface CallerPlan {
@@ -39,10 +85,17 @@ const actsOfOne = 130;
 /** A fault that waits for a later one strikes while things are mended. */
 const actsMax = 320;
 
+/** Who owns the guest is looked after by the source agent of the host where it runs. */
+const twoHosts = [
+  ['source', 'a'],
+  ['dest', 'b'],
+  ['source', 'b'],
+] as const;
+
 const wellBehaved = { vanishesAtMs: undefined, misdeedsAtMs: [], finishesEarly: false } as const;
 
 export class Plan {
-  readonly caller: CallerPlan;
+  readonly legs: readonly [Leg, ...Leg[]];
   readonly paused: boolean;
   /** Memory takes so long at most, ms. */
   readonly memoryMsMax: number;
@@ -57,6 +110,9 @@ export class Plan {
   readonly healsAtMs: number;
   /** Only what becomes of the guest counts, not whether each step is one of the model's. */
   readonly outcomesOnly: boolean;
+  /** A person judges doubts from then on, also while things go wrong; undefined: only long after everything works again. */
+  readonly operatorMs: number | undefined;
+  readonly users: readonly UserPlan[];
   healed = false;
 
   constructor(random: Random, { faultsMax, calm, outcomesOnly }: PlanWish) {
@@ -68,8 +124,35 @@ export class Plan {
     this.lateFailure = !calm && random.chance(0.1);
     const count = random.below(faultsMax + 1);
     this.healsAtMs = count === 0 ? 0 : random.scale(300, random.chance(0.1) ? 300_000 : 25_000);
-    this.caller = { ...this.#caller(random), ...(calm ? wellBehaved : {}) };
+    const caller = (): CallerPlan => ({ ...this.#caller(random), ...(calm ? wellBehaved : {}) });
+    const more = calm || !random.chance(0.15) ? 0 : 1 + random.below(3);
+    this.legs = [
+      { caller: caller(), to: 'b', sameId: false, gapMs: 0 },
+      ...Array.from({ length: more }, () => this.#leg(random, caller())),
+    ];
+    this.operatorMs = !calm && random.chance(0.15) ? random.scale(50, 20_000) : undefined;
+    const acts = calm || !random.chance(0.15) ? 0 : 1 + random.below(3);
+    this.users = Array.from({ length: acts }, () => this.#user(random));
     this.strikes = Array.from({ length: count }, () => this.#strike(random));
+  }
+
+  #leg(random: Random, caller: CallerPlan): Leg {
+    return { caller, to: random.pick(hostNames), sameId: random.chance(0.15), gapMs: random.scale(0.1, 5_000) };
+  }
+
+  #user(random: Random): UserPlan {
+    const act = random.pick(userActs);
+    const host = act === 'start' || random.chance(0.4) ? random.pick(hostNames) : undefined;
+    return { act, host, atMs: random.scale(1, this.memoryMsMax * 2) };
+  }
+
+  /** The agents that run: both of every host that a guest may come to or leave. */
+  get agents(): readonly (readonly [Side, HostName])[] {
+    if (this.legs.length === 1 && this.users.every(({ host }) => host !== 'c')) return twoHosts;
+    return hostNames.flatMap((host): [Side, HostName][] => [
+      ['source', host],
+      ['dest', host],
+    ]);
   }
 
   #caller(random: Random): CallerPlan {
@@ -86,10 +169,17 @@ export class Plan {
 
   #strike(random: Random): Strike {
     const fault = random.pick(faults)(random);
-    const moment: Moment = random.chance(0.75)
-      ? { atAct: 1 + random.below(random.chance(0.75) ? actsOfOne : actsMax) }
-      : { atMs: random.scale(0.5, this.healsAtMs) };
-    return { fault, moment, struck: false };
+    const near = random.chance(0.4);
+    const moment: Moment = near
+      ? {
+          near: random.pick(crucial),
+          when: random.pick(['before', 'after']),
+          nth: 1 + random.below(random.chance(0.6) ? 1 : 3),
+        }
+      : random.chance(0.75)
+        ? { atAct: 1 + random.below(random.chance(0.75) ? actsOfOne : actsMax) }
+        : { atMs: random.scale(0.5, this.healsAtMs) };
+    return { fault, moment, seen: 0, struck: false };
   }
 
   /** Sets the faults that strike at a time. */
@@ -103,10 +193,15 @@ export class Plan {
     });
   }
 
-  strikeAt(act: number, world: World): void {
+  /** An agent is about to act, or has just done so. */
+  strikeAt(act: number, label: string, when: 'before' | 'after', world: World): void {
     if (this.healed) return;
     for (const strike of this.strikes) {
-      if ('atAct' in strike.moment && strike.moment.atAct === act) this.#let(strike, world);
+      const { moment } = strike;
+      if ('atAct' in moment && moment.atAct === act) this.#let(strike, world);
+      if (!('near' in moment) || moment.when !== when || !label.includes(moment.near)) continue;
+      strike.seen += 1;
+      if (strike.seen === moment.nth) this.#let(strike, world);
     }
   }
 
@@ -119,9 +214,14 @@ export class Plan {
 
   /** For people: what was drawn. */
   describe(): string {
-    const { drives, protocol, vanishesAtMs, misdeedsAtMs, finishesEarly } = this.caller;
+    const [{ caller }, ...more] = this.legs;
+    const { drives, protocol, vanishesAtMs, misdeedsAtMs, finishesEarly } = caller;
     const words = [
       `v${protocol}, ${drives === 'agent' ? 'peer to peer' : 'driven by the caller'}`,
+      ...more.map(
+        ({ caller: next, to, sameId, gapMs }) =>
+          `then to ${to} by v${next.protocol}${sameId ? ' under the same id' : ''} ${gapMs.toFixed(1)} ms later`,
+      ),
       ...(this.paused ? ['guest paused'] : []),
       ...(this.loadFailure ? ['load fails'] : []),
       ...(this.lateFailure ? ['source fails late'] : []),
@@ -129,11 +229,20 @@ export class Plan {
       ...(misdeedsAtMs.length === 0 ? [] : [`${misdeedsAtMs.length} misdeeds`]),
       ...(finishesEarly ? ['Finish is called early'] : []),
       ...this.strikes.map(({ fault, moment, struck }) => {
-        const when = 'atMs' in moment ? `at ${moment.atMs.toFixed(1)} ms` : `at act ${moment.atAct}`;
-        return `${fault.name} ${when}${struck ? '' : ' (did not strike)'}`;
+        return `${fault.name} ${whenOf(moment)}${struck ? '' : ' (did not strike)'}`;
       }),
+      ...this.users.map(
+        ({ act, host, atMs }) => `${act} ${host === undefined ? '' : `on ${host} `}at ${atMs.toFixed(1)} ms`,
+      ),
+      ...(this.operatorMs === undefined ? [] : [`a person judges from ${this.operatorMs.toFixed(0)} ms on`]),
       `healed at ${this.healsAtMs.toFixed(0)} ms`,
     ];
     return words.join('; ');
   }
+}
+
+function whenOf(moment: Moment): string {
+  if ('atMs' in moment) return `at ${moment.atMs.toFixed(1)} ms`;
+  if ('atAct' in moment) return `at act ${moment.atAct}`;
+  return `${moment.when} ${moment.near.trim()} ${moment.nth}`;
 }

@@ -4,6 +4,7 @@
  */
 import type { Duplex } from 'node:stream';
 import { MonitorLine } from './monitor-line.ts';
+import type { HostName } from './host.ts';
 import type { Life } from './timeline.ts';
 import { Transfer } from './transfer.ts';
 import type { World } from './world.ts';
@@ -42,38 +43,47 @@ const capabilityNames = [
 
 export class Qemu {
   readonly pid: number;
-  readonly host: string;
+  readonly host: HostName;
   readonly uuid: string;
-  readonly incoming: boolean;
+  /** The migration that it was started to wait for. */
+  readonly migrationId: string | undefined;
   readonly #world: World;
   alive = true;
-  /** It holds the whole guest: one that waits for a guest does not, before it has loaded it. */
+  /** It holds the whole guest: one that waits for a guest does not before it has loaded it, and one that is started not before it runs. */
   whole: boolean;
-  /** The guest ran in it. */
-  hasRun = false;
+  /** How often the guest had been started before it was in here: what is older than the newest must not run. */
+  generation = 0;
+  /** It is a guest of its host as any other: the migration into here is over. */
+  settled = false;
   runState: RunState;
   /** Either direction's, as `query-migrate` shows it. */
   status: MigrationStatus = 'none';
-  /** Of the migration out of here, or into here. */
-  transfer: Transfer | undefined;
+  /** The one into here. */
+  arrival: Transfer | undefined;
+  /** The latest one out of here. */
+  departure: Transfer | undefined;
   /** `cont` came before the guest was loaded: QEMU will start it then, unsupervised. */
   #startsItself = false;
   readonly #capabilities = new Map<string, boolean>(capabilityNames.map((name) => [name, false]));
   /** Who is connected to each monitor; QEMU serves the first, the others wait. */
   readonly #clients: Record<Side, Client[]> = { source: [], dest: [] };
 
-  constructor(world: World, host: string, uuid: string, incoming: boolean) {
+  constructor(world: World, host: HostName, uuid: string, migrationId?: string) {
     this.#world = world;
     this.pid = world.qemus.length + 1;
     this.host = host;
     this.uuid = uuid;
-    this.incoming = incoming;
-    this.whole = !incoming;
-    this.runState = incoming ? 'inmigrate' : 'prelaunch';
+    this.migrationId = migrationId;
+    this.whole = false;
+    this.runState = this.incoming ? 'inmigrate' : 'prelaunch';
+  }
+
+  get incoming(): boolean {
+    return this.migrationId !== undefined;
   }
 
   get label(): string {
-    return `qemu@${this.host}`;
+    return `qemu@${this.host} (pid ${this.pid})`;
   }
 
   get running(): boolean {
@@ -160,7 +170,7 @@ export class Qemu {
   run(): void {
     if (this.runState === 'running') return;
     this.runState = 'running';
-    this.hasRun = true;
+    this.whole ||= !this.incoming;
     this.#emit('RESUME', {});
     this.#world.rules.running(this);
   }
@@ -190,7 +200,8 @@ export class Qemu {
       for (const { line } of this.#clients[side]) line.end();
       this.#clients[side] = [];
     }
-    this.transfer?.broken(this);
+    this.arrival?.broken(this);
+    this.departure?.broken(this);
   }
 
   #carryOut(command: string, args: Record<string, unknown>): unknown {
@@ -207,7 +218,7 @@ export class Qemu {
       case 'query-migrate-capabilities':
         return [...this.#capabilities].map(([capability, state]) => ({ capability, state }));
       case 'migrate-set-capabilities': {
-        if (this.transfer?.underWay === true) throw new Refusal("There's a migration process in progress");
+        if (this.#migrates) throw new Refusal("There's a migration process in progress");
         for (const { capability, state } of args['capabilities'] as { capability: string; state: boolean }[]) {
           this.#capabilities.set(capability, state);
         }
@@ -221,16 +232,19 @@ export class Qemu {
         return this.#migrate(String(args['uri']));
       case 'migrate-continue':
         if (this.status !== 'pre-switchover') throw new Refusal(`Migration not in expected state: ${this.status}`);
-        this.transfer?.goOn();
+        this.departure?.goOn();
         return {};
       case 'migrate_cancel':
-        this.transfer?.cancel();
+        this.departure?.cancel();
         return {};
       case 'cont':
         return this.#cont();
       case 'stop':
         this.#startsItself = false;
         if (this.runState === 'running') this.halt('paused');
+        return {};
+      case 'system_powerdown':
+        this.#world.timeline.after(undefined, this.#world.random.scale(1, 500), () => this.#powerOff());
         return {};
       case 'quit':
         this.#emit('SHUTDOWN', { guest: false, reason: 'host-qmp-quit' });
@@ -241,13 +255,24 @@ export class Qemu {
     }
   }
 
+  get #migrates(): boolean {
+    return this.arrival?.underWay === true || this.departure?.underWay === true;
+  }
+
+  /** A guest that runs shuts down; its QEMU ends then. */
+  #powerOff(): void {
+    if (!this.running) return;
+    this.#emit('SHUTDOWN', { guest: true, reason: 'guest-shutdown' });
+    this.die('itself');
+  }
+
   #cont(): object {
     if (this.runState === 'finish-migrate') throw new Refusal('Migration is not finalized yet');
     if (this.runState === 'inmigrate') {
       this.#startsItself = true;
       return {};
     }
-    const host = this.incoming ? this.#world.hosts.b : this.#world.hosts.a;
+    const host = this.#world.hosts[this.host];
     if (host.locked > 0) {
       host.locked -= 1;
       throw new Refusal('Failed to get "write" lock: Is another process using the image [disk.qcow2]?');
@@ -268,8 +293,8 @@ export class Qemu {
   #migrate(uri: string): object {
     if (this.runState === 'inmigrate') throw new Refusal('Guest is waiting for an incoming migration');
     if (this.runState === 'postmigrate') throw new Refusal("Can't migrate the vm that was migrated");
-    if (this.transfer?.underWay === true) throw new Refusal("There's a migration process in progress");
-    this.transfer = new Transfer(this.#world, this, uri);
+    if (this.#migrates) throw new Refusal("There's a migration process in progress");
+    this.departure = new Transfer(this.#world, this, uri);
     return {};
   }
 }

@@ -36,12 +36,11 @@ export function redisClient(world: World, life: Life, host: string): Redis {
     scan: (_cursor: string, _match: string, glob: string) =>
       send('scan', (server): [string, string[]] => ['0', server.keys().filter((key) => matches(glob, key))]),
     defineCommand: (name: string, { numberOfKeys, lua }: { numberOfKeys: number; lua: string }) => {
-      const text = world.guards.script(lua);
       client[name] = (...words: (string | Buffer)[]) => {
         const keys = words.slice(0, numberOfKeys).map(String);
         const args = words.slice(numberOfKeys);
         return send(name, (server) =>
-          world.rules.script(name, server, keys, args, () => replyOf(server.run(text, keys, args))),
+          world.rules.script(name, server, keys, args, () => replyOf(server.run(lua, keys, args))),
         );
       };
     },

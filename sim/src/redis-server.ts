@@ -51,8 +51,8 @@ export class RedisServer {
     return `${this.runId}:${this.replId}`;
   }
 
-  /** Another life with this one's data, but for the latest so many writes. */
-  successor(random: Random, lost: number): RedisServer {
+  /** Another life with this one's data, but for the latest so many writes; in the process of that run id, if one is named. */
+  successor(random: Random, lost: number, runId = random.hex(20)): RedisServer {
     const data = new Map(this.#data);
     for (const undo of this.#undo.slice(Math.max(0, this.#undo.length - lost)).toReversed()) {
       for (const [key, before] of undo) {
@@ -60,7 +60,7 @@ export class RedisServer {
         else data.set(key, before);
       }
     }
-    return new RedisServer(random.hex(20), random.hex(20), this.#nowMs, data);
+    return new RedisServer(runId, random.hex(20), this.#nowMs, data);
   }
 
   /** FLUSHALL. */

@@ -15,6 +15,8 @@ export class SimRedis {
   readonly #ended = new Set<RedisServer>();
   readonly #ways = new Map<string, RedisWay>();
   readonly #repliesLost = new Map<string, number>();
+  /** Writes have been lost, or a master that was cut off takes writes. */
+  hasLost = false;
   /** Called when a host's connections have broken and are made anew. */
   readonly #reconnected = new Map<string, Set<() => void>>();
 
@@ -89,9 +91,26 @@ export class SimRedis {
     this.#master = undefined;
   }
 
+  /**
+   * A replica takes over that lacks the latest so many writes; the old master becomes its replica, and is soon promoted again: the same process with
+   * another's data.
+   */
+  failBack(lost: number, laterMs: (run: () => void) => void): void {
+    const old = this.#master;
+    if (old === undefined) return;
+    this.failOver(lost, []);
+    laterMs(() => {
+      const interim = this.#master;
+      if (interim === undefined || interim === old) return;
+      this.#ended.add(interim);
+      this.#live(interim.successor(this.#random, 0, old.runId));
+    });
+  }
+
   /** It comes back as another life, without its latest so many writes. */
   start(lost: number): void {
     if (this.#master !== undefined || this.#down === undefined) return;
+    this.hasLost ||= lost > 0;
     this.#live(this.#down.successor(this.#random, lost));
     this.#down = undefined;
   }
@@ -100,6 +119,7 @@ export class SimRedis {
   failOver(lost: number, cutOff: readonly string[]): void {
     const old = this.#master;
     if (old === undefined) return;
+    this.hasLost ||= lost > 0 || cutOff.length > 0;
     for (const host of cutOff) this.#cutOff.set(host, old);
     this.#live(old.successor(this.#random, lost));
     if (cutOff.length === 0) this.#ended.add(old);
@@ -108,6 +128,7 @@ export class SimRedis {
   /** Forgets everything, also who it is: what an operator's FLUSHALL and a restart without persistence do. */
   forget(restart: boolean): void {
     if (this.#master === undefined) return;
+    this.hasLost = true;
     if (restart) {
       this.#ended.add(this.#master);
       this.#live(new RedisServer(this.#random.hex(20), this.#random.hex(20), this.#nowMs));

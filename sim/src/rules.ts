@@ -5,9 +5,11 @@
 import type { HandoverEntry } from '@ferry/handover';
 import { Answer, type AskRequest, type AskResponse } from '@ferry/proto/ferry/v1/migration';
 import type { Disk } from './journals.ts';
+import type { Server } from './network.ts';
 import type { Qemu } from './qemu.ts';
 import type { RedisServer } from './redis-server.ts';
 import type { Life } from './timeline.ts';
+import type { UserAct } from './users.ts';
 import type { World } from './world.ts';
 
 /** A rule is broken: the schedule has found something. */
@@ -22,7 +24,15 @@ export class Violation extends Error {
 }
 
 /** The rules about what becomes of the guest; the others are about how. */
-const outcomes: ReadonlySet<string> = new Set(['exclusive', 'fresh', 'survivor', 'settled', 'stuck', 'internal']);
+const outcomes: ReadonlySet<string> = new Set([
+  'exclusive',
+  'fresh',
+  'survivor',
+  'settled',
+  'owner',
+  'stuck',
+  'internal',
+]);
 
 interface Recorded {
   readonly decision: string;
@@ -99,26 +109,44 @@ const steps: Readonly<Record<string, (before: Recorded, i: string, args: readonl
   },
 };
 
-export class Rules {
-  readonly #world: World;
-  broken: Violation | undefined;
-  /** The source's QEMU has said `completed`: its guest is stopped for good. */
-  #completed = false;
+/** One migration, as far as it was said and done. */
+class Handover {
+  readonly id: string;
   /** The source's vote is out of its hands. */
-  #voted = false;
+  voted = false;
   /** Lives of the register under which it was decided so. */
-  readonly #committed = new Set<string>();
-  readonly #aborted = new Set<string>();
-  /** QEMUs that a fault ended while they held the whole guest. */
-  readonly killedByFault: Qemu[] = [];
-  /** The guest has gone on at the destination, whatever became of it since. */
-  cameToLife = false;
+  readonly committed = new Set<string>();
+  readonly aborted = new Set<string>();
   /** A person has said that the destination's copy goes on. */
   committedByWord = false;
-  /** It was sent whole, and has gone on at the source since. */
-  wentBack = false;
+
+  constructor(id: string) {
+    this.id = id;
+  }
+
+  get isCommitted(): boolean {
+    return this.committed.size > 0 || this.committedByWord;
+  }
+}
+
+export class Rules {
+  readonly #world: World;
+  readonly #handovers = new Map<string, Handover>();
+  broken: Violation | undefined;
+  /** QEMUs that a fault ended while they held the whole guest. */
+  readonly killedByFault: Qemu[] = [];
   /** A fault ended the QEMU in which the guest ran. */
   #guestKilled = false;
+  /** Its user has shut it down, or wanted it ended. */
+  readonly #poweredOff = new Set<Qemu>();
+  #destroyWished = false;
+  #pauseWished = false;
+  /** How often the guest was started. */
+  #generation = 0;
+  /** Something has happened that an assumption of the models rules out (spec/README.md): what follows is not judged. */
+  excused = false;
+  /** The guest has had an owner: before that nobody knows of it. */
+  owned = false;
 
   constructor(world: World) {
     this.#world = world;
@@ -130,75 +158,90 @@ export class Rules {
     this.broken ??= new Violation(rule, message);
   }
 
-  /** The source's QEMU holds a guest that was sent whole, or has ended. */
-  get sentWhole(): boolean {
-    return this.#completed;
+  /** A user is about to ask for something; whether it is done is not known. */
+  wished(act: UserAct): void {
+    this.#destroyWished ||= act === 'destroy';
+    this.#pauseWished ||= act === 'suspend' || act === 'resume';
   }
 
-  get committed(): boolean {
-    return this.#committed.size > 0 || this.committedByWord;
+  handover(id: string): Handover {
+    const known = this.#handovers.get(id);
+    if (known !== undefined) return known;
+    const handover = new Handover(id);
+    this.#handovers.set(id, handover);
+    return handover;
+  }
+
+  /** The migration that a copy was sent by, if it was sent. */
+  #sentBy({ departure }: Qemu): Handover | undefined {
+    const id = departure?.dest?.migrationId;
+    return id === undefined ? undefined : this.handover(id);
   }
 
   /** A guest's CPUs have started. */
   running(qemu: Qemu): void {
-    this.cameToLife ||= qemu.incoming;
-    this.wentBack ||= !qemu.incoming && this.#completed;
-    if (this.cameToLife && this.wentBack)
-      this.break('fresh', `${qemu.label} goes on with the guest after the other copy has done so`);
-    const both = this.#world.qemus.filter((other) => other.running);
-    if (both.length > 1) {
-      this.break(
-        'exclusive',
-        `${both.map((each) => `${each.label} (pid ${each.pid})`).join(' and ')} execute one guest`,
-      );
+    const { arrival, departure } = qemu;
+    // One that is started here begins anew: all that there was before it is old.
+    if (!qemu.incoming && departure === undefined && qemu.generation === 0 && qemu !== this.#world.qemus[0]) {
+      this.#generation += 1;
+      qemu.generation = this.#generation;
     }
-    if (qemu.incoming && !this.#completed)
+    if (qemu.generation < this.#generation)
+      this.break('fresh', `${qemu.label} goes on with a guest that was started again since`);
+    if (arrival !== undefined && departure?.completed !== true) arrival.wentOn.dest = true;
+    if (departure?.completed === true) departure.wentOn.source = true;
+    for (const way of [arrival, departure])
+      if (way?.wentOn.dest === true && way.wentOn.source)
+        this.break('fresh', `${qemu.label} goes on with the guest after the other copy has done so`);
+    const all = this.#world.qemus.filter((other) => other.running);
+    if (all.length > 1) this.break('exclusive', `${all.map((each) => each.label).join(' and ')} execute one guest`);
+    if (arrival !== undefined && !arrival.completed)
       this.break('vote', `${qemu.label} runs although the source has not said that it has sent everything`);
   }
 
   /** An agent has told a QEMU to run, and it will. */
   toldToRun(qemu: Qemu): void {
-    if (qemu.incoming) {
-      if (!this.committed) this.break('decision', `${qemu.label} is told to run, and nobody has committed`);
+    const { migrationId, settled, runState, host } = qemu;
+    if (runState !== 'postmigrate') {
+      if (migrationId !== undefined && !settled && !this.handover(migrationId).isCommitted)
+        this.break('decision', `${qemu.label} is told to run, and nobody has committed`);
       return;
     }
-    if (qemu.runState !== 'postmigrate' || !this.#voted) return;
-    const { source, dest } = { source: this.#world.hosts.a.disks.source, dest: this.#world.hosts.b.disks.dest };
-    for (const { migrationId, decision, incarnation } of source.values()) {
-      if (decision !== 'aborted') {
-        this.break(
-          'journal',
-          `${qemu.label} is told to run again, and the source's journal says ${decision ?? 'nothing'}`,
-        );
-      }
-      const there = dest.get(migrationId);
-      const given =
-        this.#aborted.has(incarnation) ||
-        there?.decision === 'aborted' ||
-        there?.promised.includes(incarnation) === true ||
-        !this.#world.qemus.some((other) => other.incoming && other.alive);
-      if (!given)
-        this.break('decision', `${qemu.label} is told to run again, and nothing keeps the destination from it`);
-    }
-  }
-
-  completed(qemu: Qemu): void {
-    if (!qemu.incoming) this.#completed = true;
+    const handover = this.#sentBy(qemu);
+    if (handover === undefined || !handover.voted) return;
+    const { id } = handover;
+    const noted = this.#world.hosts[host].disks.source.get(id);
+    if (noted === undefined) return;
+    const { decision, incarnation } = noted;
+    if (decision !== 'aborted')
+      this.break(
+        'journal',
+        `${qemu.label} is told to run again, and the source's journal says ${decision ?? 'nothing'}`,
+      );
+    const there = Object.values(this.#world.hosts).flatMap(({ disks }) => disks.dest.get(id) ?? []);
+    const given =
+      handover.aborted.has(incarnation) ||
+      there.some((each) => each.decision === 'aborted' || each.promised.includes(incarnation)) ||
+      !this.#world.qemus.some((other) => other.migrationId === id && other.alive);
+    if (!given) this.break('decision', `${qemu.label} is told to run again, and nothing keeps the destination from it`);
   }
 
   died(qemu: Qemu, by: 'agent' | 'fault' | 'itself'): void {
     if (!qemu.whole) return;
+    if (by === 'itself') this.#poweredOff.add(qemu);
     if (by === 'fault') {
       this.killedByFault.push(qemu);
       this.#guestKilled ||= qemu.runState === 'running';
     }
     if (by !== 'agent') return;
+    if (this.#destroyWished) return;
     if (qemu.runState === 'running') this.break('survivor', `an agent ends ${qemu.label}, in which the guest runs`);
     const others = this.#world.qemus.filter((other) => other !== qemu && other.whole && other.alive);
-    if (others.length === 0 && this.killedByFault.length === 0)
+    if (others.length === 0 && this.killedByFault.length === 0 && this.#poweredOff.size === 0)
       this.break('survivor', `an agent ends ${qemu.label}, the last copy`);
-    if (!qemu.incoming && !this.committed)
-      this.break('decision', `the source's copy is ended, and nobody has committed`);
+    const handover = this.#sentBy(qemu);
+    if (handover !== undefined && !handover.isCommitted)
+      this.break('decision', `${qemu.label}, the source's copy, is ended, and nobody has committed`);
   }
 
   /** Runs a script, and compares the step with the model's. */
@@ -212,6 +255,7 @@ export class Rules {
     const key = keys[0] ?? '';
     const before = recordedIn(server, key);
     const reply = run();
+    if (name === 'ferryOwnerClaim') this.#claimed(server, args, reply);
     const model = modelOf(name, before, before.exists, server.incarnation, args);
     if (model === undefined) return reply;
     const answer: unknown = Array.isArray(reply) ? reply[0] : undefined;
@@ -222,17 +266,36 @@ export class Rules {
         `${name} answered ${String(answer)} and left ${wordsOf(after)}; the model answers ${model.answer} and leaves ${wordsOf(model.after)}`,
       );
     }
+    const handover = this.handover(key.slice(key.lastIndexOf(':') + 1));
+    const life = String(args[0]);
     if (name === 'ferryRegisterCommit' && answer === 'committed') {
-      this.#committed.add(String(args[0]));
-      if (this.#world.hosts.b.disks.dest.size === 0)
-        this.break('journal', 'the destination commits, and its journal knows nothing of it');
+      handover.committed.add(life);
+      const noted = Object.values(this.#world.hosts).some(({ disks }) => disks.dest.has(handover.id));
+      if (!noted) this.break('journal', 'the destination commits, and its journal knows nothing of it');
     }
     if (answer === 'aborted') {
-      this.#aborted.add(String(args[0]));
+      handover.aborted.add(life);
       // Withdrawn: nobody may act on it any more.
-      this.#committed.delete(String(args[0]));
+      handover.committed.delete(life);
     }
     return reply;
+  }
+
+  /** A host may run a guest as its own. While another one does that must not be granted to one that starts it anew. */
+  #claimed(server: RedisServer, [host, , , kind]: readonly (string | Buffer)[], reply: unknown): void {
+    if (!Array.isArray(reply) || reply[0] !== 'ok') return;
+    this.owned = true;
+    if (kind === 'seen') return;
+    const { qemus, redis } = this.#world;
+    const elsewhere = qemus.filter((qemu) => qemu.alive && qemu.whole && qemu.host !== host);
+    if (elsewhere.length === 0) return;
+    // The models assume that no host claims a guest before the one that runs it has looked again, and that a master that was cut off takes no writes.
+    if (redis.hasLost || server !== redis.newest) this.excused = true;
+    else if (elsewhere.some(({ running }) => running))
+      this.break(
+        'owner',
+        `${String(host)} is granted the guest, which runs in ${elsewhere.map(({ label }) => label).join(' and ')}`,
+      );
   }
 
   /** A side is about to write down its word: what it said before stands. */
@@ -246,15 +309,17 @@ export class Rules {
   }
 
   /** An agent is about to answer a call. */
-  answered(_life: Life, side: 'source' | 'dest', method: string, request: unknown, response: unknown): void {
+  answered({ host, side }: Server, method: string, request: unknown, response: unknown): void {
+    const { disks } = this.#world.hosts[host];
+    const { migrationId } = request as { migrationId: string };
     if (side === 'source' && method === 'perform') {
-      this.#voted = true;
-      if (this.#world.hosts.a.disks.source.size === 0)
+      this.handover(migrationId).voted = true;
+      if (!disks.source.has(migrationId))
         this.break('journal', 'the source gives its vote, and its journal knows nothing of it');
     }
     if (side === 'dest' && method === 'ask' && (response as AskResponse).answer === Answer.ANSWER_PROMISED) {
-      const { migrationId, incarnation } = request as AskRequest;
-      if (this.#world.hosts.b.disks.dest.get(migrationId)?.promised.includes(incarnation) !== true)
+      const { incarnation } = request as AskRequest;
+      if (disks.dest.get(migrationId)?.promised.includes(incarnation) !== true)
         this.break('promise', 'the destination gives a promise that is not in its journal');
     }
   }
@@ -267,14 +332,14 @@ export class Rules {
 
   /** What is still to be done before the world is at rest; empty when it is. */
   unrest(): string[] {
-    const { source, dest, redis, hosts, qemus } = this.#world;
+    const { agents, redis, hosts, qemus } = this.#world;
     const left: string[] = [];
-    for (const agent of [source, dest]) {
+    for (const agent of agents) {
       if (agent.host.gone) continue;
       if (!agent.serving || agent.life.state !== 'runs') left.push(`${agent.name} does not serve`);
       else if (agent.agent?.migrations.all().length !== 0) left.push(`${agent.name} holds a migration`);
     }
-    const there = [hosts.a, hosts.b].filter((host) => !host.gone);
+    const there = Object.values(hosts).filter((host) => !host.gone);
     const theirs = new RegExp(`:(job|lease|short):(${there.map((host) => host.name).join('|')})(:|$)`);
     const keys = redis.newest.keys().filter((key) => theirs.test(key));
     left.push(...keys.map((key) => `Redis has ${key}`));
@@ -284,16 +349,34 @@ export class Rules {
       for (const { qemu, definition } of host.places.values()) {
         // What a killed QEMU leaves is cleared away when its domain comes again.
         // So is a directory that was made just before a crash, and in which no QEMU was started.
-        if (qemu === undefined || this.killedByFault.includes(qemu)) continue;
+        if (qemu === undefined || this.killedByFault.includes(qemu) || this.#poweredOff.has(qemu)) continue;
+        if (!qemu.alive && this.#destroyWished) continue;
         if (!qemu.alive) left.push(`host ${host.name} has a directory without a QEMU`);
         else if (definition.incoming !== undefined) left.push(`host ${host.name} has a guest that is still coming in`);
       }
       for (const side of ['source', 'dest'] as const) {
         for (const entry of host.disks[side].values())
-          if (!entry.ended) left.push(`the ${side}'s journal has not ended (${entry.decision ?? 'undecided'})`);
+          if (!entry.ended)
+            left.push(`the ${side}'s journal on ${host.name} has not ended (${entry.decision ?? 'undecided'})`);
       }
     }
+    const [copy] = copies;
+    if (left.length === 0 && copy?.running === true && this.#ownerNow() !== copy.host)
+      left.push(`${notOwned}: the guest runs on ${copy.host}, and the record says ${this.#ownerNow() ?? 'nobody'}`);
     return left;
+  }
+
+  #ownerNow(): string | undefined {
+    const { newest } = this.#world.redis;
+    const [key] = newest.keys().filter((each) => each.endsWith(':owner'));
+    return key === undefined ? undefined : newest.hash(key)['host'];
+  }
+
+  /** Time is over, and the world is not at rest. */
+  stuck(): void {
+    const left = this.unrest();
+    const rule = left[0]?.startsWith(notOwned) === true ? notOwned : 'stuck';
+    this.break(rule, left.join('; ') || 'the caller is not done');
   }
 
   /** Exactly one copy, in the state that the user left the guest in; none only if a fault ended it. */
@@ -301,20 +384,40 @@ export class Rules {
     const { qemus, plan } = this.#world;
     const [copy] = qemus.filter((qemu) => qemu.alive);
     if (copy === undefined) {
-      // What was promised to the source is the source's again, whatever the register says.
-      const promised = [...this.#world.hosts.b.disks.dest.values()].flatMap((entry) => entry.promised);
-      const owner = this.committed && !promised.some((life) => this.#committed.has(life)) ? 'b' : 'a';
-      if (!this.#guestKilled && !this.killedByFault.some((qemu) => qemu.host === owner))
-        this.break('survivor', 'no copy is left');
+      if (this.#poweredOff.size > 0 || this.#destroyWished) return;
+      if (!this.#guestKilled && !this.#guestWasIn(this.killedByFault)) this.break('survivor', 'no copy is left');
       return;
     }
     if (!copy.whole) this.break('survivor', 'what is left is no whole guest');
-    const wanted = plan.paused ? 'paused' : 'running';
+    if (this.#pauseWished) return;
+    // One that was started again since is as whoever started it wanted it.
+    const paused = plan.paused && copy.generation === 0;
+    const wanted = paused ? 'paused' : 'running';
     const isPaused = copy.runState === 'paused' || copy.runState === 'postmigrate';
-    if (plan.paused ? !isPaused : !copy.running)
+    if (paused ? !isPaused : !copy.running)
       this.break('settled', `the guest is left ${stateOf(copy)} instead of ${wanted}`);
   }
+
+  /** One of these was the copy that had the guest, by what was decided in the latest migration that sent it. */
+  #guestWasIn(killed: readonly Qemu[]): boolean {
+    return killed.some((qemu) => {
+      // A copy that has not been sent is the guest's, and one that came is if it was committed.
+      const { migrationId, departure } = qemu;
+      if (departure?.completed === true) return !this.#stands(this.#sentBy(qemu));
+      return migrationId === undefined || this.#stands(this.handover(migrationId));
+    });
+  }
+
+  /** Committed; but what was promised to the source is the source's again, whatever the register says. */
+  #stands(handover: Handover | undefined): boolean {
+    if (handover?.isCommitted !== true) return false;
+    const noted = Object.values(this.#world.hosts).flatMap(({ disks }) => disks.dest.get(handover.id) ?? []);
+    return !noted.some(({ promised }) => promised.some((life) => handover.committed.has(life)));
+  }
 }
+
+/** The rule that the record of ownership says where the guest runs. */
+const notOwned = 'owner';
 
 const stateOf = (qemu: Qemu): string => `${qemu.label} ${qemu.runState}`;
 

@@ -1,17 +1,17 @@
 /** One schedule from its seed to its end: the same seed does the same. */
-import { Caller } from './callers.ts';
+import { Journey } from './journey.ts';
 import { Operator } from './operator.ts';
-import { type GuardName, guardsWithout } from './guards.ts';
+import type { HostName } from './host.ts';
 import { Plan, type PlanWish } from './plan.ts';
 import { Random } from './random.ts';
 import { Violation } from './rules.ts';
 import { Timeline } from './timeline.ts';
+import { Users } from './users.ts';
 import { live } from './virtual-time.ts';
 import { World } from './world.ts';
 
 export interface ScheduleOptions extends PlanWish {
   readonly seed: number;
-  readonly guardRemoved?: GuardName | undefined;
   /** Told everything that happens. */
   readonly trace?: (line: string) => void;
 }
@@ -25,9 +25,13 @@ export interface ScheduleEnd {
   /** When the world was at rest, virtual ms. */
   readonly endedAtMs: number;
   readonly faults: number;
-  readonly owner: 'source' | 'dest' | 'nobody';
+  readonly owner: HostName | 'nobody';
+  /** Guests that have gone on at their destination. */
+  readonly migrated: number;
   /** Migrations in doubt that were settled by a person's word. */
   readonly words: number;
+  /** It ended early: something has happened that an assumption of the models rules out. */
+  readonly excused: boolean;
 }
 
 /** Once everything works again, the world must be at rest within this time, ms. */
@@ -53,28 +57,33 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleEnd
   live({ timeline, random });
   // Nobody reads the stacks of errors that are expected; to make them takes a tenth of the time.
   Error.stackTraceLimit = trace === undefined ? 0 : 10;
-  const guards = guardsWithout(options.guardRemoved);
-  const world = new World({ timeline, random, plan, guards, trace: say });
+  const world = new World({ timeline, random, plan, trace: say });
   const unhandled = (error: unknown): void =>
-    world.rules.internal(timeline.current ?? world.source.life, 'unhandled', error);
+    world.rules.internal(timeline.current ?? world.party('source').life, 'unhandled', error);
   process.on('unhandledRejection', unhandled);
   try {
-    const caller = new Caller(world);
+    const journey = new Journey(world);
+    const users = new Users(world);
     const operator = new Operator(world);
     plan.begin(world);
     let events = 0;
     await turns(() => {
-      if (world.rules.broken !== undefined) return false;
-      if (plan.healed && caller.done && events % lookEvery === 0 && timeline.now > plan.healsAtMs + lateMsMax) {
+      if (world.rules.broken !== undefined || world.rules.excused) return false;
+      if (
+        plan.healed &&
+        journey.done &&
+        users.done &&
+        events % lookEvery === 0 &&
+        timeline.now > plan.healsAtMs + lateMsMax
+      ) {
         if (world.rules.unrest().length === 0) {
           world.rules.atRest();
           return false;
         }
       }
-      if (plan.healed && events % lookEvery === 0) operator.look(timeline.now - plan.healsAtMs);
       events += 1;
       if (timeline.now > plan.healsAtMs + settleMsMax || events > eventsMax) {
-        world.rules.break('stuck', world.rules.unrest().join('; ') || 'the caller is not done');
+        world.rules.stuck();
         return false;
       }
       return timeline.step();
@@ -87,8 +96,10 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleEnd
       events,
       endedAtMs: timeline.now,
       faults: plan.strikes.filter(({ struck }) => struck).length,
-      owner: copy === undefined ? 'nobody' : copy.host === 'a' ? 'source' : 'dest',
+      owner: copy?.host ?? 'nobody',
+      migrated: world.qemus.filter(({ arrival, settled }) => arrival?.wentOn.dest === true || settled).length,
       words: operator.words,
+      excused: world.rules.excused,
     };
   } finally {
     process.off('unhandledRejection', unhandled);

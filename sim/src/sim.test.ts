@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { guardNames } from './guards.ts';
 
 /** Time is a process's own, so each run has a process to itself. */
 async function simulate(...argv: readonly string[]): Promise<{ status: number | null; said: string }> {
@@ -36,9 +35,9 @@ describe('the simulation', () => {
     expect(status).toBe(0);
   });
 
-  it.each(guardNames)('finds the accident that %s makes possible', async (name) => {
-    const { status, said } = await simulate('--schedules', '2000', '--guard-removed', name, '--until-broken');
-    expect(said).toMatch(/^ {2}(exclusive|fresh|survivor|settled|decision|vote|promise|journal|model): /m);
-    expect(status).toBe(1);
-  });
+  it('finds the accident that each guard keeps away, when it is removed', async () => {
+    const { status, said } = await simulate('--guards', '--known', '--schedules', '2000');
+    expect(said).not.toMatch(/NOT FOUND/);
+    expect(status).toBe(0);
+  }, 600_000);
 });

@@ -2,20 +2,24 @@
 /* oxlint-disable unicorn/require-post-message-target-origin -- that is for windows, these are threads */
 import { parseArgs } from 'node:util';
 import { parentPort, Worker } from 'node:worker_threads';
-import { type GuardName, guardNames } from './guards.ts';
+import { guardNamed, guards } from './guards/list.ts';
+import { searchGuards } from './guards/search.ts';
 import type { PlanWish } from './plan.ts';
 import { runSchedule, type ScheduleEnd } from './schedule.ts';
 import { addEnd, addTally, brokenIn, lineOf, newTally, type Tally } from './tally.ts';
 
 const usage = `./dev simulate [--schedules N] [--first S] [--workers N] [--faults N] [--calm] [--guard-removed NAME] …
 ./dev simulate --seed S …
+./dev simulate --guards [--known] [--schedules N] [--first S] [--workers N]
 
   --schedules N         so many schedules (1000), with the seeds from --first (1) on
   --workers N           on so many processors (1)
   --seed S              one schedule, with all that happens in it
   --faults N            at most so many faults in a schedule (4)
   --calm                callers that do as they should, QEMUs that always succeed, no faults
-  --guard-removed NAME  ${guardNames.join(', ')}
+  --guard-removed NAME  the agents’ code without one guard: ${guards.map(({ name }) => name).join(', ')}
+  --guards              each of these in turn: by which schedule, or which test with real parts, its accident is found
+  --known               with --guards: from the seed on that is known to find it
   --outcomes-only       looks only at what becomes of the guest, not whether each step is one of the model's
   --until-broken        ends at the first schedule that breaks a rule of the handover
 `;
@@ -23,7 +27,6 @@ const usage = `./dev simulate [--schedules N] [--first S] [--workers N] [--fault
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 interface Wish extends PlanWish {
-  readonly guardRemoved: GuardName | undefined;
   readonly untilBroken: boolean;
 }
 
@@ -54,19 +57,21 @@ export async function simulate(argv: readonly string[]): Promise<number> {
       'outcomes-only': { type: 'boolean', default: false },
       'guard-removed': { type: 'string' },
       'until-broken': { type: 'boolean', default: false },
+      guards: { type: 'boolean', default: false },
+      known: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
   const { calm, 'outcomes-only': outcomesOnly, 'until-broken': untilBroken, 'guard-removed': guard } = values;
-  const guardRemoved = guardNames.find((name) => name === guard);
-  if (values.help || (guard !== undefined && guardRemoved === undefined)) {
+  if (values.help || (guard !== undefined && guardNamed(guard) === undefined)) {
     process.stdout.write(usage);
     return values.help ? 0 : 2;
   }
-  const wish: Wish = { faultsMax: calm ? 0 : Number(values.faults), calm, outcomesOnly, guardRemoved, untilBroken };
+  const wish: Wish = { faultsMax: calm ? 0 : Number(values.faults), calm, outcomesOnly, untilBroken };
   if (values.seed !== undefined) return again(Number(values.seed), wish);
   const seeds = { first: Number(values.first), schedules: Number(values.schedules) };
   const workers = Number(values.workers);
+  if (values.guards) return searchGuards({ ...seeds, known: values.known, workers, say });
   const startedAt = process.hrtime.bigint();
   const tally =
     parentPort === null && !untilBroken && (workers > 1 || seeds.schedules > perThread)
@@ -92,7 +97,9 @@ async function many({ first, schedules }: Seeds, wish: Wish): Promise<Tally> {
     if (end.violation === undefined || (wish.untilBroken && untidy.has(end.violation.rule))) continue;
     told += 1;
     if (told <= toldMax) tell(end);
-    if (wish.untilBroken) break;
+    if (!wish.untilBroken) continue;
+    tally.found = { seed: end.seed, rule: end.violation.rule, message: end.violation.message };
+    break;
   }
   return tally;
 }
@@ -123,6 +130,6 @@ function thread(argv: readonly string[], { first, schedules }: Seeds, done: (tal
 }
 
 function tell({ seed, plan, violation, events, endedAtMs, owner }: ScheduleEnd): void {
-  const how = violation?.message ?? `at rest, the guest is at the ${owner}`;
+  const how = violation?.message ?? `at rest, the guest is at ${owner}`;
   say(`seed ${seed}: ${plan}\n  ${how} (${events} events, ${(endedAtMs / 1000).toFixed(1)} s)`);
 }

@@ -7,17 +7,21 @@ import type { World } from './world.ts';
 
 export class Transfer {
   readonly #world: World;
-  readonly #source: Qemu;
-  #dest: Qemu | undefined;
+  readonly source: Qemu;
+  dest: Qemu | undefined;
   readonly #wasRunning: boolean;
   /** Nothing happens any more: completed, failed or cancelled. */
   #over = false;
   #goneOn = false;
   #cancelled = false;
+  /** The source has said `completed`: its guest is stopped for good. */
+  completed = false;
+  /** The guest has gone on at the destination, or at the source after it was sent whole, whatever became of it since. */
+  readonly wentOn = { dest: false, source: false };
 
   constructor(world: World, source: Qemu, uri: string) {
     this.#world = world;
-    this.#source = source;
+    this.source = source;
     this.#wasRunning = source.running;
     source.become('setup');
     this.#later(world.random.scale(0.1, 5), () => this.#connect(uri));
@@ -52,15 +56,16 @@ export class Transfer {
   #connect(uri: string): void {
     this.#whenFlowing(() => {
       const dest = this.#world.listeners.get(uri);
-      if (dest === undefined || !dest.alive || dest.transfer !== undefined) {
+      if (dest === undefined || !dest.alive || dest.arrival !== undefined) {
         this.#fail();
         return;
       }
-      this.#dest = dest;
-      dest.transfer = this;
+      this.dest = dest;
+      dest.arrival = this;
+      dest.generation = this.source.generation;
       this.#world.listeners.delete(uri);
       dest.become('active');
-      this.#source.become('active');
+      this.source.become('active');
       this.#later(this.#world.random.scale(1, this.#world.plan.memoryMsMax), () => {
         this.#whenFlowing(() => this.#switchOver());
       });
@@ -72,13 +77,13 @@ export class Transfer {
       this.#loadFails();
       return;
     }
-    this.#source.halt('finish-migrate');
-    if (this.#source.has('pause-before-switchover')) this.#source.become('pre-switchover');
+    this.source.halt('finish-migrate');
+    if (this.source.has('pause-before-switchover')) this.source.become('pre-switchover');
     else this.goOn();
   }
 
   #loadFails(): void {
-    const dest = this.#dest;
+    const dest = this.dest;
     dest?.die('itself');
   }
 
@@ -86,14 +91,14 @@ export class Transfer {
   goOn(): void {
     if (this.#goneOn || this.#over || this.#cancelled) return;
     this.#goneOn = true;
-    this.#source.become('device');
+    this.source.become('device');
     this.#later(this.#world.random.scale(0.2, 30), () => {
       this.#whenFlowing(() => {
         if (this.#world.plan.loadFailure) {
           this.#loadFails();
           return;
         }
-        this.#dest?.loaded();
+        this.dest?.loaded();
         if (this.#world.plan.lateFailure) this.#later(this.#world.random.scale(0.01, 50), () => this.#fail());
         else this.#later(this.#world.random.scale(0.05, 2), () => this.#whenFlowing(() => this.#complete()));
       });
@@ -101,13 +106,13 @@ export class Transfer {
   }
 
   #complete(): void {
-    if (!this.#source.alive) return;
+    if (!this.source.alive) return;
     this.#over = true;
-    this.#source.become('completed');
-    this.#world.rules.completed(this.#source);
+    this.completed = true;
+    this.source.become('completed');
     // The run state says so shortly after the event.
     this.#world.timeline.after(undefined, this.#world.random.scale(0.005, 1), () => {
-      if (this.#source.alive && this.#source.runState === 'finish-migrate') this.#source.runState = 'postmigrate';
+      if (this.source.alive && this.source.runState === 'finish-migrate') this.source.runState = 'postmigrate';
     });
   }
 
@@ -116,8 +121,8 @@ export class Transfer {
     if (this.#over) return;
     this.#over = true;
     this.#breakOff();
-    if (!this.#source.alive) return;
-    this.#source.become('failed');
+    if (!this.source.alive) return;
+    this.source.become('failed');
     this.#world.timeline.after(undefined, this.#world.random.scale(0.01, 2), () => this.#runOn());
   }
 
@@ -125,27 +130,27 @@ export class Transfer {
   cancel(): void {
     if (this.#over || this.#cancelled) return;
     const { random, timeline } = this.#world;
-    if (this.#goneOn && this.#dest?.whole === true && random.chance(0.5)) return;
+    if (this.#goneOn && this.dest?.whole === true && random.chance(0.5)) return;
     this.#cancelled = true;
-    this.#source.become('cancelling');
+    this.source.become('cancelling');
     timeline.after(undefined, random.scale(0.05, 10), () => {
       if (this.#over) return;
       this.#over = true;
       this.#breakOff();
       this.#runOn();
-      if (this.#source.alive) this.#source.become('cancelled');
+      if (this.source.alive) this.source.become('cancelled');
     });
   }
 
   #runOn(): void {
-    const { alive, runState } = this.#source;
+    const { alive, runState } = this.source;
     if (!alive || runState !== 'finish-migrate') return;
-    if (this.#wasRunning) this.#source.run();
-    else this.#source.runState = 'paused';
+    if (this.#wasRunning) this.source.run();
+    else this.source.runState = 'paused';
   }
 
   #breakOff(): void {
-    const dest = this.#dest;
+    const dest = this.dest;
     if (dest === undefined || dest.whole) return;
     this.#world.timeline.after(undefined, this.#world.random.scale(0.05, 5), () => {
       if (!dest.whole) dest.die('itself');
@@ -155,7 +160,7 @@ export class Transfer {
   /** One of the two has ended. */
   broken(qemu: Qemu): void {
     if (this.#over) return;
-    if (qemu === this.#source) {
+    if (qemu === this.source) {
       this.#over = true;
       this.#breakOff();
     } else this.#world.timeline.after(undefined, this.#world.random.scale(0.05, 5), () => this.#fail());

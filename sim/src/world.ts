@@ -1,10 +1,9 @@
-/** All that a schedule plays with: two hosts, Redis, the network, and what must hold of them. */
+/** All that a schedule plays with: the hosts, Redis, the network, and what must hold of them. */
 import { AgentProcess } from './agents.ts';
-import type { Guards } from './guards.ts';
-import { Host } from './host.ts';
+import { Host, type HostName } from './host.ts';
 import { Network } from './network.ts';
 import type { Plan } from './plan.ts';
-import { Qemu } from './qemu.ts';
+import { Qemu, type Side } from './qemu.ts';
 import type { Random } from './random.ts';
 import { SimRedis } from './redis.ts';
 import { Rules } from './rules.ts';
@@ -21,15 +20,16 @@ export class World {
   readonly timeline: Timeline;
   readonly random: Random;
   readonly plan: Plan;
-  readonly guards: Guards;
   readonly trace: ((line: string) => void) | undefined;
   readonly xml = xml(guestUuid);
   readonly redis: SimRedis;
   readonly network: Network;
   readonly rules: Rules;
-  readonly hosts: { readonly a: Host; readonly b: Host };
-  readonly source: AgentProcess;
-  readonly dest: AgentProcess;
+  readonly hosts: Readonly<Record<HostName, Host>>;
+  /** Those that run in this schedule. */
+  readonly agents: readonly AgentProcess[];
+  /** The migration that was asked for last. */
+  leg: { readonly from: HostName; readonly to: HostName } = { from: 'a', to: 'b' };
   /** All that ever were. */
   readonly qemus: Qemu[] = [];
   readonly listeners = new Map<string, Qemu>();
@@ -37,25 +37,23 @@ export class World {
   readonly streams = { open: true, reset: false };
   #acts = 0;
 
-  constructor(parts: Pick<World, 'timeline' | 'random' | 'plan' | 'guards' | 'trace'>) {
+  constructor(parts: Pick<World, 'timeline' | 'random' | 'plan' | 'trace'>) {
     this.timeline = parts.timeline;
     this.random = parts.random;
     this.plan = parts.plan;
-    this.guards = parts.guards;
     this.trace = parts.trace;
     this.redis = new SimRedis(this.random, () => this.timeline.wallMs);
     this.network = new Network(this);
     this.rules = new Rules(this);
-    this.hosts = { a: new Host('a', this.random.uuid()), b: new Host('b', this.random.uuid()) };
-    this.source = new AgentProcess(this, this.hosts.a, 'source');
-    this.dest = new AgentProcess(this, this.hosts.b, 'dest');
+    const host = (name: HostName): Host => new Host(name, this.random.uuid());
+    this.hosts = { a: host('a'), b: host('b'), c: host('c') };
+    this.agents = this.plan.agents.map(([side, name]) => new AgentProcess(this, this.hosts[name], side));
     this.#bootGuest();
-    this.source.start(0);
-    this.dest.start(0);
+    for (const agent of this.agents) agent.start(0);
   }
 
   #bootGuest(): void {
-    const guest = new Qemu(this, 'a', guestUuid, false);
+    const guest = new Qemu(this, 'a', guestUuid);
     this.qemus.push(guest);
     this.hosts.a.places.set(guestUuid, {
       definition: { uuid: guestUuid, name: 'web-1' },
@@ -63,15 +61,27 @@ export class World {
       qemu: guest,
       madeAtMs: 0,
     });
+    guest.whole = true;
     guest.runState = this.plan.paused ? 'paused' : 'running';
-    guest.hasRun = true;
+  }
+
+  /** An agent of this schedule. */
+  agent(side: Side, host: HostName): AgentProcess {
+    const found = this.agents.find((agent) => agent.side === side && agent.host.name === host);
+    if (found === undefined) throw new Error(`no ${side} agent runs on host ${host} in this schedule`);
+    return found;
+  }
+
+  /** The latest migration's agent of that side. */
+  party(side: Side): AgentProcess {
+    return this.agent(side, side === 'source' ? this.leg.from : this.leg.to);
   }
 
   /** One of the moments at which a fault may strike: an agent is about to act on the world, or has just done so. */
   boundary(label: string, when: 'before' | 'after'): void {
     this.#acts += 1;
     this.trace?.(`#${this.#acts} ${when} ${label}`);
-    this.plan.strikeAt(this.#acts, this);
+    this.plan.strikeAt(this.#acts, label, when, this);
   }
 
   /** An act of a life on its host that takes a moment. Without a label it changes nothing, and no fault waits for it. */
@@ -108,7 +118,7 @@ export class World {
     this.network.heal();
     this.streams.open = true;
     this.streams.reset = false;
-    for (const host of [this.hosts.a, this.hosts.b]) Object.assign(host, { startFails: false, locked: 0 });
-    for (const { life } of [this.source, this.dest]) this.timeline.goOn(life);
+    for (const host of Object.values(this.hosts)) Object.assign(host, { startFails: false, locked: 0 });
+    for (const { life } of this.agents) this.timeline.goOn(life);
   }
 }

@@ -1,3 +1,3 @@
 export type { SourceAgent } from './agent.ts';
-export { sourceAgentService } from './service.ts';
+export { domainsService, sourceAgentService } from './service.ts';
 export { sourceAgent, takeUpWork } from './wire.ts';

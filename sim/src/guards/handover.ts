@@ -1,0 +1,97 @@
+/** The guards of spec/handover.pml and those beside it that keep the agents' own steps apart: where each is in the code. */
+import { byTest, type Guard, inDest, inScript, inSource, schedule } from './guard.ts';
+
+const deciding = ['register-vote', 'register-commit', 'register-abort', 'register-withdraw'] as const;
+
+export const handoverGuards: readonly Guard[] = [
+  {
+    name: 'NO_VOTE',
+    about: 'the destination commits without the source’s vote',
+    edits: [inScript('register-commit', /^if not voted and .*'vote-missing'.*$/gm)],
+    shownBy: schedule(910),
+  },
+  {
+    name: 'NO_DECISION',
+    about: 'the source resumes its guest because Finish failed, without asking the register',
+    edits: [
+      inSource(
+        'decision',
+        'return (await agent.register.abort({ domain, migrationId, incarnation }, signal)).decision;',
+        "return 'aborted';",
+      ),
+    ],
+    shownBy: schedule(14),
+  },
+  {
+    name: 'NO_INCARNATION',
+    about: 'decisions ignore that Redis came back with older data',
+    edits: deciding.flatMap((script) => [
+      inScript(script, /^if incarnation ~= ARGV\[1\] .*$/gm),
+      inScript(script, /recorded\[2\] == incarnation/g, 'recorded[2]'),
+      inScript(script, "'vote', incarnation", "'vote', ARGV[1]"),
+    ]),
+    shownBy: byTest(
+      'libs/handover/src/register.test.ts',
+      'holds void what an older life of Redis was told, where its data survived',
+    ),
+  },
+  {
+    name: 'NO_FORGOTTEN',
+    about: 'a record that Redis has lost is made again by the script that decides',
+    edits: deciding.map((script) => inScript(script, /^if redis.call\('EXISTS', KEYS\[1\]\) == 0 .*$/gm)),
+    shownBy: byTest(
+      'libs/handover/src/register.test.ts',
+      'treats a record that has gone as a register that may have forgotten',
+    ),
+  },
+  {
+    name: 'NO_JOURNAL',
+    about: 'nothing is written down before it is done',
+    edits: [{ file: 'sim/src/journals.ts', from: 'this.#disk.set(entry.migrationId, entry);', to: '' }],
+    shownBy: schedule(1, 'all'),
+  },
+  {
+    name: 'NO_BINDING',
+    about: 'a commit is withdrawn that the source goes by',
+    edits: [inScript('register-withdraw', 'recorded[4] or ')],
+    shownBy: byTest('libs/handover/src/register.test.ts', 'takes a commit back unless the source goes by it'),
+  },
+  {
+    name: 'NO_GRANT',
+    about: 'a withdrawal from before takes back a commit that was granted anew since',
+    edits: [inScript('register-withdraw', 'recorded[4] or recorded[3] ~= ARGV[3]', 'recorded[4]')],
+    shownBy: byTest(
+      'libs/handover/src/register.test.ts',
+      'does not take back what was granted anew: a withdrawal that comes late is void',
+    ),
+  },
+  {
+    name: 'JOIN_MAKES',
+    about: 'the destination’s join makes a record that Redis has forgotten',
+    edits: [inScript('register-begin', /^if ARGV\[6\] == 'join' .*$/gm)],
+    shownBy: byTest('libs/handover/src/register.test.ts', 'is joined by the destination only where its record is'),
+  },
+  {
+    name: 'CHANGED_IS_ABORTED',
+    about: 'a register that has changed is taken for "aborted"',
+    edits: [inSource('decision', "if (!state.voted) return 'aborted';", "return 'aborted';")],
+    shownBy: schedule(404),
+  },
+  {
+    name: 'NO_PROMISE',
+    about: 'the destination answers the source’s question and is not bound by its answer',
+    edits: [inDest('decision', /state\.promised\.add\([\w.]+\);/g)],
+    shownBy: schedule(44, 'all'),
+  },
+  {
+    name: 'NO_FOLLOW',
+    about: 'the destination follows the source to another life of Redis and does not write it down',
+    edits: [
+      inDest(
+        'ready',
+        /await journal\(agent, held\)\.catch\(\(error: unknown\) => \{\s*Object\.assign\(state, before\);\s*throw error;\s*\}\);/g,
+      ),
+    ],
+    shownBy: schedule(1225, 'all'),
+  },
+];
