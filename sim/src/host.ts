@@ -65,7 +65,9 @@ type HypervisorParts = Pick<Hypervisor, keyof Hypervisor>;
 /** Every host can take every guest: what is refused before anything has begun needs no schedule. */
 const admission: HypervisorParts['admission'] = {
   read: domainIn,
-  readForElsewhere: domainIn,
+  readGiven: async (xml) => domainIn(xml),
+  readForElsewhere: async (xml) => domainIn(xml),
+  [Symbol.asyncDispose]: async () => undefined,
   problems: async () => [],
   withBackingChains: async (domain) => domain,
   warmUp: () => undefined,
@@ -89,6 +91,10 @@ export class SimHypervisor implements HypervisorParts {
     this.#life = life;
     this.#host = host;
     this.#side = side;
+  }
+
+  async readGiven(xml: string): Promise<Domain> {
+    return domainIn(xml);
   }
 
   read(xml: string): Domain {

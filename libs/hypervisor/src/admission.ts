@@ -13,6 +13,7 @@ import { type FileRule, imageProblems, withBackingChains } from './backing-chain
 import type { QemuBinary } from './binary.ts';
 import { askCpus, type CpuOffer, type MissingFeatures, missingFeatures } from './cpu.ts';
 import { HypervisorError } from './errors.ts';
+import { DocumentReader } from './document-reader.ts';
 import { fileProblems } from './file-checks.ts';
 import { fileRule, machineProblem, memoryProblem, networkProblems } from './host-checks.ts';
 import { KnownFiles } from './known-files.ts';
@@ -32,6 +33,7 @@ export class Admission {
   readonly #options: AdmissionOptions;
   readonly #binary: QemuBinary;
   readonly #known: KnownFiles;
+  readonly #reader = new DocumentReader();
   /** By accelerator: asked once, when first needed. */
   readonly #cpus = new Map<string, Promise<CpuOffer>>();
 
@@ -46,9 +48,22 @@ export class Admission {
     return this.#read(xml, this.#options.policy);
   }
 
-  /** Likewise, of a document for another host: whether its files may be where they are is for that host to say. Throws DomainXmlError. */
-  readForElsewhere(xml: string): Domain {
-    return this.#read(xml, { ...this.#options.policy, allowedRoots: ['/'] });
+  /** Likewise, of a document that a caller has given, beside the event loop. Throws DomainXmlError, the signal's reason. */
+  readGiven(xml: string, signal: AbortSignal): Promise<Domain> {
+    return this.#readBeside(xml, this.#options.policy, signal);
+  }
+
+  /** Likewise, of a document for another host: whether its files may be where they are is for that host to say. */
+  readForElsewhere(xml: string, signal: AbortSignal): Promise<Domain> {
+    return this.#readBeside(xml, { ...this.#options.policy, allowedRoots: ['/'] }, signal);
+  }
+
+  #readBeside(xml: string, policy: XmlPolicy, signal: AbortSignal): Promise<Domain> {
+    return this.#reader.read({ xml, policy, machineAliases: this.#binary.machineAliases }, signal);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#reader[Symbol.asyncDispose]();
   }
 
   #read(xml: string, policy: XmlPolicy): Domain {

@@ -71,6 +71,11 @@ export class Hypervisor {
     return this.admission.read(xml);
   }
 
+  /** Likewise, of a document that a caller has given, beside the event loop. Throws DomainXmlError, the signal's reason. */
+  readGiven(xml: string, signal: AbortSignal): Promise<Domain> {
+    return this.admission.readGiven(xml, signal);
+  }
+
   /** The document that a domain of this host was built from. */
   async domainOf(uuid: string): Promise<Domain> {
     return this.read(await this.#directory.xml(uuid));
@@ -303,6 +308,7 @@ export class Hypervisor {
 
   /** Closes the monitors; the QEMUs go on. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.admission[Symbol.asyncDispose]();
     for (const connecting of this.#monitors.values()) {
       const monitor = await connecting.catch(() => undefined);
       await monitor?.[Symbol.asyncDispose]();

@@ -14,15 +14,21 @@ export async function admit(
   cookie: Cookie | undefined,
   signal: AbortSignal,
 ): Promise<void> {
-  refuseOtherMachine(agent, domain, domainXml, cookie?.domainXml ?? '');
+  await refuseOtherMachine(agent, domain, domainXml, cookie?.domainXml ?? '', signal);
   const { admission } = agent.hypervisor;
   const problem = await admission.incomingCpuProblem(domain, cookie?.missingCpuFeatures, signal);
   if (problem !== undefined) throw problem;
 }
 
 /** Most callers pass on what Begin gave, letter for letter: then there is nothing to compare. */
-function refuseOtherMachine(agent: DestAgent, domain: Domain, given: string, running: string): void {
+async function refuseOtherMachine(
+  agent: DestAgent,
+  domain: Domain,
+  given: string,
+  running: string,
+  signal: AbortSignal,
+): Promise<void> {
   if (running === '' || running === given) return;
-  const differences = abiDifferences(agent.hypervisor.admission.readForElsewhere(running), domain);
+  const differences = abiDifferences(await agent.hypervisor.admission.readForElsewhere(running, signal), domain);
   if (differences.length > 0) throw new DomainXmlError('abi-mismatch', differences);
 }

@@ -14,7 +14,7 @@ export async function prepare(
   signal: AbortSignal,
 ): Promise<PrepareResponse> {
   const { migrationId } = request;
-  const domain = agent.hypervisor.read(request.domainXml);
+  const domain = await agent.hypervisor.readGiven(request.domainXml, signal);
   const protocol = request.protocol === Protocol.PROTOCOL_V2 ? 2 : 3;
   const hostUuid = agent.config.host.uuid;
   const expected = { from: 'begin3', migrationId, domainUuid: domain.uuid, hostUuid } as const;

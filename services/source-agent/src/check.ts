@@ -11,7 +11,7 @@ export async function check(agent: SourceAgent, domainXml: string, signal: Abort
   const { hypervisor } = agent;
   let domain;
   try {
-    domain = hypervisor.read(domainXml);
+    domain = await hypervisor.readGiven(domainXml, signal);
   } catch (error) {
     if (!(error instanceof DomainXmlError)) throw error;
     const { kind: reason, problems } = error;

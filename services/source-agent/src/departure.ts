@@ -29,7 +29,8 @@ export async function departure(
     refuseUnsafe(agent, domain, options, signal),
   ]);
   return {
-    domainXml: altered === '' ? domainXml : sameMachine(domain, hypervisor.admission.readForElsewhere(altered)),
+    domainXml:
+      altered === '' ? domainXml : sameMachine(domain, await hypervisor.admission.readForElsewhere(altered, signal)),
     cookie: { domainXml, missingCpuFeatures: [...required, ...ofModel] },
   };
 }

@@ -57,7 +57,7 @@ export async function list(agent: SourceAgent, signal: AbortSignal): Promise<Dom
 
 /** Throws owned-elsewhere, before anything is begun and again in the step that makes this host the owner. */
 export async function startDomain(agent: SourceAgent, request: StartRequest, signal: AbortSignal): Promise<Domain> {
-  const domain = agent.hypervisor.read(request.domainXml);
+  const domain = await agent.hypervisor.readGiven(request.domainXml, signal);
   const cpu = await agent.hypervisor.admission.cpuProblem(domain, signal);
   if (cpu !== undefined) throw cpu;
   await using _job = await agent.jobs.beginJob(domain.uuid, 'modify', 'Start', signal);
@@ -78,7 +78,7 @@ export async function startDomain(agent: SourceAgent, request: StartRequest, sig
 
 /** The claim comes first: a QEMU that runs here is not ours to end if another host owns its guest. */
 export async function adopt(agent: SourceAgent, request: AdoptRequest, signal: AbortSignal): Promise<Domain> {
-  const domain = agent.hypervisor.read(request.domainXml);
+  const domain = await agent.hypervisor.readGiven(request.domainXml, signal);
   await using _job = await agent.jobs.beginJob(domain.uuid, 'modify', 'Adopt', signal);
   using _coming = agent.ownership.expect(domain.uuid);
   const known = await agent.hypervisor.known(domain);
