@@ -52,6 +52,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'register-reply': false,
   'vote-missing': false,
   'prepared-elsewhere': false,
+  'migration-id-used': false,
   'owned-elsewhere': false,
   'journal-unreadable': true,
   'journal-damaged': false,

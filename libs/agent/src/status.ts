@@ -36,6 +36,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'register-reply': status.INTERNAL,
   'vote-missing': status.FAILED_PRECONDITION,
   'prepared-elsewhere': status.FAILED_PRECONDITION,
+  'migration-id-used': status.FAILED_PRECONDITION,
   'owned-elsewhere': status.FAILED_PRECONDITION,
   'journal-unreadable': status.UNAVAILABLE,
   'journal-damaged': status.DATA_LOSS,

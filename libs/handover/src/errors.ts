@@ -8,6 +8,8 @@ export type HandoverErrorKind =
   | 'register-reply'
   /** The source has not voted: the destination must not start the guest. */
   | 'vote-missing'
+  /** The record has a vote or a decision already: the id is of an earlier migration. */
+  | 'migration-id-used'
   /** Another host is the migration's destination: a record has one. */
   | 'prepared-elsewhere'
   /** The ownership record says that another host has the guest. */

@@ -1,13 +1,14 @@
 import {
-  type FileHandle,
   mkdir,
   mkdtemp,
   open,
-  readdir,
   readFile,
+  readdir,
   readlink,
   rm,
   symlink,
+  type FileHandle,
+  utimes,
   writeFile,
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -175,5 +176,28 @@ describe('the journals of a host', () => {
     await journals.of(other.migrationId).write({ ...other, decision: 'committed', ended: true });
     expect(await inThisLife().unfinished()).toEqual({ entries: [entry], unknown: [] });
     expect((await journals.of(other.migrationId).read())?.decision).toBe('committed');
+  });
+
+  it('keep what has ended until it is old, and no longer known', async () => {
+    const journals = () => new HandoverJournals(join(dir, 'source'), () => undefined);
+    await journals()
+      .of(entry.migrationId)
+      .write({ ...entry, decision: 'aborted', ended: true });
+    const kept = async () => (await journals().of(entry.migrationId).read()) !== undefined;
+    const known = (is: boolean) => () => Promise.resolve(is);
+    await journals().unfinished(known(false));
+    expect(await kept()).toBe(true);
+    // As it looks to a clock that has jumped.
+    const days = (n: number) => new Date(Date.now() - n * 24 * 60 * 60 * 1000);
+    const file = join(dir, 'source', `${entry.migrationId}.json`);
+    await utimes(file, days(6), days(6));
+    await journals().unfinished(known(false));
+    expect(await kept()).toBe(true);
+    await utimes(file, days(8), days(8));
+    await journals().unfinished(known(true));
+    await journals().unfinished();
+    expect(await kept()).toBe(true);
+    await journals().unfinished(known(false));
+    expect(await kept()).toBe(false);
   });
 });

@@ -41,8 +41,11 @@ export interface Journals {
   of(migrationId: string): Journal;
   /** Forgets a journal's writer once the migration has ended; what was written stays. */
   release(migrationId: string): void;
-  /** Throws HandoverError journal-unreadable if the directory cannot be read. */
-  unfinished(): Promise<Unfinished>;
+  /**
+   * Ended ones are removed when they are old and `isKnown`, if it is given, does not know them: a clock that jumps must not take what is still needed. Throws
+   * HandoverError journal-unreadable if the directory cannot be read, or what `isKnown` throws.
+   */
+  unfinished(isKnown?: (entry: HandoverEntry) => Promise<boolean>): Promise<Unfinished>;
 }
 
 /** The journal of one migration and one side, at `path`. */
@@ -108,8 +111,8 @@ export class HandoverJournal implements Journal {
   }
 }
 
-/** How long an ended migration's word is kept for the other side. */
-const keptMs = 24 * 60 * 60 * 1000;
+/** How long an ended migration's word is kept for the other side: as long as its record in Redis. */
+const keptMs = 7 * 24 * 60 * 60 * 1000;
 
 /** Journals on this host's disk. */
 export class HandoverJournals implements Journals {
@@ -135,8 +138,9 @@ export class HandoverJournals implements Journals {
     this.#journals.delete(migrationId);
   }
 
-  /** Removes what was kept long enough, too. */
-  async unfinished(): Promise<Unfinished> {
+  async unfinished(
+    isKnown: (entry: HandoverEntry) => Promise<boolean> = () => Promise.resolve(true),
+  ): Promise<Unfinished> {
     const found: Unfinished = { entries: [], unknown: [] };
     for (const migrationId of await this.#ids()) {
       const path = join(this.#dir, `${migrationId}.json`);
@@ -144,7 +148,7 @@ export class HandoverJournals implements Journals {
       try {
         const entry = await journal.read();
         if (entry?.ended === false) found.entries.push(entry);
-        else if (entry !== undefined && Date.now() - (await stat(path)).mtimeMs > keptMs) await journal.remove();
+        else if (entry !== undefined && (await isOld(path)) && !(await isKnown(entry))) await journal.remove();
       } catch (error) {
         if (!(error instanceof HandoverError)) throw error;
         found.unknown.push({ migrationId, error });
@@ -160,6 +164,8 @@ export class HandoverJournals implements Journals {
     );
   }
 }
+
+const isOld = async (path: string): Promise<boolean> => Date.now() - (await stat(path)).mtimeMs > keptMs;
 
 const asideOf = (path: string): string => `${path}.damaged`;
 

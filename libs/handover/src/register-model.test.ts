@@ -50,6 +50,7 @@ class Model {
 
   begin(i: string, side: 'source' | 'dest'): unknown {
     if (this.k !== i) return 'register-changed';
+    if (this.decision !== 'none' || this.vote !== '') return 'migration-id-used';
     this.exists = true;
     this.addresses[side] = side === 'source' ? 'a:1' : 'b:1';
     if (side === 'source') {

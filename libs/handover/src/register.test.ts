@@ -109,6 +109,21 @@ describe('the register', () => {
     expect(await owners.of(domain, never)).toMatchObject({ host: 'b' });
   });
 
+  it('lets nobody begin or join after a vote or a decision: the id is of an earlier migration', async () => {
+    const used = { kind: 'migration-id-used', message: expect.stringContaining('choose a fresh migration id') };
+    await source.vote(ran(here()), never);
+    await expect(source.begin(here(), never)).rejects.toMatchObject(used);
+    await dest.commit({ ...here(), carried: undefined }, never);
+    await expect(source.begin(here(), never)).rejects.toMatchObject(used);
+    await expect(dest.begin(here(), never)).rejects.toMatchObject(used);
+    await expect(dest.join(here(), never)).rejects.toMatchObject(used);
+
+    const another = { ...here(), migrationId: randomUUID() };
+    await dest.begin(another, never);
+    await dest.abort(another, never);
+    await expect(source.begin(another, never)).rejects.toMatchObject(used);
+  });
+
   it('keeps an abort, and the owner with it', async () => {
     expect(await source.abort(here(), never)).toMatchObject({ decision: 'aborted' });
     expect(await source.vote(ran(here()), never)).toBe('aborted');

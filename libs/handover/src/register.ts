@@ -36,6 +36,7 @@ const scripts = {
 const day = 24 * 60 * 60;
 /** A record that is asked for after this is missing, which is answered as "register-changed": late, but never wrong. Seconds. */
 const undecidedSeconds = String(30 * day);
+/** As long as everything else of a migration that has ended: job records and journals. */
 const decidedSeconds = String(7 * day);
 
 /** One handover. */
@@ -118,8 +119,8 @@ export class HandoverRegister {
   }
 
   /**
-   * Makes the record, or adds this side to it; repeating it changes nothing. A second destination host is refused: HandoverError
-   * prepared-elsewhere. Call it before this side journals a vote or
+   * Makes the record, or adds this side to it; repeating it changes nothing. Throws HandoverError prepared-elsewhere for a second
+   * destination host, migration-id-used for a record with a vote or a decision. Call it before this side journals a vote or
    * a commit, never after: it would bring back a record that Redis has forgotten, and hide that it has.
    */
   begin(r: HandoverUnder, signal: AbortSignal): Promise<Addresses> {
@@ -134,11 +135,22 @@ export class HandoverRegister {
   async #begin(r: HandoverUnder, how: 'make' | 'join', signal: AbortSignal): Promise<Addresses> {
     const args = [r.incarnation, undecidedSeconds, ...this.#me, how];
     const send = () => this.#redis.ferryRegisterBegin(recordOf(r), ownerKeyOf(r.domain), ...args);
-    const [word, ...rest] = await this.#askAll('register-begin', r, send, ['ok', 'prepared-elsewhere'], signal);
+    const [word, ...rest] = await this.#askAll(
+      'register-begin',
+      r,
+      send,
+      ['ok', 'prepared-elsewhere', 'migration-id-used'],
+      signal,
+    );
     if (word === 'prepared-elsewhere') {
       const message = `migration ${r.migrationId} of domain ${r.domain} has host ${rest[0]} as its destination`;
       const next = `a migration has one: ${this.#host} does not join it; choose a fresh migration id for another destination`;
       throw new HandoverError('prepared-elsewhere', `${message}, and ${next}`);
+    }
+    if (word === 'migration-id-used') {
+      const was = rest[0] === '' ? 'voted for' : `decided (${rest[0]})`;
+      const message = `migration ${r.migrationId} of domain ${r.domain} was ${was} before, as Redis has recorded`;
+      throw new HandoverError('migration-id-used', `${message}: choose a fresh migration id`);
     }
     return addressesOf([word, ...rest]);
   }

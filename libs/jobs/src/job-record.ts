@@ -1,6 +1,6 @@
 import { type JobKind, jobKindOf } from './masks.ts';
 
-/** What Redis keeps of a migration on this host, until 24 h after its end. */
+/** What Redis keeps of a migration on this host, until 7 days after its end. */
 export interface JobRecord {
   readonly kind: JobKind;
   readonly domain: string;

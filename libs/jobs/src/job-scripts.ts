@@ -7,8 +7,11 @@ import { type JobKind, jobKindOf, maskOf, type ShortJobKind } from './masks.ts';
 import { redisCall, wordsOf } from './redis-call.ts';
 import { defineScripts } from './script-commands.ts';
 
-/** What a migration's record outlives its end by: callers may repeat their calls that long, seconds. */
-const recordSeconds = 24 * 60 * 60;
+/**
+ * What a migration's record outlives its end by, seconds: callers may repeat their calls that long. As long as the register's decision and the
+ * journals, so that an id is either known to all of them or to none.
+ */
+const recordSeconds = 7 * 24 * 60 * 60;
 
 /** A phase's reply, to be given again to whoever repeats the call. */
 export interface PhaseReply {
@@ -144,7 +147,7 @@ export class JobScripts {
     await this.#held(job, 'job-continue', send, signal);
   }
 
-  /** Ends the job; its record stays for 24 h. Throws lease-lost. */
+  /** Ends the job; its record stays for 7 days. Throws lease-lost. */
   async finish(
     job: JobRef,
     end: { outcome: string; atMs: number; record: Readonly<Record<string, string>>; reply: PhaseReply | undefined },

@@ -132,7 +132,7 @@ export class MigrationJobs implements Disposable {
     }
   }
 
-  /** Ends the job. Its record and replies stay for 24 h. Throws JobError phase-in-progress | lease-lost. */
+  /** Ends the job. Its record and replies stay for 7 days. Throws JobError phase-in-progress | lease-lost. */
   async migrationJobFinish(
     job: MigrationJob,
     end: { outcome: string; record: Record<string, string>; reply?: PhaseReply },
@@ -155,7 +155,7 @@ export class MigrationJobs implements Disposable {
     if (held?.owner === job) held.owner = undefined;
   }
 
-  /** What was answered to a phase of a migration, kept 24 h after its end. */
+  /** What was answered to a phase of a migration, kept 7 days after its end. */
   async replyOf(
     domain: string,
     migrationId: string,
@@ -170,7 +170,7 @@ export class MigrationJobs implements Disposable {
     return decodeRecord(await this.#scripts.record(domain, migrationId, signal));
   }
 
-  /** The records of a domain's migrations on all hosts, the latest first: those that go on, and those that ended in the last 24 h. */
+  /** The records of a domain's migrations on all hosts, the latest first: those that go on, and those that ended in the last 7 days. */
   async recordsOf(domain: string, signal: AbortSignal): Promise<JobRecord[]> {
     const records = (await this.#scripts.records(domain, signal)).map(decodeRecord);
     return records.filter((record) => record !== undefined).toSorted((a, b) => b.startedAtMs - a.startedAtMs);

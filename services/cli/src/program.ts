@@ -100,7 +100,7 @@ function domainCommands(program: Command): void {
     });
   program
     .command('history <domain>')
-    .description("list a domain's migrations of the last 24 hours, both halves of each, with how they ended and why")
+    .description("list a domain's migrations of the last 7 days, both halves of each, with how they ended and why")
     .action((domain: string, _: unknown, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions & DomainOptions>();
       return withHosts(options, async (hosts) => (await ownership()).history(hosts, domain, options));

@@ -169,7 +169,9 @@ const endOf = (noted: HandoverEntry | undefined): OutcomeWord | undefined =>
 
 /** Settles the migrations that only the journal knows: Redis has forgotten their jobs. Throws if one cannot be taken up yet. */
 export async function takeUpJournaled(agent: SourceAgent, signal: AbortSignal): Promise<void> {
-  const { entries, unknown } = await agent.journals.unfinished();
+  const isKnown = async ({ domain, migrationId }: HandoverEntry): Promise<boolean> =>
+    (await agent.jobs.recordOf(domain, migrationId, signal)) !== undefined;
+  const { entries, unknown } = await agent.journals.unfinished(isKnown);
   // One that is damaged stays so; what it would have said is asked of the other agent where a job or a QEMU is left of its migration.
   const failures: unknown[] = unknown.map(({ error }) => error).filter(({ kind }) => kind !== 'journal-damaged');
   for (const noted of entries) {
