@@ -64,11 +64,15 @@ async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal):
   } catch (error) {
     if (!(error instanceof HandoverError)) throw error;
     if (error.kind === 'register-changed') held.state.doneWithRegister = true;
-    else if (error.kind !== 'register-unavailable' || held.state.sourceAddress === '') throw error;
+    else if (!answersNothing(error) || held.state.sourceAddress === '') throw error;
     // What the source has decided it has decided for good; asking binds nobody.
     return askSource(agent, held, signal);
   }
 }
+
+/** Redis stays away, or refuses the script: what has been decided it does not say. */
+const answersNothing = ({ kind }: HandoverError): boolean =>
+  kind === 'register-unavailable' || kind === 'register-reply';
 
 /** A guest that ran is loaded as `paused`: any other state is one that it has come into here, or that it was sent in. */
 const hasLeftLoading = (status: RunState): boolean => isHere(status) && status !== 'paused' && status !== 'prelaunch';

@@ -49,12 +49,13 @@ async function watch(agent: SourceAgent, migrationId: string): Promise<void> {
   }
 }
 
-/** What the register says; nothing while it is away for a time. */
+/** What the register says; nothing while it is away for a time, or answers with an error. */
 async function look(agent: SourceAgent, of: { domain: string; migrationId: string }) {
   try {
     return (await agent.register.look(of, AbortSignal.timeout(lookMsMax))).decision;
   } catch (error) {
-    if (error instanceof HandoverError && error.kind === 'register-unavailable') return undefined;
+    const nothing = error instanceof HandoverError && error.kind !== 'register-changed';
+    if (nothing) return undefined;
     throw error;
   }
 }

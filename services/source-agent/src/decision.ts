@@ -57,10 +57,10 @@ async function askRegister(agent: SourceAgent, held: HeldOut, signal: AbortSigna
   }
 }
 
-/** A register that lives anew is no use any more; one that does not answer is waited for only as long as a guest can bear. */
+/** A register that lives anew is no use any more; one that does not answer, or with an error, is waited for only as long as a guest can bear. */
 function mayAskInstead(agent: SourceAgent, state: HeldOut['state'], { kind }: HandoverError): boolean {
   if (kind === 'register-changed') return true;
-  if (kind !== 'register-unavailable' || !state.voted) return false;
+  if ((kind !== 'register-unavailable' && kind !== 'register-reply') || !state.voted) return false;
   state.registerAwayMs ??= agent.clock.monotonic();
   return agent.clock.monotonic() - state.registerAwayMs >= registerPatienceMs;
 }

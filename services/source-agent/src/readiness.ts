@@ -167,8 +167,9 @@ async function keepRegistered(agent: SourceAgent, { ongoing, state }: HeldOut, s
   const of = { domain, migrationId, incarnation: state.incarnation };
   const { source, dest } = await agent.register.renew(of, signal);
   state.destinationAddress ||= dest;
-  // Forgotten since Begin, and made anew by the destination's Prepare: there has been no vote, so it may be told again.
-  if (source === '') await agent.register.begin(of, signal);
+  // Forgotten since Begin, and made anew by the destination's Prepare: there has been no vote, so it may be told again. It is never made here: a
+  // record that is forgotten once more is missed, or a late script would hide that.
+  if (source === '') await agent.register.join(of, signal);
 }
 
 /** Redis lives anew, or has lost the record: this side has not voted, so it may go on under the new life (spec/README.md, step 2). */
