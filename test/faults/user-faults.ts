@@ -8,14 +8,20 @@ import { executes } from './watch.ts';
 const suspendedMs = 300;
 const resumeEveryMs = 50;
 const resumeMsMax = 10_000;
-const callMs = 2_000;
+/** A suspend that its caller gives up may be carried out later. */
+const callMs = { suspend: 15_000, resume: 2_000 } as const;
 
 const names = { suspend: DomainsService.suspend, resume: DomainsService.resume } as const;
 
 /** Whether one of the two hosts did it. */
 async function asks({ stage, guest }: Scene, what: keyof typeof names): Promise<boolean> {
   const done = (['a', 'b'] as const).map(async (host) =>
-    invoke(stage.host(host).clients.domains, names[what], { domain: guest.uuid }, AbortSignal.timeout(callMs)).then(
+    invoke(
+      stage.host(host).clients.domains,
+      names[what],
+      { domain: guest.uuid },
+      AbortSignal.timeout(callMs[what]),
+    ).then(
       () => true,
       () => false,
     ),
