@@ -1,5 +1,7 @@
 /** Who owns a guest: by real agents, whatever ends, restarts or forgets. */
 import { randomUUID } from 'node:crypto';
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { LabHost } from '@ferry/lab';
 import { DomainState } from '@ferry/proto/ferry/v1/domains';
@@ -227,6 +229,29 @@ describe('a guest that runs on two hosts', () => {
     await callsOf(world.a).suspend(guest.name);
     expect(await refusal(callsOf(world.a).resume(guest.name))).toMatchObject(elsewhere);
     expect(await world.domainOn(world.a, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_PAUSED });
+  });
+});
+
+describe('what a guest leaves that ended by itself', () => {
+  const left = (guest: TestGuest): string => join(world.a.stateDir, 'domains', guest.uuid);
+  const keptLog = (guest: TestGuest): string =>
+    readFileSync(join(world.a.stateDir, 'logs', `${guest.uuid}.log`), 'utf8');
+
+  it('is removed, but for the end of its log; it can be started again', async () => {
+    const guest = await world.boot(world.a);
+    appendFileSync(join(left(guest), 'qemu.log'), 'its last words\n');
+    endOfQemu(guest);
+    await eventually('its directory is removed', () => !existsSync(left(guest)));
+    expect(keptLog(guest)).toMatch(/its last words\n$/);
+    await callsOf(world.a).start(guest.xml);
+    await runsOn(guest, world.a);
+  });
+
+  it('is removed after its host was rebooted', async () => {
+    const guest = await world.boot(world.a);
+    await hostDies();
+    await hostComesBack();
+    await eventually('its directory is removed', () => !existsSync(left(guest)));
   });
 });
 

@@ -245,6 +245,17 @@ export class SimHypervisor implements HypervisorParts {
     return true;
   }
 
+  collectEnded(uuid: string): Promise<boolean> {
+    return this.#act('collect', () => {
+      const place = this.#host.places.get(uuid);
+      return place !== undefined && place.definition.incoming === undefined && this.#collect(uuid);
+    });
+  }
+
+  trimLogs(): Promise<void> {
+    return Promise.resolve();
+  }
+
   collect(of?: readonly string[]): Promise<string[]> {
     return this.#act('collect', () => [...(of ?? this.#host.places.keys())].filter((uuid) => this.#collect(uuid)));
   }

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, open, readFile, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { errnoOf } from './errno.ts';
@@ -37,6 +37,12 @@ export interface DomainPaths {
   readonly tpmState: string;
 }
 
+/** What is kept of the log of a QEMU that ended by itself, and of how many domains. */
+const keptLogBytes = 64 * 1024;
+const keptLogsMax = 100;
+/** A log that has grown beyond this is cut to its last `keptLogBytes`: the guest makes QEMU write it. */
+const logBytesMax = 4 * 2 ** 20;
+
 /** How the directories begin that are being removed. */
 const removed = '.removed-';
 
@@ -67,13 +73,28 @@ async function writeWhole(path: string, text: string): Promise<void> {
   await rename(`${path}.new`, path);
 }
 
+/** The end of a log; nothing of one that cannot be read. */
+async function tailOf(path: string): Promise<Buffer> {
+  try {
+    await using log = await open(path, 'r');
+    const { size } = await log.stat();
+    const bytes = Math.min(size, keptLogBytes);
+    const { buffer, bytesRead } = await log.read(Buffer.alloc(bytes), 0, bytes, size - bytes);
+    return buffer.subarray(0, bytesRead);
+  } catch {
+    return Buffer.alloc(0);
+  }
+}
+
 export class DomainDirectory {
   readonly #root: string;
   readonly #tpms: string;
+  readonly #logs: string;
 
   constructor(stateDir: string) {
     this.#root = join(stateDir, 'domains');
     this.#tpms = join(stateDir, 'tpms');
+    this.#logs = join(stateDir, 'logs');
   }
 
   paths(uuid: string): DomainPaths {
@@ -96,6 +117,13 @@ export class DomainDirectory {
       if (isMissing(error)) return [];
       throw error;
     }
+  }
+
+  has(uuid: string): Promise<boolean> {
+    return stat(this.paths(uuid).dir).then(
+      () => true,
+      () => false,
+    );
   }
 
   /** Makes a domain's directory; throws domain-exists if there is one: of two that try at once, one fails. */
@@ -159,11 +187,33 @@ export class DomainDirectory {
 
   /** The last lines that QEMU wrote, at most 2 kB, for an error's message. */
   async logTail(uuid: string): Promise<string> {
-    try {
-      return (await readFile(this.paths(uuid).log, 'utf8')).slice(-2048).trim();
-    } catch {
-      return '';
-    }
+    return (await tailOf(this.paths(uuid).log)).toString('utf8').slice(-2048).trim();
+  }
+
+  /** Keeps the end of a domain's log beyond its directory, the last of each domain, of so many domains. */
+  async keepLog(uuid: string): Promise<void> {
+    const tail = await tailOf(this.paths(uuid).log);
+    if (tail.length === 0) return;
+    await mkdir(this.#logs, { recursive: true, mode: 0o700 });
+    await writeFile(join(this.#logs, `${uuid}.log`), tail, { mode: 0o600 });
+    const kept = (await readdir(this.#logs)).map((name) => join(this.#logs, name));
+    if (kept.length <= keptLogsMax) return;
+    const ages = await Promise.all(kept.map(async (path) => ({ path, atMs: (await stat(path)).mtimeMs })));
+    const oldest = ages.toSorted((a, b) => a.atMs - b.atMs).slice(0, kept.length - keptLogsMax);
+    await Promise.all(oldest.map(({ path }) => rm(path, { force: true })));
+  }
+
+  /** Cuts a log that has grown too long to its end. QEMU appends, so it goes on behind that; what it writes in this moment is lost. */
+  async trimLog(uuid: string): Promise<void> {
+    const path = this.paths(uuid).log;
+    const size = await stat(path).then(
+      (found) => found.size,
+      () => 0,
+    );
+    if (size <= logBytesMax) return;
+    const tail = await tailOf(path);
+    await truncate(path, 0);
+    await appendFile(path, tail);
   }
 
   /** Removed at once or not at all; what a crash leaves of it is nobody's place, and goes with the next one that is removed. */

@@ -235,6 +235,7 @@ export class Hypervisor {
     if ((await this.#processOf(uuid)) !== undefined) return false;
     const started = this.#directory.process(uuid) !== undefined;
     if (!started && (await this.#directory.ageMs(uuid)) < leftoverMs) return false;
+    await this.#directory.keepLog(uuid).catch(() => undefined);
     await this.#directory.remove(uuid);
     return true;
   }
@@ -268,6 +269,20 @@ export class Hypervisor {
       await monitor[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /**
+   * Removes what a guest that ended by itself has left here; the end of its log is kept. Nothing of one that is coming in: that is for its
+   * migration to settle. Gives whether there was something.
+   */
+  async collectEnded(uuid: string): Promise<boolean> {
+    if (this.#directory.definition(uuid)?.incoming !== undefined) return false;
+    return (await this.#directory.has(uuid)) && this.#collect(uuid);
+  }
+
+  /** Bounds what this host's guests make their QEMUs write. */
+  async trimLogs(): Promise<void> {
+    await Promise.all((await this.#directory.uuids()).map((uuid) => this.#directory.trimLog(uuid)));
   }
 
   /** Whether its QEMU runs, asked without waiting: the monitor's end may not be read yet. */

@@ -16,12 +16,14 @@ const goneLookMs = 20;
 
 export interface OwnershipWorld {
   readonly host: string;
-  readonly hypervisor: Pick<Hypervisor, 'places' | 'find' | 'guest' | 'isAlive'>;
+  readonly hypervisor: Pick<Hypervisor, 'places' | 'find' | 'guest' | 'isAlive' | 'collectEnded' | 'trimLogs'>;
   readonly owners: OwnerRecords;
   readonly clock: Clock;
   readonly log: Log;
   /** A migration holds the domain here: who owns it is being decided. */
   readonly migrating: (domain: string, signal: AbortSignal) => Promise<boolean>;
+  /** Runs `act` while nobody else may start, end or migrate the domain, unless a migration of it is not settled here. Throws if somebody does. */
+  readonly underJob: (domain: string, signal: AbortSignal, act: () => Promise<void>) => Promise<void>;
 }
 
 type Sight = 'runs' | 'gone' | 'unclear';
@@ -118,7 +120,9 @@ export class OwnershipKeeper implements AsyncDisposable {
       }
       this.#scanDue = false;
     }
-    const here = await this.#world.hypervisor.places();
+    const { hypervisor, log } = this.#world;
+    await hypervisor.trimLogs().catch((error: unknown) => log.warn({ err: error }, 'a log of QEMU cannot be cut'));
+    const here = await hypervisor.places();
     for (const domain of new Set([...here, ...this.#owned])) {
       // One record that is damaged must not keep the others from being put right.
       await this.lookAt(domain, signal).catch((error: unknown) => {
@@ -143,6 +147,23 @@ export class OwnershipKeeper implements AsyncDisposable {
     else if (sight === 'gone' && !this.#coming.has(domain) && !(await migrating(domain, signal)))
       await this.#release(owner, signal);
     else this.#owned.add(domain);
+    if (sight === 'gone') await this.#collect(domain, signal);
+  }
+
+  /** What a guest that ended by itself has left is removed under a job, so that none is started or taken in meanwhile; if there is one, the next look tries again. */
+  async #collect(domain: string, signal: AbortSignal): Promise<void> {
+    const { hypervisor, migrating, underJob, log } = this.#world;
+    if (this.#coming.has(domain) || !(await hypervisor.places()).includes(domain) || (await migrating(domain, signal)))
+      return;
+    try {
+      await underJob(domain, signal, async () => {
+        if (await hypervisor.collectEnded(domain))
+          log.info({ domain }, 'what a guest that has ended left here is removed');
+      });
+    } catch (error) {
+      signal.throwIfAborted();
+      log.info({ err: error, domain }, 'what a guest that has ended left here cannot be removed yet');
+    }
   }
 
   async #see(domain: string, signal: AbortSignal): Promise<Sight> {

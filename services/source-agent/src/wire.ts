@@ -2,8 +2,12 @@
 import { HeldMigrations, type Parts, startOf } from '@ferry/agent';
 import type { Phase } from '@ferry/migration';
 import { endJournal, type SourceAgent, type SourceState } from './agent.ts';
+import { openMigration } from './open-migration.ts';
 import { OwnershipKeeper } from './ownership.ts';
 import { recover, revive, settledBy, takeUpJournaled } from './recover.ts';
+
+/** A guest that ended by itself is nobody's concern now: who needs its domain goes first. */
+const collectWaitMs = 1_000;
 
 export function sourceAgent(parts: Parts, destinationAt: SourceAgent['destinationAt']): SourceAgent {
   const { jobs, journals, ongoing, log, clock, config } = parts;
@@ -30,6 +34,11 @@ export function sourceAgent(parts: Parts, destinationAt: SourceAgent['destinatio
     migrating: async (domain, signal) =>
       migrations.all().some((held) => held.ongoing.start.domainUuid === domain) ||
       (await jobs.activeOf(domain, signal)) !== undefined,
+    underJob: async (domain, signal, act) => {
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(collectWaitMs)]);
+      await using _job = await jobs.beginJob(domain, 'modify', 'Collect', patience);
+      if ((await openMigration(agent, domain, signal)) === undefined) await act();
+    },
   });
   const agent: SourceAgent = { ...parts, destinationAt, migrations, ownership };
   return agent;
