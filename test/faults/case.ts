@@ -118,6 +118,7 @@ export async function play(stage: Stage, what: Case, settleMsMax = 15_000): Prom
   });
 
   const kills: Kill[] = [];
+  const afters: (() => Promise<void>)[] = [];
   const settled = async (): Promise<boolean> => (await unsettled(stage, guest, caller.migrationId, kills)).length === 0;
   const underWay = new Map<Strike, Promise<unknown>>();
   let goneAtMs = performance.now();
@@ -150,8 +151,12 @@ export async function play(stage: Stage, what: Case, settleMsMax = 15_000): Prom
     const before = [...underWay].filter(([other]) => clash(other, strike)).map(([, end]) => end);
     const striking = Promise.all(before).then(async (): Promise<Result['end']> => {
       await untilStopped(agent.pid);
-      // Whoever is restarted from here on is not stopped there again.
-      for (const each of ['source', 'dest'] as const) if (each === side || pending.size === 0) planFor(each, false);
+      // An agent that is restarted is not stopped before it serves, and never at the same point again.
+      const restarted = (['source', 'dest'] as const).filter((each) =>
+        faults[strike.fault].acts.includes(`${each}-agent`),
+      );
+      if (!restarted.includes(side)) planFor(side, false);
+      for (const each of restarted) stage.plan(hostOf(each), each, undefined);
       const scene: Scene = {
         stage,
         caller,
@@ -167,10 +172,15 @@ export async function play(stage: Stage, what: Case, settleMsMax = 15_000): Prom
       const done = await faults[strike.fault].strike(scene);
       if (done?.killed !== undefined) kills.push(done.killed);
       if (done?.holds !== true) agent.signal('SIGCONT');
-      if (done === undefined) return 'nothing-to-strike';
+      if (done === undefined) {
+        for (const each of restarted) planFor(each, false);
+        return 'nothing-to-strike';
+      }
       await delay(done.lastsMs);
       goneAtMs = performance.now();
       await done.heal();
+      if (done.after !== undefined) afters.push(done.after);
+      for (const each of restarted) planFor(each, false);
       return 'ran';
     });
     underWay.set(strike, striking);
@@ -178,6 +188,10 @@ export async function play(stage: Stage, what: Case, settleMsMax = 15_000): Prom
   };
   const ends = await Promise.all(strikes.map(carryOut));
   for (const side of ['source', 'dest'] as const) stage.plan(hostOf(side), side, undefined);
+  for (const after of afters) {
+    await after();
+    goneAtMs = performance.now();
+  }
   const struck = ends.filter((each) => each === 'ran').length;
   const end = struck > 0 ? 'ran' : (ends.find((each) => each === 'nothing-to-strike') ?? 'not-reached');
 

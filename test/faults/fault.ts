@@ -33,6 +33,8 @@ interface Struck {
   /** How long the fault stays, ms. */
   readonly lastsMs: number;
   readonly heal: () => Promise<void>;
+  /** When no agent stands still any more. */
+  readonly after?: () => Promise<void>;
   /** The agent that stands still is a victim: it does so until the fault is healed. */
   readonly holds?: boolean;
   readonly killed?: Kill;

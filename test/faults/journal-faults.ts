@@ -9,7 +9,7 @@ const unreadableMs = 600;
 /** Gives what makes the journal as it was, if anything does. */
 const damage = (what: string, strike: (path: string) => (() => void) | undefined): Fault => ({
   what: `kill -9 of the agent, and its journal ${what} when it starts again`,
-  acts: ['disk'],
+  acts: ['source-agent', 'dest-agent', 'disk'],
   applies: ({ point }) => point.phase !== opening,
   strike: async (scene) => {
     const { stage, side, caller } = scene;

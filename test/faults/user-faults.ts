@@ -2,7 +2,7 @@
 import { invoke } from '@ferry/agent';
 import { DomainsService } from '@ferry/proto/ferry/v1/domains';
 import { setTimeout as delay } from 'node:timers/promises';
-import { always, type Fault, type Scene } from './fault.ts';
+import { always, type Fault, nothing, type Scene } from './fault.ts';
 import { executes } from './watch.ts';
 
 const suspendedMs = 300;
@@ -47,11 +47,11 @@ export const userFaults = {
     strike: async (scene) => {
       // The agent that stands still answers when it goes on.
       const asked = asks(scene, 'suspend');
-      const heal = async (): Promise<void> => {
+      const after = async (): Promise<void> => {
         await asked;
         await resumes(scene);
       };
-      return { lastsMs: suspendedMs, heal };
+      return { lastsMs: suspendedMs, heal: nothing, after };
     },
   },
 } as const satisfies Readonly<Record<string, Fault>>;
