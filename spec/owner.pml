@@ -26,7 +26,7 @@
 
 mtype = { NOT, PAUSED, RUNS,                   /* a QEMU: not there, stopped, executes          */
           SENT, LOADING, LOADED,               /* postmigrate on a; on b incoming, and complete */
-          START, KEEP, SEEN,                   /* claims                                        */
+          START, KEEP, SEEN, DECIDED,          /* claims                                        */
           UNDECIDED, COMMITTED, ABORTED };
 
 #define A 1
@@ -47,6 +47,8 @@ byte  life = 0;
 byte  own[LIVES], epoch[LIVES], under[LIVES];
 byte  since[LIVES];                            /* when this epoch was given: a loss or two ago    */
 byte  savedOwn, savedEpoch, savedUnder, savedSince;        /* what the next life will know                  */
+mtype how[LIVES], savedHow;                    /* how it became its host's                         */
+bool  doubt[LIVES], savedDoubt;                /* asserted for the migration, as Redis had lost it */
 bool  unseen[4];                               /* since Redis lost it the host has not claimed  */
 bool  excused;                                 /* what an assumption rules out has happened     */
 byte  starts, losses, forgets;
@@ -67,46 +69,67 @@ bool  stolen, late;                            /* what kept and void forbid     
 #ifdef TRUST_LOSS
 #define EXCUSE_LOSS(h, kind) false
 #else
-#define ALIVE(x) (unseen[x] && (q[x] == RUNS || q[x] == SENT || may[x] || (q[x] == LOADED && decision == COMMITTED)))
+#define ALIVE(x) (unseen[x] && (q[x] == RUNS || may[x] || (q[x] == LOADED && decision == COMMITTED)))
 #define EXCUSE_LOSS(h, kind) (kind != SEEN && ((h != A && ALIVE(A)) || (h != B && ALIVE(B)) || (h != C && ALIVE(C))))
 #endif
 
 inline claim(h, kind, ok) {                    /* owner-claim.lua */
   reach(k);
 #ifdef NO_SEEN
-  if :: own[k] != 0 && own[k] != h -> ok = false
+  if :: own[k] != 0 && own[k] != h && !(kind == DECIDED && own[k] == B && how[k] == COMMITTED) -> ok = false
 #else
-  if :: own[k] != 0 && own[k] != h && !(kind == SEEN && under[k] != k) -> ok = false
+  if :: own[k] != 0 && own[k] != h && !(kind == SEEN && (under[k] != k || doubt[k])) && !(kind == DECIDED && own[k] == B && how[k] == COMMITTED) -> ok = false
 #endif
+     :: own[k] == h && doubt[k] && kind == START -> ok = false
   :: else -> ok = true;
      if :: EXCUSE_LOSS(h, kind) -> excused = true :: else -> skip fi;
      if :: begun && kind == START && h == A -> anew = true :: else -> skip fi;
      if
      :: own[k] == h && kind != START -> under[k] = k
-     :: else -> own[k] = h; epoch[k]++; since[k] = losses; under[k] = k
-     fi
+     :: else -> own[k] = h; epoch[k]++; since[k] = losses; under[k] = k; how[k] = kind
+     fi;
+     doubt[k] = false
   fi;
   if :: (kind == SEEN || ok) && k == life -> unseen[h] = false :: else -> skip fi;
   k = 0
 }
 
+#define FREE(k) own[k] = 0; how[k] = 0; under[k] = k; doubt[k] = false
+
 inline release(h, e, g, u) {                   /* owner-release.lua: if the record is as it was seen */
   reach(k);
   if
 #ifdef NO_EPOCH
-  :: own[k] == h -> if :: epoch[k] != e -> stolen = true :: else -> skip fi; own[k] = 0
+  :: own[k] == h -> if :: epoch[k] != e -> stolen = true :: else -> skip fi; FREE(k)
 #else
 #ifdef NO_SINCE
-  :: own[k] == h && epoch[k] == e && under[k] == u -> if :: since[k] != g -> stolen = true :: else -> skip fi; own[k] = 0
+  :: own[k] == h && epoch[k] == e && under[k] == u -> if :: since[k] != g -> stolen = true :: else -> skip fi; FREE(k)
 #elif defined(NO_UNDER)
-  :: own[k] == h && epoch[k] == e && since[k] == g -> own[k] = 0
+  :: own[k] == h && epoch[k] == e && since[k] == g -> FREE(k)
 #else
-  :: own[k] == h && epoch[k] == e && since[k] == g && under[k] == u -> own[k] = 0
+  :: own[k] == h && epoch[k] == e && since[k] == g && under[k] == u -> FREE(k)
 #endif
 #endif
   :: else -> skip
   fi;
   k = 0
+}
+
+/* owner-assert.lua: of a guest that was sent, where Redis has lost the record; one of this life that names nobody stays */
+#define LOSTRECORD(k) (own[k] == 0 && (epoch[k] == 0 || under[k] != k))
+inline assertOwner() {
+  reach(k);
+  if
+  :: LOSTRECORD(k) -> own[k] = A; epoch[k]++; since[k] = losses; under[k] = k; doubt[k] = true; how[k] = KEEP
+  :: else -> skip
+  fi;
+  k = 0
+}
+
+#define GIVE(h) own[life] = h; epoch[life]++; since[life] = losses; how[life] = DECIDED
+inline settle(h) {                             /* owner-settle.lua: what was asserted becomes an ordinary record */
+  if :: doubt[life] && own[life] != h -> GIVE(h) :: else -> skip fi;
+  doubt[life] = false
 }
 
 /* ---- what users do on a host; a QEMU may die at any moment ---- */
@@ -168,6 +191,7 @@ end:
 #else
   :: atomic { ON(h) && q[h] == RUNS -> claim(h, SEEN, ok); ok = false }         /* it is seen running  */
 #endif
+  :: atomic { h == B && ON(B) && dJob && q[B] == LOADED && LOSTRECORD(life) -> assertOwner() }
   od
 }
 
@@ -179,7 +203,7 @@ bool  promised, took, dOver;                   /* D's promise; D has passed its 
 #elif defined(NO_OWNER_EPOCH)
 #define MOVED(k) (epoch[k] != 0 && own[k] != A && own[k] != B)
 #else
-#define MOVED(k) (epoch[k] != 0 && !(own[k] == A && (epoch[k] == mEpoch || EPOCH_UNKNOWN)) && own[k] != B)
+#define MOVED(k) (epoch[k] != 0 && !(own[k] == A && (epoch[k] == mEpoch || doubt[k] || EPOCH_UNKNOWN)) && own[k] != B)
 #endif
 #ifdef NO_BEGIN_CLAIM
 #define EPOCH_UNKNOWN (mEpoch == 0)
@@ -196,7 +220,7 @@ proctype Source() {
     :: ok && q[A] == RUNS && q[B] == NOT && !busy[B] ->        /* register-begin.lua           */
        reach(k);
 #ifndef NO_BEGIN_CLAIM
-       if :: own[k] == 0 -> own[k] = A; epoch[k]++; since[k] = losses; under[k] = k :: else -> skip fi;
+       if :: own[k] == 0 -> own[k] = A; epoch[k]++; since[k] = losses; under[k] = k; how[k] = KEEP :: else -> skip fi;
 #endif
        mEpoch = epoch[k]; mLife = k; begun = true; k = 0; q[B] = LOADING; dJob = true
     :: else -> sJob = false; dOver = true; goto over
@@ -212,11 +236,22 @@ proctype Source() {
 end:
   do
   :: atomic { ON(A) && q[A] == SENT && life == mLife -> decision = (decision == UNDECIDED -> ABORTED : decision);
-              if :: decision == ABORTED -> q[A] = RUNS :: else -> q[A] = NOT fi; sJob = false; break }
-  :: atomic { ON(A) && q[A] == SENT && took -> q[A] = NOT; sJob = false; break }       /* D's own word */
-  :: atomic { ON(A) && q[A] == SENT && !took && !gone[B] -> promised = true; q[A] = RUNS; sJob = false; break }
+              if :: decision == ABORTED -> goto back :: else -> q[A] = NOT; settle(B) fi; sJob = false; break }
+  :: atomic { ON(A) && q[A] == SENT && took -> q[A] = NOT; settle(B); sJob = false; break }  /* D's own word */
+  :: atomic { ON(A) && q[A] == SENT && !took && !gone[B] -> promised = true; goto back }
   :: atomic { ON(A) && q[A] != SENT -> sJob = false; break }           /* runs on, or has ended        */
+  :: atomic { ON(A) && q[A] == SENT && LOSTRECORD(life) -> assertOwner() }
   od;
+  goto over;
+back:                                                                  /* claimed before `cont`        */
+#ifdef NO_SENT_CLAIM
+  atomic { ON(A) -> may[A] = true };
+#else
+  atomic { ON(A) -> claim(A, DECIDED, may[A]) };
+#endif
+  atomic { ON(A) -> if :: may[A] && q[A] == SENT -> q[A] = RUNS
+                    :: !may[A] && q[A] == SENT -> q[A] = NOT           /* started elsewhere: it is ended */
+                    :: else -> skip fi; may[A] = false; sJob = false };
 over:
   skip
 }
@@ -229,7 +264,7 @@ end:
        if
        :: k == mLife && decision == UNDECIDED && !MOVED(k) ->
           if :: own[k] == C || (own[k] == A && anew) -> late = true :: else -> skip fi;
-          decision = COMMITTED; unseen[B] = false; own[k] = B; epoch[k]++; since[k] = losses; under[k] = k; e = epoch[k]
+          decision = COMMITTED; unseen[B] = false; doubt[k] = false; how[k] = COMMITTED; own[k] = B; epoch[k]++; since[k] = losses; under[k] = k; e = epoch[k]
        :: k == mLife && decision == UNDECIDED && MOVED(k) -> decision = ABORTED
        :: else -> skip
        fi;
@@ -245,12 +280,12 @@ end:
 #ifndef NO_GIVE_BACK
      atomic { ON(B) -> reach(k);                                       /* register-give-back.lua        */
               if
-              :: got == COMMITTED && own[k] == B && epoch[k] == e -> own[k] = A; epoch[k]++; since[k] = losses; unseen[A] = false
+              :: got == COMMITTED && own[k] == B && epoch[k] == e -> doubt[k] = false; how[k] = DECIDED; own[k] = A; epoch[k]++; since[k] = losses; unseen[A] = false
               :: else -> skip
               fi; k = 0 }
 #endif
   fi;
-  atomic { dJob = false; got = UNDECIDED; e = 0 };
+  atomic { if :: took -> settle(B) :: else -> settle(A) fi; dJob = false; got = UNDECIDED; e = 0 };
 over:
   skip
 }
@@ -282,12 +317,12 @@ proctype Redis() {
 end:
   do
   :: atomic { !excused && losses < LOSSES && savedEpoch != epoch[life] ->
-              savedOwn = own[life]; savedEpoch = epoch[life]; savedUnder = under[life]; savedSince = since[life] }
+              savedOwn = own[life]; savedEpoch = epoch[life]; savedUnder = under[life]; savedSince = since[life]; savedDoubt = doubt[life]; savedHow = how[life] }
   :: atomic { !excused && losses < LOSSES -> losses++;
               unseen[A] = true; unseen[B] = true; unseen[C] = true;
               if
-              :: life++; own[life] = savedOwn; epoch[life] = savedEpoch; under[life] = savedUnder; since[life] = savedSince
-              :: own[life] = 0; epoch[life] = 0; since[life] = 0;                /* flushed: the same life */
+              :: life++; own[life] = savedOwn; epoch[life] = savedEpoch; under[life] = savedUnder; since[life] = savedSince; doubt[life] = savedDoubt; how[life] = savedHow
+              :: own[life] = 0; epoch[life] = 0; since[life] = 0; doubt[life] = false; how[life] = 0;                /* flushed: the same life */
                  mLife = (mLife == life -> LOST : mLife)                         /* the register's record too */
               fi }
   od

@@ -33,6 +33,8 @@ export interface HeldMigrationsOptions<State> extends SettlingOptions<State> {
   readonly isOld: (migrationId: string) => Promise<boolean>;
   /** Whether it is no wonder that nobody calls: memory is flowing. */
   readonly busy: (held: Held<State>) => boolean;
+  /** Asserts the guest's ownership while the migration is open, in case Redis has lost the record. */
+  readonly assertOwner: (held: Held<State>) => Promise<void>;
   /** Looks for what is left of migrations whose jobs Redis has forgotten. Throws when something cannot be settled yet. */
   readonly takeUpForgotten: (signal: AbortSignal) => Promise<void>;
   /** What this host knows of a migration found in the jobs' record. Throws when that cannot be known yet. */
@@ -49,6 +51,10 @@ export interface Found<State> {
   readonly phase?: Phase | undefined;
 }
 
+/** How often ownership is asserted, besides whenever Redis is back; and how soon again where that failed. */
+const assertEveryMs = 5_000;
+const assertAgainMs = 500;
+
 const tracer = trace.getTracer('@ferry/agent');
 
 const beingSettled = (migrationId: string): MigrationError =>
@@ -64,6 +70,8 @@ export class HeldMigrations<State> {
   readonly #opening = new Set<string>();
   readonly #stopping = new AbortController();
   #ticking: Promise<void> = Promise.resolve();
+  #assertAtMs = -Infinity;
+  #connections = -1;
   readonly #abandoned: AbandonedJobs;
   readonly #settling: Settling<State>;
   /** Those that are being looked after: one that hangs keeps no other waiting. */
@@ -380,6 +388,8 @@ export class HeldMigrations<State> {
   async #settleFound(found: Found<State>, job: MigrationJob, phase: Phase | undefined, cause: Error): Promise<void> {
     const { start, state, outcome } = found;
     const held = this.#hold(start, state, job, found.phase ?? phase);
+    // Redis may have lost the record: before anything else is asked.
+    await this.#assertOwner(held);
     const at = held.phase ?? 'begin3';
     if (outcome !== undefined) held.unsettled = { outcome, phase: at, reply: undefined };
     // It goes on by itself; who waits for an agent that does not answer must not keep this one from serving.
@@ -395,10 +405,32 @@ export class HeldMigrations<State> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       for (const held of this.all()) this.#startLookingAfter(held);
+      await this.#assertIfDue();
       await this.#abandoned.sweepIfDue(signal);
       await delay(tickMs, undefined, { signal, ref: false }).catch(() => undefined);
     }
     await Promise.all(this.#lookedAfter.values());
+  }
+
+  /** The register has been seen to have forgotten. */
+  assertSoon(): void {
+    this.#assertAtMs = -Infinity;
+  }
+
+  async #assertIfDue(): Promise<void> {
+    const { clock, jobs } = this.#options;
+    if (this.#connections === jobs.connections && clock.monotonic() < this.#assertAtMs) return;
+    this.#connections = jobs.connections;
+    this.#assertAtMs = clock.monotonic() + assertEveryMs;
+    await Promise.all(this.all().map((held) => this.#assertOwner(held)));
+  }
+
+  async #assertOwner(held: Held<State>): Promise<void> {
+    const { assertOwner, clock, log } = this.#options;
+    await assertOwner(held).catch((error: unknown) => {
+      log.debug({ err: error, ...labelsOf(held) }, 'the guest’s ownership could not be asserted');
+      this.#assertAtMs = Math.min(this.#assertAtMs, clock.monotonic() + assertAgainMs);
+    });
   }
 
   #startLookingAfter(held: Held<State>): void {

@@ -14,6 +14,18 @@ export type { Held } from './held.ts';
 export type { Codec } from './replies.ts';
 export { domainStateOf } from './domain-state.ts';
 export { Ongoing, OngoingMigrations, nowUs, type OngoingStart, type OutcomeWord } from './ongoing.ts';
+export {
+  assertOwner,
+  claimSent,
+  journaledOf,
+  newSentCopy,
+  notedOf,
+  recallSent,
+  type SentCopy,
+  settledByOwner,
+  settleOwner,
+  startedElsewhere,
+} from './sent-copies.ts';
 export { resolveByWord, type Resolvable } from './resolution.ts';
 export { untilAsked } from './until-asked.ts';
 export { openCredentials, type Credentials } from './tls.ts';

@@ -8,7 +8,17 @@ import { resolveByWord } from './resolution.ts';
 const never = new AbortController().signal;
 const start = { migrationId: 'm', domainUuid: 'd', domainName: 'web-1', side: 'dest', protocol: 3 } as const;
 
-const owner: Owner = { domain: 'd', name: '', host: 'b', epoch: 2, evidence: '', sinceMs: 0, incarnation: '' };
+const owner: Owner = {
+  domain: 'd',
+  name: '',
+  host: 'b',
+  epoch: 2,
+  evidence: '',
+  sinceMs: 0,
+  incarnation: '',
+  doubt: '',
+  how: '',
+};
 
 /** A migration in doubt at its destination, whose source does not answer; `why` says what keeps the copy from going on. */
 function inDoubt(owners: object, why: () => string | undefined) {

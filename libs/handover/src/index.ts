@@ -11,4 +11,4 @@ export {
 } from './register.ts';
 export { type Claim, type Owner, OwnerRecords } from './owner.ts';
 export { HandoverJournals, type Journal, type Journals, readUnlessDamaged, type Unfinished } from './journal.ts';
-export type { HandoverEntry } from './journal-entry.ts';
+export type { HandoverEntry, NotedOwner } from './journal-entry.ts';

@@ -1,6 +1,12 @@
 /** What a journal says, and how that is read back. */
 import { HandoverError } from './errors.ts';
 
+/** An ownership record, as far as one that is newer can be told by it. */
+export interface NotedOwner {
+  readonly epoch: number;
+  readonly sinceMs: number;
+}
+
 /** One side's word. */
 export interface HandoverEntry {
   readonly migrationId: string;
@@ -13,6 +19,12 @@ export interface HandoverEntry {
   readonly incarnation: string;
   /** HOST:PORT of the other agent; empty if not known. */
   readonly peerAddress: string;
+  /** The other host's name; empty if not known. */
+  readonly peerHost: string;
+  /** What the ownership record said when the migration began here; undefined if it is not known. */
+  readonly owner: NotedOwner | undefined;
+  /** The other host on which the guest was started instead: no copy of this migration may continue. Empty for none. */
+  readonly startedOn: string;
   /** The source is done with the register: it has asked the destination, or is about to, and trusts its word alone. */
   readonly asking: boolean;
   /** The destination has the source's vote: it has been said that the guest was stopped for good. */
@@ -65,10 +77,20 @@ export function decodeEntry(text: string, path: string): HandoverEntry {
     wasRunning,
     incarnation: string('incarnation'),
     peerAddress: string('peerAddress'),
+    peerHost: entry['peerHost'] === undefined ? '' : string('peerHost'),
+    owner: notedOwner(entry['owner']),
+    startedOn: entry['startedOn'] === undefined ? '' : string('startedOn'),
     asking,
     voteSeen,
     promised,
     decision,
     ended,
   };
+}
+
+/** One that cannot be read proves nothing. */
+function notedOwner(value: unknown): NotedOwner | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { epoch, sinceMs }: { epoch?: unknown; sinceMs?: unknown } = value;
+  return typeof epoch === 'number' && typeof sinceMs === 'number' ? { epoch, sinceMs } : undefined;
 }

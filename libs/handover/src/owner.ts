@@ -10,6 +10,8 @@ declare module 'ioredis' {
     ferryOwnerClaim(owner: string, ...args: string[]): Result<unknown, Context>;
     ferryOwnerRelease(owner: string, ...args: string[]): Result<unknown, Context>;
     ferryOwnerLook(owner: string): Result<unknown, Context>;
+    ferryOwnerAssert(owner: string, ...args: string[]): Result<unknown, Context>;
+    ferryOwnerSettle(owner: string, ...args: string[]): Result<unknown, Context>;
   }
 }
 
@@ -18,6 +20,8 @@ const scripts = {
   'owner-claim': 'ferryOwnerClaim',
   'owner-release': 'ferryOwnerRelease',
   'owner-look': 'ferryOwnerLook',
+  'owner-assert': 'ferryOwnerAssert',
+  'owner-settle': 'ferryOwnerSettle',
 } as const;
 
 /** What is known of a guest that nobody owns any more is kept so long. Seconds. */
@@ -37,6 +41,10 @@ export interface Owner {
   readonly sinceMs: number;
   /** The life of Redis that the record was last written or confirmed under. */
   readonly incarnation: string;
+  /** The migration in doubt for which its agents have asserted this record, since Redis had lost it; empty for an ordinary one. */
+  readonly doubt: string;
+  /** How it became the host's: the claim, a migration's commit, or an assertion; empty where it was not read. */
+  readonly how: string;
 }
 
 /**
@@ -44,6 +52,14 @@ export interface Owner {
  * executes it here, which counts for more than a record that an older life of Redis wrote.
  */
 export type Claim = 'start' | 'keep' | 'seen';
+
+interface DomainNames {
+  readonly uuid: string;
+  readonly name: string;
+}
+
+/** How often a claim of what was decided is tried while the record changes. */
+const claimTries = 3;
 
 /** The ownership records as one host uses them. Every method throws HandoverError register-unavailable when Redis cannot be asked. */
 export class OwnerRecords {
@@ -67,21 +83,68 @@ export class OwnerRecords {
    * Makes this host the owner, or finds that it is; checked and written in one step. A claim of what is this host's already is a new
    * epoch only for `start`. Throws HandoverError owned-elsewhere.
    */
-  async claim(
-    domain: { readonly uuid: string; readonly name: string },
-    claim: Claim,
-    evidence: string,
+  claim(domain: DomainNames, claim: Claim, evidence: string, signal: AbortSignal): Promise<Owner> {
+    return this.#claim(domain, [evidence, claim], signal);
+  }
+
+  /**
+   * The claim of a copy that was sent, before it continues: the two agents have decided so, which counts for more than a record that `mayTake`
+   * accepts, or that names nobody. Throws HandoverError owned-elsewhere.
+   */
+  async claimDecided(
+    domain: DomainNames,
+    { migrationId, mayTake }: { readonly migrationId: string; readonly mayTake: (record: Owner) => boolean },
     signal: AbortSignal,
   ): Promise<Owner> {
-    const send = () => this.#redis.ferryOwnerClaim(ownerKeyOf(domain.uuid), this.#host, domain.name, evidence, claim);
+    const evidence = `decided by migration ${migrationId}`;
+    for (let tries = 1; ; tries += 1) {
+      const seen = await this.of(domain.uuid, signal);
+      const ours =
+        seen === undefined || ['', this.#host].includes(seen.host) || seen.doubt === migrationId || mayTake(seen);
+      if (!ours) throw ownedElsewhere({ ...seen, name: domain.name });
+      const asSeen = seen === undefined ? ['', '', ''] : [seen.host, String(seen.epoch), String(seen.sinceMs)];
+      try {
+        return await this.#claim(domain, [evidence, 'decided', ...asSeen], signal);
+      } catch (error) {
+        // It has changed since it was read.
+        if (!(error instanceof HandoverError) || error.kind !== 'owned-elsewhere' || tries === claimTries) throw error;
+      }
+    }
+  }
+
+  async #claim(domain: DomainNames, args: readonly string[], signal: AbortSignal): Promise<Owner> {
+    const send = () => this.#redis.ferryOwnerClaim(ownerKeyOf(domain.uuid), this.#host, domain.name, ...args);
     const words = wordsOf(await registerCall('owner-claim', send, signal), 'owner-claim', ['ok', 'owned']);
     const owner = ownerFrom(domain.uuid, words);
     if (words[0] === 'owned') throw ownedElsewhere(owner);
     return owner;
   }
 
+  /**
+   * For the agents of a migration in doubt: the guest is the source's where Redis has lost the record, so that nobody starts it elsewhere. Whether
+   * the record is now one that is asserted for this migration; it is to be settled when that ends.
+   */
+  async assert(
+    domain: DomainNames,
+    { migrationId, sourceHost }: { readonly migrationId: string; readonly sourceHost: string },
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const evidence = `asserted by host ${this.#host} for migration ${migrationId}`;
+    const send = () =>
+      this.#redis.ferryOwnerAssert(ownerKeyOf(domain.uuid), sourceHost, domain.name, migrationId, evidence);
+    const reply = await registerCall('owner-assert', send, signal);
+    return wordsOf(reply, 'owner-assert', ['asserted', 'owner'])[0] === 'asserted';
+  }
+
+  /** The migration is in doubt no longer: what was asserted for it becomes an ordinary record of `host`, which has the guest by its decision. */
+  async settle(domain: string, migrationId: string, host: string, signal: AbortSignal): Promise<void> {
+    const evidence = `decided by migration ${migrationId}`;
+    const send = () => this.#redis.ferryOwnerSettle(ownerKeyOf(domain), migrationId, host, evidence);
+    wordsOf(await registerCall('owner-settle', send, signal), 'owner-settle', ['ok']);
+  }
+
   /** Throws HandoverError owned-elsewhere if another host owns the guest; before something is begun that `claim` would refuse at its end. */
-  async refuseForeign(domain: { readonly uuid: string; readonly name: string }, signal: AbortSignal): Promise<void> {
+  async refuseForeign(domain: DomainNames, signal: AbortSignal): Promise<void> {
     const owner = await this.of(domain.uuid, signal);
     if (owner !== undefined && owner.host !== '' && owner.host !== this.#host)
       throw ownedElsewhere({ ...owner, name: domain.name });
@@ -146,7 +209,8 @@ function pageOf(reply: unknown): [cursor: string, keys: string[]] {
 }
 
 function ownerFrom(domain: string, words: readonly string[]): Owner {
-  const [, host = '', epoch = '', evidence = '', sinceMs = '', name = '', incarnation = ''] = words;
+  const [, host = '', epoch = '', evidence = '', sinceMs = '', name = '', incarnation = '', doubt = '', how = ''] =
+    words;
   if (!/^\d{1,15}$/.test(epoch) || !/^\d{1,14}(\.\d+)?$/.test(sinceMs)) {
     const message = `the ownership record of domain ${domain} is damaged (epoch ${JSON.stringify(epoch.slice(0, 40))}, since ${JSON.stringify(sinceMs.slice(0, 40))})`;
     throw new HandoverError(
@@ -154,10 +218,17 @@ function ownerFrom(domain: string, words: readonly string[]): Owner {
       `${message}: delete it in Redis; the host that runs the guest claims it again`,
     );
   }
-  return { domain, name, host, epoch: Number(epoch), evidence, sinceMs: Number(sinceMs), incarnation };
+  return { domain, name, host, epoch: Number(epoch), evidence, sinceMs: Number(sinceMs), incarnation, doubt, how };
 }
 
-function ownedElsewhere({ domain, name, host, epoch, evidence, sinceMs }: Owner): HandoverError {
+function ownedElsewhere({ domain, name, host, epoch, evidence, sinceMs, doubt }: Owner): HandoverError {
+  if (doubt !== '') {
+    const copies = `domain ${name} (${domain}) belongs to host ${host}: its migration ${doubt} has not ended, so that a copy of it may still run`;
+    return new HandoverError(
+      'owned-elsewhere',
+      `${copies}: wait until it ends, or settle it with ferry resolve ${doubt}`,
+    );
+  }
   const since = new Date(sinceMs).toISOString();
   const message = `domain ${name} (${domain}) belongs to host ${host} since ${since} (epoch ${epoch}: ${evidence})`;
   return new HandoverError(

@@ -13,6 +13,8 @@ interface OwnerState {
   epoch: number;
   incarnation: string;
   sinceMs: number;
+  /** It is asserted for the migration. */
+  doubt: boolean;
 }
 
 /** What one life of Redis, `k`, holds of one guest and one migration of it from a to b; its methods are the models' inlines. */
@@ -26,7 +28,7 @@ class Model {
   granted: number | undefined;
   grant = 0;
   binding = false;
-  owner: OwnerState = { host: '', epoch: 0, incarnation: '', sinceMs: 0 };
+  owner: OwnerState = { host: '', epoch: 0, incarnation: '', sinceMs: 0, doubt: false };
 
   constructor(k: string) {
     this.k = k;
@@ -144,17 +146,44 @@ class Model {
 
   claim(host: string, kind: Claim): unknown {
     const { owner } = this;
-    const behind = kind === 'seen' && owner.incarnation !== this.k;
-    if (owner.host !== '' && owner.host !== host && !behind) return 'owned-elsewhere';
-    if (owner.host === host && kind !== 'start') owner.incarnation = this.k;
+    const behind = kind === 'seen' && (owner.incarnation !== this.k || owner.doubt);
+    const mine = owner.host === host && !(owner.doubt && kind === 'start');
+    if (owner.host !== '' && !mine && !behind) return 'owned-elsewhere';
+    if (owner.host === host && kind !== 'start') Object.assign(owner, { incarnation: this.k, doubt: false });
     else this.#give(host);
     return 'ok';
   }
 
-  release(seen: OwnerState): void {
+  /** Of a or b, whose migration it is. */
+  claimDecided(host: string): unknown {
+    if (this.owner.host === 'c') return 'owned-elsewhere';
+    if (this.owner.host === host) Object.assign(this.owner, { incarnation: this.k, doubt: false });
+    else this.#give(host);
+    return 'ok';
+  }
+
+  settle(host: string): void {
+    const { owner } = this;
+    if (!owner.doubt) return;
+    owner.doubt = false;
+    if (owner.host !== host) Object.assign(owner, { host, epoch: owner.epoch + 1, sinceMs: 0 });
+  }
+
+  assert(): boolean {
+    const { host, epoch, incarnation, doubt } = this.owner;
+    if (doubt) this.owner.incarnation = this.k;
+    else if (host === '' && (epoch === 0 || incarnation !== this.k)) {
+      this.#give('a');
+      this.owner.doubt = true;
+    }
+    return this.owner.doubt;
+  }
+
+  release(seen: Owner): void {
     const { host, epoch, incarnation, sinceMs } = this.owner;
     const asSeen = seen.host === host && seen.epoch === epoch && seen.incarnation === incarnation;
-    if (host !== '' && asSeen && seen.sinceMs === sinceMs) this.owner.host = '';
+    if (host !== '' && asSeen && seen.sinceMs === sinceMs)
+      Object.assign(this.owner, { host: '', incarnation: this.k, doubt: false });
   }
 
   look(): { decision: string; incarnation: string } {
@@ -166,12 +195,12 @@ class Model {
   }
 
   #give(host: string): void {
-    this.owner = { host, epoch: this.owner.epoch + 1, incarnation: this.k, sinceMs: 0 };
+    this.owner = { host, epoch: this.owner.epoch + 1, incarnation: this.k, sinceMs: 0, doubt: false };
   }
 
   #moved(): boolean {
-    const { host, epoch } = this.owner;
-    const asItWas = host === 'a' && this.addresses.source !== '' && epoch === this.noted;
+    const { host, epoch, doubt } = this.owner;
+    const asItWas = host === 'a' && this.addresses.source !== '' && (epoch === this.noted || doubt);
     return epoch !== 0 && !asItWas && host !== 'b';
   }
 }
@@ -233,7 +262,7 @@ const registerActs = [
   'withdraw',
   'give back',
 ] as const;
-const ownerActs = ['start', 'keep', 'seen', 'read', 'release'] as const;
+const ownerActs = ['start', 'keep', 'seen', 'decided', 'assert', 'settle', 'read', 'release'] as const;
 const accidents = ['replicate', 'fail over', 'flush'] as const;
 const step = fc.record({
   act: fc.oneof(
@@ -311,6 +340,26 @@ class Schedule {
         );
         break;
       }
+      case 'decided': {
+        if (host === 'c') break;
+        const by = { migrationId: r.migrationId, mayTake: (record: Owner) => record.host !== 'c' };
+        const claim = this.#ownersOn(life, host).claimDecided({ uuid: r.domain, name: 'web-1' }, by, never);
+        await asked(
+          claim.then(() => 'ok'),
+          model.claimDecided(host),
+        );
+        break;
+      }
+      case 'assert': {
+        const by = { migrationId: r.migrationId, sourceHost: 'a' };
+        await asked(this.#ownersOn(life, host).assert({ uuid: r.domain, name: 'web-1' }, by, never), model.assert());
+        break;
+      }
+      case 'settle':
+        if (host === 'c') break;
+        await this.#ownersOn(life, host).settle(r.domain, r.migrationId, host, never);
+        model.settle(host);
+        break;
       case 'read':
         this.#seen = await this.#ownersOn(life, host).of(r.domain, never);
         break;
@@ -373,7 +422,8 @@ class Schedule {
       return;
     }
     const { host, epoch, incarnation } = model.owner;
-    expect(owner).toMatchObject({ host, epoch, incarnation });
+    const doubt = model.owner.doubt ? this.#r.migrationId : '';
+    expect(owner).toMatchObject({ host, epoch, incarnation, doubt });
     if (model.owner.sinceMs !== 0 && host !== '') expect(owner.sinceMs).toBe(model.owner.sinceMs);
     model.owner.sinceMs = owner.sinceMs;
   }

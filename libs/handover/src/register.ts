@@ -175,7 +175,7 @@ export class HandoverRegister {
    */
   async commit(r: HandoverUnder & { readonly carried: GuestRan | undefined }, signal: AbortSignal): Promise<Verdict> {
     const [vote, guest] = r.carried === undefined ? ['recorded', ''] : ['carried', guestWord(r.carried)];
-    const args = [r.incarnation, decidedSeconds, vote, this.#host, evidenceOf(r), guest];
+    const args = [r.incarnation, decidedSeconds, vote, this.#host, evidenceOf(r), guest, r.migrationId];
     const send = () => this.#redis.ferryRegisterCommit(recordOf(r), ownerKeyOf(r.domain), ...args);
     const [word, ...rest] = await this.#askAll('register-commit', r, send, [...decisions, 'vote-missing'], signal);
     if (word === 'vote-missing') {
@@ -187,7 +187,7 @@ export class HandoverRegister {
 
   /** Either side's wish that the source keeps the guest; one that is bound has none to keep, and is told 'committed'. A source that is told 'committed' ends its copy: the commit cannot be withdrawn then. */
   async abort(r: HandoverUnder, signal: AbortSignal): Promise<Verdict> {
-    const args = [r.incarnation, decidedSeconds, this.#me[0], this.#host, evidenceOf(r)];
+    const args = [r.incarnation, decidedSeconds, this.#me[0], this.#host, evidenceOf(r), r.migrationId];
     const send = () => this.#redis.ferryRegisterAbort(recordOf(r), ownerKeyOf(r.domain), ...args);
     return verdictOf(await this.#askAll('register-abort', r, send, decisions, signal));
   }

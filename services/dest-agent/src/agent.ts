@@ -1,5 +1,14 @@
 /** The destination agent's parts, and what its phases have in common. */
-import type { Held, HeldMigrations, OngoingStart, Parts } from '@ferry/agent';
+import {
+  type Held,
+  type HeldMigrations,
+  journaledOf,
+  newSentCopy,
+  type OngoingStart,
+  type Parts,
+  type SentCopy,
+  settleOwner,
+} from '@ferry/agent';
 import { FencedIncarnations } from '@ferry/handover';
 import type { Guest, Ports } from '@ferry/hypervisor';
 import { type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
@@ -9,7 +18,7 @@ import type { RunState } from '@ferry/qemu-qmp';
 import type { Incoming } from './incoming.ts';
 
 /** What the destination knows of a migration besides its job. */
-export interface DestState {
+export interface DestState extends SentCopy {
   readonly protocol: 2 | 3;
   /** The life of the register that this side decides under: the source's vote says which, once it is known. */
   incarnation: string;
@@ -57,6 +66,7 @@ export const newState = (
   paused: boolean,
   mayHaveCommitted: boolean,
 ): DestState => ({
+  ...newSentCopy(),
   protocol,
   incarnation,
   paused,
@@ -141,6 +151,7 @@ export function journal(agent: DestAgent, { ongoing, state }: HeldIn, ended = fa
     wasRunning: !state.paused,
     incarnation: state.incarnation,
     peerAddress: state.sourceAddress,
+    ...journaledOf(state),
     asking: false,
     voteSeen: state.voteSeen,
     promised: [...state.promised],
@@ -154,4 +165,5 @@ export async function endJournal(agent: DestAgent, held: HeldIn): Promise<void> 
   held.state.decision ??= held.ongoing.outcome === Outcome.OUTCOME_COMPLETED ? 'committed' : 'aborted';
   await journal(agent, held, true);
   agent.journals.release(held.ongoing.start.migrationId);
+  await settleOwner(agent, held);
 }

@@ -63,8 +63,10 @@ async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal):
     return 'committed';
   } catch (error) {
     if (!(error instanceof HandoverError)) throw error;
-    if (error.kind === 'register-changed') held.state.doneWithRegister = true;
-    else if (!answersNothing(error) || held.state.sourceAddress === '') throw error;
+    if (error.kind === 'register-changed') {
+      held.state.doneWithRegister = true;
+      agent.migrations.assertSoon();
+    } else if (!answersNothing(error) || held.state.sourceAddress === '') throw error;
     // What the source has decided it has decided for good; asking binds nobody.
     return askSource(agent, held, signal);
   }
@@ -96,9 +98,10 @@ async function askSource(agent: DestAgent, held: HeldIn, signal: AbortSignal): P
   }
   await noteVote(agent, held);
   const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
-  const { answer } = await agent.sourceAt(sourceAddress).ask(question, signal);
+  const { answer, startedOn } = await agent.sourceAt(sourceAddress).ask(question, signal);
   if (answer === Answer.ANSWER_COMMITTED) return 'committed';
   if (answer === Answer.ANSWER_ABORTED) return 'aborted';
+  if (answer === Answer.ANSWER_STARTED_ELSEWHERE) held.state.startedOn = startedOn ?? '';
   throw new MigrationError('other-undecided', `the source of ${domainName} has not decided yet: it will ask us`);
 }
 
@@ -113,6 +116,8 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
   if (held !== undefined) {
     const { state } = held;
     state.sourceAddress ||= askerAddress;
+    const { startedOn } = state;
+    if (startedOn !== '') return { answer: Answer.ANSWER_STARTED_ELSEWHERE, startedOn };
     if (state.decision === 'aborted') return { answer: Answer.ANSWER_ABORTED };
     // A QEMU that runs is committed, whatever this agent's life before had time to write down. One that does not answer promises nothing.
     const gone = state.guest === undefined || !agent.hypervisor.isAlive(state.guest);
@@ -136,6 +141,8 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
     return { answer: state.decision === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_PROMISED };
   }
   const noted = await readUnlessDamaged(agent.journals.of(migrationId));
+  const startedOn = noted === 'damaged' ? '' : (noted?.startedOn ?? '');
+  if (startedOn !== '') return { answer: Answer.ANSWER_STARTED_ELSEWHERE, startedOn };
   if (noted !== 'damaged' && noted?.decision !== undefined) {
     return { answer: noted.decision === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
   }

@@ -1,4 +1,5 @@
 /** Destination, v3 phase 2 of 5 and v2 phase 2 of 4: starts a QEMU that waits for the guest, its CPUs stopped. */
+import { notedOf } from '@ferry/agent';
 import { capabilitiesToSet, decodeCookie, encodeCookie } from '@ferry/migration';
 import { PrepareResponse, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
@@ -7,6 +8,9 @@ import { journal, originOf, type DestAgent, type HeldIn, newState } from './agen
 import { Incoming } from './incoming.ts';
 import { listen, mayListen } from './listen.ts';
 import { watchDeath } from './recover.ts';
+
+/** What is noted of a guest that nobody has owned: every record is newer. */
+const nobody = { epoch: 0, sinceMs: 0 };
 
 export async function prepare(
   agent: DestAgent,
@@ -24,9 +28,14 @@ export async function prepare(
   const make = async (callSignal: AbortSignal) => {
     await mayListen(agent, request.migrationUri);
     await admit(agent, domain, request.domainXml, cookie, callSignal);
-    const incarnation = await agent.register.incarnation(callSignal);
+    const [incarnation, owner] = await Promise.all([
+      agent.register.incarnation(callSignal),
+      agent.owners.of(domain.uuid, callSignal),
+    ]);
     const paused = request.paused || cookie?.paused === true;
     const state = newState(protocol, incarnation, paused, false);
+    state.owner = owner === undefined ? nobody : notedOf(owner);
+    state.peerHost = cookie?.hostName ?? '';
     state.sourceAddress = cookie?.agentAddress ?? '';
     const options = { protocol: String(protocol), incarnation, paused: String(paused), name: domain.name };
     return { options, state };

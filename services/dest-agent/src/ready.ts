@@ -24,7 +24,10 @@ export async function checkReady(
     const message = `the job of migration ${migrationId} on ${agent.config.host.name} is being taken back`;
     throw new JobError('lease-lost', message, { cause: job.signal.reason });
   }
-  const stream = (): CheckReadyResponse => ({ receiving: state.incoming?.receiving === true });
+  const stream = (): CheckReadyResponse => ({
+    receiving: state.incoming?.receiving === true,
+    host: agent.config.host.name,
+  });
   // By QEMU's event, which does not wait for QEMU to pause its loading, as an answer of its monitor may.
   if (request.streamOnly) return stream();
   const patience = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
@@ -44,7 +47,8 @@ async function followSource(
   signal: AbortSignal,
 ): Promise<void> {
   const { state } = held;
-  const { incarnation, askerAddress } = request;
+  const { incarnation, askerAddress, askerHost } = request;
+  state.peerHost ||= askerHost;
   const known = state.incarnation === incarnation && state.sourceAddress !== '';
   if (known || state.mayHaveCommitted || state.promised.has(incarnation)) return;
   signal.throwIfAborted();

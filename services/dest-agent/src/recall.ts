@@ -1,4 +1,5 @@
 /** What a life of this agent before this one did: its journal says so, and where that is lost, what it has left behind. */
+import { recallSent } from '@ferry/agent';
 import { type HandoverEntry, HandoverError, readUnlessDamaged } from '@ferry/handover';
 import type { DestAgent, DestState, HeldIn } from './agent.ts';
 
@@ -7,6 +8,7 @@ const couldCommit = ({ peerAddress, decision }: HandoverEntry): boolean => peerA
 
 export function fillIn(state: DestState, noted: HandoverEntry): void {
   state.recalled = 'journaled';
+  recallSent(state, noted);
   state.incarnation = noted.incarnation;
   state.mayHaveCommitted ||= couldCommit(noted);
   state.decision = noted.decision;

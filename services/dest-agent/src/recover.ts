@@ -1,5 +1,5 @@
 /** What the destination does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
-import { failureOf, type OutcomeWord } from '@ferry/agent';
+import { claimSent, failureOf, type OutcomeWord, settledByOwner, startedElsewhere } from '@ferry/agent';
 import { MigrationError, phases } from '@ferry/migration';
 import { type HandoverEntry, HandoverError } from '@ferry/handover';
 import { HypervisorError } from '@ferry/hypervisor';
@@ -72,13 +72,14 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
   if (status?.status === 'inmigrate') return destroyIncoming(agent, held, signal);
   const running = status?.status === 'running';
   if (running) state.decision = 'committed';
-  let decision = await decide(agent, held, signal);
+  let decision = await decide(agent, held, signal).catch((error: unknown) => error);
   const gone = guest === undefined || guest.monitor.closed.aborted;
   if (decision === 'committed' && gone && state.grant !== undefined && wasNeverTold(state) && !state.decidedByWord) {
     // As after a refusal: it has not run here, and the source's copy may be whole.
     state.decision = undefined;
     decision = await decide(agent, held, signal);
   }
+  if (decision !== 'committed' && decision !== 'aborted') return endIfElsewhere(agent, held, decision, signal);
   if (decision === 'aborted') {
     await giveBack(agent, held, signal);
     await endIncoming(agent, held);
@@ -88,10 +89,34 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
   if (gone) return lost(agent, held);
   // Every other state is the guest's own, here or before it was sent: QEMU would refuse `cont`, or it would not be ours to give.
   const waits = status === undefined || status.status === 'paused' || status.status === 'prelaunch';
-  if (waits && !state.paused) await startGuest(agent, held, signal);
+  if (waits && !state.paused) {
+    try {
+      await claimSent(agent, held, signal);
+    } catch (error) {
+      return endIfElsewhere(agent, held, error, signal);
+    }
+    await startGuest(agent, held, signal);
+  }
   state.releasePort();
   await agent.hypervisor.settle(guest);
   return 'completed';
+}
+
+/** The guest was started on a third host: this copy, which is older, is ended. Where that is not proved, throws why the migration cannot be settled. */
+async function endIfElsewhere(
+  agent: DestAgent,
+  held: HeldIn,
+  cause: unknown,
+  signal: AbortSignal,
+): Promise<OutcomeWord> {
+  const { state, phase } = held;
+  const elsewhere = await startedElsewhere(agent, held, signal);
+  if (elsewhere === undefined) throw cause;
+  state.decision ??= 'aborted';
+  await journal(agent, held);
+  await endIncoming(agent, held);
+  held.firstFailure = failureOf(elsewhere, { side: 'dest', phase });
+  return 'lost';
 }
 
 /**
@@ -129,11 +154,14 @@ async function lost(agent: DestAgent, held: HeldIn): Promise<OutcomeWord> {
 }
 
 /** What would settle a guest that came whole, whose fate this agent does not know. */
-export function settledBy({ state, ongoing }: HeldIn): string | undefined {
+export function settledBy(held: HeldIn): string | undefined {
+  const { state, ongoing } = held;
   if (state.recalled === 'unreadable')
     return 'its journal in handover/dest of the state directory, once that can be read';
   if (state.recalled === 'lost' && state.decision === 'committed' && state.guest === undefined)
     return 'a start of this agent with the state directory (FERRY_STATE_DIR) that it had before';
+  const named = settledByOwner(held);
+  if (named !== undefined) return named;
   if ((!state.mayHaveCommitted && !state.whole) || state.decision !== undefined) return undefined;
   const other = state.sourceAddress === '' ? 'the source agent' : `the agent at ${state.sourceAddress}`;
   const register = state.doneWithRegister ? '' : ', or Redis,';
@@ -194,7 +222,10 @@ async function addNoted(
 ): Promise<OutcomeWord | undefined> {
   state.revived = true;
   if (noted !== undefined) fillIn(state, noted);
-  if (noted?.ended === true) return noted.decision === 'committed' ? 'completed' : 'failed';
+  if (noted?.ended === true) {
+    if (noted.startedOn !== '') return 'lost';
+    return noted.decision === 'committed' ? 'completed' : 'failed';
+  }
   const isSettled = await attach(agent, state, names, signal);
   if (!isSettled || state.recalled === 'unreadable') return undefined;
   return noted?.decision === 'aborted' ? 'failed' : 'completed';

@@ -32,7 +32,7 @@ function world({ status = 'paused', alive = true, recorded = 'none', aborts = 'a
   });
   const held = { ongoing: { start }, state, phase: 'prepare' } as unknown as HeldIn;
   const agent = {
-    config: { address: 'b:1', stateDir: '/state' },
+    config: { address: 'b:1', stateDir: '/state', host: { name: 'b' } },
     log: { warn: () => undefined },
     hypervisor: {
       isAlive: () => alive,
@@ -41,7 +41,9 @@ function world({ status = 'paused', alive = true, recorded = 'none', aborts = 'a
       settle: async () => undefined,
       places: async () => ['d'],
     },
+    owners: { of: async () => undefined, claimDecided: async () => undefined },
     register: {
+      incarnation: async () => 'life-1',
       look: async () => ({ decision: recorded }),
       abort: verdict('abort'),
       withdraw: verdict('withdraw'),

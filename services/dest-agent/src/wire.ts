@@ -1,5 +1,5 @@
 /** The destination agent, made of its parts; and what it does before it serves. */
-import { HeldMigrations, type Parts, startOf } from '@ferry/agent';
+import { assertOwner, HeldMigrations, type Parts, startOf } from '@ferry/agent';
 import { type DestAgent, type DestState, endJournal } from './agent.ts';
 import { endOrphans, recover, revive, settledBy, takeUpJournaled } from './recover.ts';
 
@@ -15,6 +15,10 @@ export function destAgent(parts: Parts, world: Pick<DestAgent, 'ports' | 'source
     holdMs: config.holdMs,
     recover: (held, signal) => recover(agent, held, signal),
     // However long the source needs: memory is flowing.
+    assertOwner: async (held) => {
+      const { peerHost, decision } = held.state;
+      if (peerHost !== '' && decision === undefined) await assertOwner(parts, held, peerHost);
+    },
     busy: ({ state }) => state.incoming?.status === 'active',
     revive: async (job, signal) => ({ start: startOf(job, 'dest'), ...(await revive(agent, job, signal)) }),
     takeUpForgotten: async (signal) => {

@@ -1,5 +1,16 @@
 /** The source agent's parts, and what its phases have in common. */
-import type { Held, HeldMigrations, OngoingStart, OutcomeWord, Parts } from '@ferry/agent';
+import {
+  type Held,
+  type HeldMigrations,
+  journaledOf,
+  newSentCopy,
+  notedOf,
+  type OngoingStart,
+  type OutcomeWord,
+  type Parts,
+  type SentCopy,
+  settleOwner,
+} from '@ferry/agent';
 import { readUnlessDamaged } from '@ferry/handover';
 import { HypervisorError, type Guest } from '@ferry/hypervisor';
 import { Outcome } from '@ferry/proto/ferry/v1/migration';
@@ -10,7 +21,7 @@ import type { Destination } from './destination.ts';
 import type { OwnershipKeeper } from './ownership.ts';
 
 /** What the source knows of a migration besides its job. */
-export interface SourceState {
+export interface SourceState extends SentCopy {
   readonly protocol: 2 | 3;
   /** The guest's CPUs ran when it was last known, before its switchover; if not, nobody starts them (P27). */
   wasRunning: boolean;
@@ -117,17 +128,18 @@ export async function look(
   await refuseBlockJobs(guest.monitor, guest.name, signal);
   const wasRunning = status === 'running';
   // What is sent away must be ours, in an epoch that the commit can compare.
-  await agent.owners.claim(
+  const owner = await agent.owners.claim(
     guest,
     wasRunning ? 'seen' : 'keep',
     `about to leave host ${agent.config.host.name}`,
     signal,
   );
   const options = { protocol: String(protocol), wasRunning: String(wasRunning), incarnation, name: guest.name };
-  return { options, state: newState(protocol, wasRunning, incarnation) };
+  return { options, state: { ...newState(protocol, wasRunning, incarnation), owner: notedOf(owner) } };
 }
 
 export const newState = (protocol: 2 | 3, wasRunning: boolean, incarnation: string): SourceState => ({
+  ...newSentCopy(),
   protocol,
   wasRunning,
   incarnation,
@@ -173,6 +185,7 @@ export function journal(agent: SourceAgent, { ongoing, state }: HeldOut, ended =
     wasRunning: state.wasRunning,
     incarnation: state.incarnation,
     peerAddress: state.destinationAddress,
+    ...journaledOf(state),
     asking: state.doneWithRegister,
     voteSeen: false,
     promised: [],
@@ -189,4 +202,5 @@ export async function endJournal(agent: SourceAgent, held: HeldOut): Promise<voi
     await journal(agent, held, true);
   }
   agent.journals.release(migrationId);
+  await settleOwner(agent, held);
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
 import { HeldMigrations, OngoingMigrations, openLog } from '@ferry/agent';
-import { HandoverJournals, HandoverRegister } from '@ferry/handover';
+import { HandoverJournals, HandoverRegister, OwnerRecords } from '@ferry/handover';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
 import { type PrivateRedis, startRedis } from '@ferry/jobs/testing';
 import { phases } from '@ferry/migration';
@@ -67,6 +67,7 @@ async function performing() {
     patienceMs: () => 60_000,
     holdMs: 60_000,
     recover: async () => 'failed',
+    assertOwner: async () => undefined,
     busy: () => false,
     revive: () => Promise.reject(new Error('nothing was left')),
     takeUpForgotten: async () => undefined,
@@ -75,12 +76,13 @@ async function performing() {
     ended: async () => undefined,
   });
   const parts = {
-    config: { address: 'a:1' },
+    config: { address: 'a:1', host: { name: 'a' } },
     log,
     clock: systemClock,
     ongoing,
     jobs,
     register,
+    owners: new OwnerRecords({ redis, host: 'a' }),
     migrations,
     hypervisor,
   };

@@ -1,4 +1,5 @@
 /** The two ends of a migration on the source, and the question that comes before them. */
+import { claimSent } from '@ferry/agent';
 import { HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import {
@@ -52,6 +53,7 @@ async function askRegister(agent: SourceAgent, held: HeldOut, signal: AbortSigna
     if (!(error instanceof HandoverError) || !mayAskInstead(agent, state, error)) throw error;
     // It may have forgotten a commit, or keeps the guest waiting. From here on only the destination itself can tell (spec/README.md, step 5).
     state.doneWithRegister = true;
+    agent.migrations.assertSoon();
     if (!state.voted) return 'aborted';
     return askDestination(agent, held, signal);
   }
@@ -82,9 +84,10 @@ async function askDestination(
   // A life of this agent that does not know that it has asked would believe the register again.
   await journal(agent, held);
   const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
-  const { answer } = await agent.destinationAt(destinationAddress).ask(question, signal);
+  const { answer, startedOn } = await agent.destinationAt(destinationAddress).ask(question, signal);
   if (answer === Answer.ANSWER_COMMITTED) return 'committed';
   if (answer === Answer.ANSWER_ABORTED || answer === Answer.ANSWER_PROMISED) return 'aborted';
+  if (answer === Answer.ANSWER_STARTED_ELSEWHERE) held.state.startedOn = startedOn ?? '';
   throw new MigrationError('other-undecided', `the destination of ${domainName} does not know how it was decided`);
 }
 
@@ -124,7 +127,13 @@ export async function answerDestination(
   if (held !== undefined) held.state.destinationAddress ||= askerAddress;
   const ended = agent.ongoing.find(migrationId);
   const remembered = held?.state.decision ?? (ended?.ended === true ? wordOf(ended.outcome) : undefined);
-  const known = remembered ?? (await journaled(agent, migrationId));
+  const noted = await readUnlessDamaged(agent.journals.of(migrationId)).catch((error: unknown) => {
+    if (remembered === undefined) throw error;
+  });
+  const journaled = noted === 'damaged' ? undefined : noted;
+  const startedOn = held?.state.startedOn || journaled?.startedOn || '';
+  if (startedOn !== '') return { answer: Answer.ANSWER_STARTED_ELSEWHERE, startedOn };
+  const known = remembered ?? journaled?.decision;
   if (known !== undefined) return { answer: known === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
   if (held !== undefined) await bindIfSentAndGone(agent, held, signal);
   // A guest that is here, and was not sent, is evidence enough, whatever an agent that was restarted still knows.
@@ -144,12 +153,6 @@ async function bindIfSentAndGone(agent: SourceAgent, held: HeldOut, signal: Abor
   await bindIfLast(agent, held, signal);
 }
 
-/** What was decided, as this agent's life before wrote it down. */
-async function journaled(agent: SourceAgent, migrationId: string): Promise<'committed' | 'aborted' | undefined> {
-  const noted = await readUnlessDamaged(agent.journals.of(migrationId));
-  return noted === 'damaged' ? undefined : noted?.decision;
-}
-
 const wordOf = (outcome: Outcome): 'committed' | 'aborted' =>
   outcome === Outcome.OUTCOME_COMPLETED ? 'committed' : 'aborted';
 
@@ -166,7 +169,7 @@ export async function releaseGuest(agent: SourceAgent, held: HeldOut, signal: Ab
   await agent.hypervisor.end(guest, 'kill');
 }
 
-/** The decision is 'aborted', or was never asked for: lets the guest run on here, if it ran before. */
+/** The decision is 'aborted', or was never asked for: lets the guest run on here, if it ran before. Throws HandoverError owned-elsewhere. */
 export async function resumeGuest(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
   const { monitor } = await guestOf(agent, held, signal);
   const { status } = await monitor.execute('query-status', {}, signal);
@@ -176,6 +179,7 @@ export async function resumeGuest(agent: SourceAgent, held: HeldOut, signal: Abo
   }
   // In every other state the guest is here as it is: it runs, or has stopped by itself.
   if (!held.state.wasRunning || (status !== 'postmigrate' && status !== 'paused')) return;
+  await claimSent(agent, held, signal);
   await monitor.execute('cont', {}, signal);
 }
 

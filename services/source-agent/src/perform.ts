@@ -35,6 +35,7 @@ async function perform3(agent: SourceAgent, request: PerformRequest, signal: Abo
     const expected = { from: 'prepare', migrationId, domainUuid, hostUuid: agent.config.host.uuid } as const;
     const cookie = decodeCookie(request.cookieIn, expected);
     held.ongoing.peer = cookie.hostName;
+    held.state.peerHost = cookie.hostName;
     held.state.destinationAddress = cookie.agentAddress;
     if (cookie.migrationUri !== formatMigrationUri(parseMigrationUri(request.migrationUri)))
       throw refusedUri(request.migrationUri, `the destination waits at ${cookie.migrationUri}`);

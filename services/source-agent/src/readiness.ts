@@ -101,6 +101,7 @@ export class Readiness {
       missing = error instanceof Error ? error : new Error(String(error), { cause: error });
       if (error instanceof HandoverError && error.kind === 'register-changed') {
         // Not before we hold: a guest that votes must find the record that both sides know.
+        this.#agent.migrations.assertSoon();
         await this.#set(missing, signal);
         await registerAnew(this.#agent, this.#held, patience).catch(() => signal.throwIfAborted());
         return;
@@ -200,5 +201,8 @@ async function askDestination(
   }
   const { migrationId, domainUuid: domain } = ongoing.start;
   const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
-  return agent.destinationAt(destinationAddress).checkReady({ ...question, streamOnly }, signal);
+  const asker = { ...question, streamOnly, askerHost: agent.config.host.name };
+  const answer = await agent.destinationAt(destinationAddress).checkReady(asker, signal);
+  state.peerHost ||= answer.host;
+  return answer;
 }

@@ -1,4 +1,5 @@
 /** What a life of this agent before this one did: its journal says so, and where that is lost, what it has left behind. */
+import { recallSent } from '@ferry/agent';
 import { type HandoverEntry, HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError, type Phase } from '@ferry/migration';
 import { guestIfAny, type HeldOut, type SourceAgent, type SourceState } from './agent.ts';
@@ -10,6 +11,7 @@ const beforePerform = (phase: Phase | undefined): boolean => phase === undefined
 
 export function fillIn(state: SourceState, noted: HandoverEntry): void {
   state.recalled = 'journaled';
+  recallSent(state, noted);
   state.incarnation = noted.incarnation;
   // The journal comes before the vote; whether the vote followed is not known, so it counts as given.
   state.voted = true;

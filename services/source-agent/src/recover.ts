@@ -1,10 +1,10 @@
 /** What the source does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
-import { failureOf } from '@ferry/agent';
+import { failureOf, settledByOwner, startedElsewhere } from '@ferry/agent';
 import { type HandoverEntry, HandoverError } from '@ferry/handover';
 import type { MigrationJob } from '@ferry/jobs';
 import { MigrationError, phases, type Phase } from '@ferry/migration';
 import type { HeldOut, OutcomeWord, SourceAgent } from './agent.ts';
-import { guestIfAny, newState } from './agent.ts';
+import { guestIfAny, journal, newState } from './agent.ts';
 import { decide, releaseGuest, resumeGuest } from './decision.ts';
 import { stopOutgoing } from './outgoing.ts';
 import { fillIn, performOf, recall } from './recall.ts';
@@ -54,7 +54,8 @@ async function cancelAndResume(agent: SourceAgent, held: HeldOut, signal: AbortS
 }
 
 async function askDecision(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
-  const decision = await decide(agent, held, signal);
+  const decision = await decide(agent, held, signal).catch((error: unknown) => error);
+  if (decision !== 'committed' && decision !== 'aborted') return endIfElsewhere(agent, held, decision, signal);
   const phase: Phase = decision === 'committed' ? 'confirm3' : 'confirm3-cancelled';
   await writeDown(agent, held, phase, signal);
   if (decision === 'committed') {
@@ -67,8 +68,32 @@ async function askDecision(agent: SourceAgent, held: HeldOut, signal: AbortSigna
 /** A guest that has ended meanwhile cannot run on. */
 async function resume(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
   if ((await guestIfAny(agent, held, signal)) === undefined) return lost(agent, held);
-  await resumeGuest(agent, held, signal);
+  try {
+    await resumeGuest(agent, held, signal);
+  } catch (error) {
+    if (!(error instanceof HandoverError) || error.kind !== 'owned-elsewhere') throw error;
+    return endIfElsewhere(agent, held, error, signal);
+  }
   return given(held);
+}
+
+/** The guest was started on a third host: this copy, which is older, is ended. Where that is not proved, throws why the migration cannot be settled. */
+async function endIfElsewhere(
+  agent: SourceAgent,
+  held: HeldOut,
+  cause: unknown,
+  signal: AbortSignal,
+): Promise<OutcomeWord> {
+  const { state, phase } = held;
+  const elsewhere = await startedElsewhere(agent, held, signal);
+  // One that runs here is never ended: that is reported as a guest that runs twice.
+  const status = await (await guestIfAny(agent, held, signal))?.monitor.execute('query-status', {}, signal);
+  if (elsewhere === undefined || status?.status === 'running') throw cause;
+  state.decision ??= 'aborted';
+  await journal(agent, held);
+  await releaseGuest(agent, held, signal);
+  held.firstFailure = failureOf(elsewhere, { side: 'source', phase });
+  return 'lost';
 }
 
 /** The guest's QEMU has ended here, and no other copy may run. Whatever the migration met with first, that is what matters. */
@@ -90,9 +115,12 @@ async function lost(agent: SourceAgent, held: HeldOut): Promise<OutcomeWord> {
 }
 
 /** What would settle a guest that was sent, whose fate this agent does not know. */
-export function settledBy({ state, ongoing }: HeldOut): string | undefined {
+export function settledBy(held: HeldOut): string | undefined {
+  const { state, ongoing } = held;
   if (state.recalled === 'unreadable')
     return 'its journal in handover/source of the state directory, once that can be read';
+  const named = settledByOwner(held);
+  if (named !== undefined) return named;
   if (!state.voted || state.decision !== undefined) return undefined;
   const other = state.destinationAddress === '' ? 'the destination agent' : `the agent at ${state.destinationAddress}`;
   const register = state.doneWithRegister ? '' : ', or Redis,';
@@ -165,7 +193,13 @@ function unlessJournal(error: unknown): undefined {
 }
 
 const endOf = (noted: HandoverEntry | undefined): OutcomeWord | undefined =>
-  noted?.ended === true ? (noted.decision === 'committed' ? 'completed' : 'failed') : undefined;
+  noted?.ended !== true
+    ? undefined
+    : noted.startedOn !== ''
+      ? 'lost'
+      : noted.decision === 'committed'
+        ? 'completed'
+        : 'failed';
 
 /** Settles the migrations that only the journal knows: Redis has forgotten their jobs. Throws if one cannot be taken up yet. */
 export async function takeUpJournaled(agent: SourceAgent, signal: AbortSignal): Promise<void> {

@@ -1,5 +1,5 @@
 /** The source agent, made of its parts; and what it does before it serves. */
-import { HeldMigrations, type Parts, startOf } from '@ferry/agent';
+import { assertOwner, HeldMigrations, type Parts, startOf } from '@ferry/agent';
 import type { Phase } from '@ferry/migration';
 import { endJournal, type SourceAgent, type SourceState } from './agent.ts';
 import { openMigration } from './open-migration.ts';
@@ -22,6 +22,9 @@ export function sourceAgent(parts: Parts, destinationAt: SourceAgent['destinatio
     holdMs: config.holdMs,
     recover: (held, signal) => recover(agent, held, signal),
     busy: () => false,
+    assertOwner: async (held) => {
+      if (held.state.decision !== 'committed') await assertOwner(parts, held, config.host.name);
+    },
     revive: async (job) => ({ start: startOf(job, 'source'), ...(await revive(agent, job)) }),
     takeUpForgotten: (signal) => takeUpJournaled(agent, signal),
     isOld: async (migrationId) => (await journals.of(migrationId).read()) !== undefined,

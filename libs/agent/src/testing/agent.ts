@@ -107,7 +107,7 @@ export function implementationOf(behaviour: Behaviour, { unary, serverStream, st
       },
       'finish3',
     ),
-    checkReady: unary('migration.check-ready', async () => ({ receiving: true })),
+    checkReady: unary('migration.check-ready', async () => ({ receiving: true, host: '' })),
     ask: unary('handover.ask', async () => ({ answer: 0 })),
     getMigration: unary('GetMigration', nothing),
     abortMigration: unary('migration.abort', nothing),

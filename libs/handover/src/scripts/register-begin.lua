@@ -20,7 +20,7 @@ if ARGV[3] == 'source' then
     local nowMs = string.format('%d%03d', time[1], math.floor(time[2] / 1000))
     redis.call('HINCRBY', KEYS[2], 'epoch', 1)
     redis.call('HSET', KEYS[2], 'host', ARGV[4], 'evidence', 'about to leave host ' .. ARGV[4])
-    redis.call('HSET', KEYS[2], 'sinceMs', nowMs, 'incarnation', incarnation)
+    redis.call('HSET', KEYS[2], 'sinceMs', nowMs, 'incarnation', incarnation, 'how', 'keep')
     redis.call('PERSIST', KEYS[2])
   end
   redis.call('HSETNX', KEYS[1], 'ownerEpoch', redis.call('HGET', KEYS[2], 'epoch'))

@@ -4,7 +4,7 @@
 -- A record that another destination has joined since, or none, is not the one that this host has joined: "forgotten".
 -- KEYS  1 record   2 owner of the domain (hash)
 -- ARGV  1 incarnation meant   2 time to live, s   3 "carried" | "recorded": where the source's vote is
---       4 host of the destination   5 evidence   6 with a carried vote: "ran" | "paused", as register-vote.lua
+--       4 host of the destination   5 evidence   6 with a carried vote: "ran" | "paused", as register-vote.lua   7 migration id
 -- Replies {"committed", grant, "ran" | "paused" | ""} | {"aborted"} | {"vote-missing"} | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
@@ -20,14 +20,17 @@ end
 
 local time = redis.call('TIME')
 local nowMs = string.format('%d%03d', time[1], math.floor(time[2] / 1000))
-local owner = redis.call('HMGET', KEYS[2], 'host', 'epoch')
-local asItWas = owner[1] == recorded[3] and owner[2] == recorded[4]
+local owner = redis.call('HMGET', KEYS[2], 'host', 'epoch', 'doubt')
+-- Redis had lost the owner, and the agents have asserted that this migration has the guest.
+local asserted = owner[3] == ARGV[7] and owner[1] == recorded[3]
+local asItWas = asserted or (owner[1] == recorded[3] and owner[2] == recorded[4])
 local moved = owner[2] and not asItWas and owner[1] ~= ARGV[4]
 local decision = moved and 'aborted' or 'committed'
 redis.call('HSET', KEYS[1], 'decision', decision, 'vote', incarnation, 'decidedAtMs', nowMs, 'guest', guest)
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 if moved then return { 'aborted' } end
 redis.call('HSET', KEYS[1], 'grantedEpoch', redis.call('HINCRBY', KEYS[2], 'epoch', 1))
-redis.call('HSET', KEYS[2], 'host', ARGV[4], 'evidence', ARGV[5], 'sinceMs', nowMs, 'incarnation', incarnation)
+redis.call('HSET', KEYS[2], 'host', ARGV[4], 'evidence', ARGV[5], 'sinceMs', nowMs, 'incarnation', incarnation, 'how', 'commit')
+redis.call('HDEL', KEYS[2], 'doubt')
 redis.call('PERSIST', KEYS[2])
 return { 'committed', string.format('%d', redis.call('HINCRBY', KEYS[1], 'grant', 1)), guest }

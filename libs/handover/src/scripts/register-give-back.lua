@@ -14,5 +14,6 @@ if not recorded[1] or not recorded[2] or owner[1] ~= ARGV[2] or owner[2] ~= reco
 local time = redis.call('TIME')
 local nowMs = string.format('%d%03d', time[1], math.floor(time[2] / 1000))
 redis.call('HINCRBY', KEYS[2], 'epoch', 1)
-redis.call('HSET', KEYS[2], 'host', recorded[2], 'evidence', ARGV[3], 'sinceMs', nowMs, 'incarnation', incarnation)
+redis.call('HDEL', KEYS[2], 'doubt')
+redis.call('HSET', KEYS[2], 'host', recorded[2], 'evidence', ARGV[3], 'sinceMs', nowMs, 'incarnation', incarnation, 'how', 'decided')
 return { 'ok' }

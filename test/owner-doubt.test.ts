@@ -1,0 +1,200 @@
+/** A guest in doubt is protected by its ownership: nobody starts it elsewhere, and no copy continues that somebody has started elsewhere. */
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { DomainState } from '@ferry/proto/ferry/v1/domains';
+import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
+import { callsOf, eventually, refusal, type TestGuest, World } from './world.ts';
+
+let world: World;
+let guest: TestGuest;
+const hostC = () => world.lab.host('c');
+const redis = () => world.lab.redis.client;
+const ownerKey = () => `ferry:{${guest.uuid}}:owner`;
+beforeAll(async () => {
+  world = await World.start({ hosts: ['a', 'b', 'c'], env: { FERRY_LEASE_MS: '2000', FERRY_IDLE_MS: '4000' } });
+});
+afterAll(async () => {
+  await world?.[Symbol.asyncDispose]();
+});
+beforeEach(async () => {
+  guest = await world.boot(world.a);
+});
+afterEach(async () => {
+  for (const agent of [world.a.source, world.b.dest]) await agent.start().catch(() => undefined);
+  for (const host of [world.a, world.b, hostC()])
+    await callsOf(host)
+      .destroy(guest.uuid)
+      .catch(() => undefined);
+});
+
+/** Everything up to Finish: the guest is paused on both hosts. */
+async function sent(protocol: Protocol) {
+  const names = { migrationId: randomUUID(), domain: guest.uuid };
+  const none = Buffer.alloc(0);
+  const { domainXml, cookieOut } =
+    protocol === Protocol.PROTOCOL_V3
+      ? await callsOf(world.a).begin({ ...names, options: undefined })
+      : { ...(await callsOf(world.a).dumpXml({ ...names, options: undefined })), cookieOut: none };
+  const place = { domainXml, cookieIn: cookieOut, migrationUri: '' };
+  const prepared = await callsOf(world.b).prepare({ migrationId: names.migrationId, protocol, ...place });
+  const way = { cookieIn: prepared.cookieOut, migrationUri: prepared.migrationUri, options: undefined };
+  const performed = await callsOf(world.a).perform({ ...names, protocol, ...way });
+  return { names, finish: { ...names, protocol, cookieIn: performed.cookieOut, cancelled: false } };
+}
+
+async function redisForgets(): Promise<void> {
+  await world.lab.redis.kill();
+  await world.lab.redis.start();
+}
+
+async function running(): Promise<string[]> {
+  const found: string[] = [];
+  for (const host of [world.a, world.b, hostC()]) {
+    const domain = await world.domainOn(host, guest);
+    if (domain?.state === DomainState.DOMAIN_STATE_RUNNING) found.push(host.name);
+  }
+  return found;
+}
+
+const outcomeOf = async (names: { migrationId: string; domain: string }) =>
+  (await callsOf(world.a).get(names)).migration;
+const untilInDoubt = (names: { migrationId: string; domain: string }) =>
+  eventually('it is in doubt', async () => (await outcomeOf(names))?.outcome === Outcome.OUTCOME_IN_DOUBT);
+const untilOver = (names: { migrationId: string; domain: string }) =>
+  eventually('it is over', async () => {
+    const migration = await outcomeOf(names);
+    return migration?.active === false ? migration : undefined;
+  });
+const untilOnlyOn = (host: string) =>
+  eventually(`only ${host} has a copy`, () => {
+    const copies = world.lab.qemus().filter(({ domain }) => domain === guest.uuid);
+    return copies.length === 1 && copies[0]?.host === host;
+  });
+
+const endQemuOn = (host: string): void => {
+  for (const { domain, pid, host: at } of world.lab.qemus())
+    if (domain === guest.uuid && at === host) process.kill(pid, 'SIGKILL');
+};
+
+const protocols = [
+  ['version 3', Protocol.PROTOCOL_V3],
+  ['version 2', Protocol.PROTOCOL_V2],
+] as const;
+
+describe.each(protocols)('a guest in doubt, %s, of which Redis has lost everything', (_version, protocol) => {
+  /** The agent that is left asserts the source's ownership: Start on c is refused, and names the migration. */
+  async function expectRefusedOnC(migrationId: string): Promise<void> {
+    await eventually('it is asserted', async () => (await redis().hget(ownerKey(), 'doubt')) === migrationId);
+    const refused = await refusal(callsOf(hostC()).start(guest.xml));
+    expect(refused).toMatchObject({ reason: 'owned-elsewhere' });
+    expect(refused.message).toContain(`its migration ${migrationId} has not ended`);
+  }
+
+  it.each([
+    ['restarted without data', redisForgets],
+    ['flushed', () => redis().flushall()],
+  ])(
+    'is not started on a third host while its source waits for the destination: Redis was %s',
+    async (_how, forget) => {
+      const { names } = await sent(protocol);
+      await world.b.dest.kill('SIGKILL');
+      await forget();
+      await untilInDoubt(names);
+      await expectRefusedOnC(names.migrationId);
+      await world.b.dest.start();
+      await untilOver(names);
+      expect(await running()).toEqual(['a']);
+      await world.expectSettled(guest, world.a);
+      expect(await redis().hgetall(ownerKey())).toMatchObject({ host: 'a' });
+      expect(await redis().hget(ownerKey(), 'doubt')).toBeNull();
+    },
+  );
+
+  it('is not started on a third host while only its destination is left', async () => {
+    const { names } = await sent(protocol);
+    await world.a.source.kill('SIGKILL');
+    await redisForgets();
+    await expectRefusedOnC(names.migrationId);
+    await world.a.source.start();
+    await untilOver(names);
+    await eventually('one copy is left', async () => (await running()).length === 1);
+    await world.expectSettled(guest, world.a);
+  });
+
+  it('is taken over by the destination when it has been asserted and Finish comes all the same', async () => {
+    const { names, finish } = await sent(protocol);
+    await redis().del(ownerKey());
+    await expectRefusedOnC(names.migrationId);
+    await callsOf(world.b).finish(finish);
+    await world.expectSettled(guest, world.b);
+    expect(await redis().hgetall(ownerKey())).toMatchObject({ host: 'b' });
+    expect(await redis().hget(ownerKey(), 'doubt')).toBeNull();
+  });
+});
+
+describe('a guest that was started on a third host before the agents of its migration could assert anything', () => {
+  async function startedOnC() {
+    const { names } = await sent(Protocol.PROTOCOL_V3);
+    await Promise.all([world.a.source.kill('SIGKILL'), world.b.dest.kill('SIGKILL')]);
+    await redisForgets();
+    await eventually('it is started on c', () => callsOf(hostC()).start(guest.xml));
+    return names;
+  }
+  const lost = { active: false, outcome: Outcome.OUTCOME_GUEST_LOST, failure: { reason: 'owned-elsewhere' } };
+
+  it('continues neither on its source nor on its destination', async () => {
+    const names = await startedOnC();
+    await Promise.all([world.a.source.start(), world.b.dest.start()]);
+    await untilOnlyOn('c');
+    const ended = await untilOver(names);
+    expect(ended).toMatchObject(lost);
+    expect(ended.failure?.message).toContain('was started on host c');
+    expect(await running()).toEqual(['c']);
+  });
+
+  it('is ended on its source although the destination is gone for good', async () => {
+    const names = await startedOnC();
+    endQemuOn('b');
+    await world.a.source.start();
+    expect(await untilOver(names)).toMatchObject(lost);
+    await untilOnlyOn('c');
+    // The destination's host comes back after all.
+    await world.b.dest.start();
+    await eventually('it is over there, too', async () => {
+      const { migration } = await callsOf(world.b).getIncoming(names);
+      return migration?.active === false;
+    });
+    expect(await running()).toEqual(['c']);
+  });
+
+  it('is ended on its destination although the source is gone for good', async () => {
+    const names = await startedOnC();
+    endQemuOn('a');
+    await world.b.dest.start();
+    await untilOnlyOn('c');
+    expect((await callsOf(world.b).getIncoming(names)).migration).toMatchObject(lost);
+    // The source's host comes back after all.
+    await world.a.source.start();
+    expect(await untilOver(names)).toMatchObject(lost);
+    expect(await running()).toEqual(['c']);
+  });
+});
+
+it('a record of a third host that is not provably newer ends no copy, and lets none continue', async () => {
+  const { names } = await sent(Protocol.PROTOCOL_V3);
+  await world.b.dest.kill('SIGKILL');
+  const owner = await redis().hgetall(ownerKey());
+  await redis().flushall();
+  await redis().hset(ownerKey(), { ...owner, host: 'gone' });
+  await untilInDoubt(names);
+  await world.b.dest.start();
+  const doubt = await eventually('the claim is refused', async () => {
+    const migration = await outcomeOf(names);
+    return migration?.doubt?.cause?.reason === 'owned-elsewhere' ? migration.doubt : undefined;
+  });
+  expect(doubt.settledBy).toContain(`ferry forget ${guest.name} --host gone`);
+  expect(await world.domainOn(world.a, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_MIGRATED });
+  await callsOf(world.b).forget(guest.uuid, 'gone');
+  await untilOver(names);
+  await world.expectSettled(guest, world.a);
+});
