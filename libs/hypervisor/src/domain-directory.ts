@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
-import type { ProcessIdentity } from './qemu-process.ts';
+import { type ProcessIdentity, processOfPidFile } from './qemu-process.ts';
 
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 export const isUuid = (text: string): boolean => uuidPattern.test(text);
@@ -24,7 +24,15 @@ const definitionSchema = z.object({
 });
 export type Definition = z.infer<typeof definitionSchema>;
 
-const processSchema = z.object({ pid: z.number().int().positive(), startTime: z.string() });
+const processSchema = z.object({
+  pid: z.number().int().positive(),
+  startTime: z.string(),
+  /** Start times count from the boot of the host. */
+  boot: z.string().optional(),
+});
+
+/** The boot of this host, proc(5). */
+const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
 
 /** One domain's place. */
 export interface DomainPaths {
@@ -158,18 +166,25 @@ export class DomainDirectory {
   }
 
   recordProcess(uuid: string, process: ProcessIdentity): Promise<void> {
-    return writeWhole(join(this.paths(uuid).dir, 'qemu.json'), JSON.stringify(process));
+    return writeWhole(join(this.paths(uuid).dir, 'qemu.json'), JSON.stringify({ ...process, boot: bootId() }));
   }
 
+  /** The QEMU that was noted down. One of before the host's last boot is no process of now. */
   process(uuid: string): ProcessIdentity | undefined {
-    return readJson(join(this.paths(uuid).dir, 'qemu.json'), processSchema);
+    const noted = readJson(join(this.paths(uuid).dir, 'qemu.json'), processSchema);
+    if (noted === undefined) return undefined;
+    const { pid, startTime, boot } = noted;
+    return { pid, startTime: boot === undefined || boot === bootId() ? startTime : '' };
   }
 
-  /** The pid that QEMU itself wrote, for an agent that died between starting it and writing down that it did. */
-  async pidOfQemu(uuid: string): Promise<number | undefined> {
+  /**
+   * The QEMU by the pid that it wrote itself, for an agent that died between starting it and writing down that it did. The file outlives QEMU and the
+   * host's boot, so it is believed only if that process was started with it.
+   */
+  async qemuByPidFile(uuid: string): Promise<ProcessIdentity | undefined> {
+    const { pidFile } = this.paths(uuid);
     try {
-      const pid = Number((await readFile(this.paths(uuid).pidFile, 'utf8')).trim());
-      return Number.isSafeInteger(pid) && pid > 0 ? pid : undefined;
+      return await processOfPidFile(pidFile, ['-pidfile', pidFile]);
     } catch (error) {
       if (isMissing(error)) return undefined;
       throw error;

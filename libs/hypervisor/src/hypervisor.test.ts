@@ -83,6 +83,40 @@ describe('a domain', () => {
     expect(seen?.monitor).toBe(guest.monitor);
   });
 
+  it('is found by its pid file where the agent could not note its QEMU down', async () => {
+    const first = await open();
+    const { process } = await started(first);
+    await first[Symbol.asyncDispose]();
+    await unlink(join(dir, 'state', 'domains', uuid, 'qemu.json'));
+    expect((await (await open()).guest(uuid, wait())).process).toEqual(process);
+  });
+
+  it.each([
+    ['a pid file without its identity', { 'qemu.pid': (pid: number) => `${pid}\n` }],
+    [
+      'a process of before the host’s last boot',
+      {
+        'qemu.json': (pid: number, startTime: string) =>
+          JSON.stringify({ pid, startTime, boot: 'b5a9a5ad-0000-4000-8000-000000000000' }),
+      },
+    ],
+  ])('is gone where %s names another process, which is let live', async (_what, files) => {
+    const other = spawn('sleep', ['600']);
+    cleanUp.push(async () => other.kill('SIGKILL'));
+    const identity = await identify(other.pid ?? 0);
+    const hypervisor = await open();
+    const place = join(dir, 'state', 'domains', uuid);
+    await mkdir(place, { recursive: true });
+    await writeFile(join(place, 'domain.xml'), document());
+    await writeFile(join(place, 'domain.json'), JSON.stringify({ uuid, name: 'web-1' }));
+    for (const [name, text] of Object.entries(files))
+      await writeFile(join(place, name), text(identity?.pid ?? 0, identity?.startTime ?? ''));
+    expect(await hypervisor.list()).toEqual([]);
+    expect(await hypervisor.leftBehind()).toMatchObject([{ uuid }]);
+    await expect(hypervisor.guest(uuid, wait())).rejects.toMatchObject({ kind: 'domain-not-found' });
+    expect(identity && (await isAlive(identity))).toBe(true);
+  });
+
   it('goes on when its agent ends, and both agents of the next life find it, each with its own monitor', async () => {
     const first = await open();
     const { process } = await started(first);

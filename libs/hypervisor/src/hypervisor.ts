@@ -10,7 +10,7 @@ import { knownFilesOf } from './file-checks.ts';
 import { makeFromTemplates } from './host-checks.ts';
 import { KnownFiles } from './known-files.ts';
 import { launch } from './launch.ts';
-import { identify, isAlive, isAliveNow, send, waitGone, type ProcessIdentity } from './qemu-process.ts';
+import { isAlive, isAliveNow, send, waitGone, type ProcessIdentity } from './qemu-process.ts';
 import { listenerOf } from './socket-owner.ts';
 
 /** How long QEMU may take to write back its disks' caches before it is killed. */
@@ -116,8 +116,7 @@ export class Hypervisor {
   async #processOf(uuid: string): Promise<ProcessIdentity | undefined> {
     const noted = this.#directory.process(uuid);
     if (noted !== undefined) return (await isAlive(noted)) ? noted : undefined;
-    const pid = await this.#directory.pidOfQemu(uuid);
-    return pid === undefined ? undefined : identify(pid);
+    return this.#directory.qemuByPidFile(uuid);
   }
 
   /** Finds a domain by UUID or name. Throws domain-not-found. */

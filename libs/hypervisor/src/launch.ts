@@ -136,7 +136,9 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
     await monitor[Symbol.asyncDispose]();
     throw new Error('ended while starting');
   } catch (error) {
-    const process = child.pid === undefined ? undefined : await identify(child.pid);
+    // Once it has ended its pid may be another process's.
+    const runs = child.exitCode === null && child.signalCode === null;
+    const process = child.pid === undefined || !runs ? undefined : await identify(child.pid);
     if (process !== undefined) await send(process, 'SIGKILL');
     if (gone.signal.aborted)
       throw await startFailure(order, String(gone.signal.reason?.message ?? gone.signal.reason), error);

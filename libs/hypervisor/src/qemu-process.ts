@@ -1,5 +1,6 @@
 /** A process of this host, named so that another one with the same pid later on is never taken for it. */
 import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { errnoOf } from './errno.ts';
 
@@ -48,6 +49,20 @@ export async function isAlive(process: ProcessIdentity): Promise<boolean> {
 export function isAliveNow(process: ProcessIdentity): boolean {
   const stat = statOf(process.pid);
   return stat !== undefined && stat.startTime === process.startTime && !isGone(stat) && !stat.exiting;
+}
+
+/**
+ * The process whose pid a file names, if its command line has these arguments one after the other. A pid that another process has been given since is
+ * nobody's. Throws what reading the file throws.
+ */
+export async function processOfPidFile(path: string, args: readonly string[]): Promise<ProcessIdentity | undefined> {
+  const pid = Number((await readFile(path, 'latin1')).trim());
+  const process = Number.isSafeInteger(pid) && pid > 0 ? await identify(pid) : undefined;
+  if (process === undefined) return undefined;
+  const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+  const isIt = `\0${commandLine}`.includes(`\0${args.join('\0')}\0`);
+  // It is still the one whose command line was read.
+  return isIt && (await isAlive(process)) ? process : undefined;
 }
 
 /** Waits until the process is gone. Throws the signal's reason. */

@@ -1,12 +1,12 @@
 /** The swtpm of a guest: started before its QEMU, it ends by itself when that is gone (`--terminate`). */
 import { execFile } from 'node:child_process';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { type Domain, tpmSocket } from '@ferry/domain-xml';
 import type { DomainPaths } from './domain-directory.ts';
 import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
-import { identify, send, waitGone } from './qemu-process.ts';
+import { processOfPidFile, send, waitGone } from './qemu-process.ts';
 
 const run = promisify(execFile);
 /** It answers at once; the first time it makes keys, which takes seconds. */
@@ -50,8 +50,7 @@ export async function startTpm(domain: Domain, paths: DomainPaths, signal: Abort
   }
   return async () => {
     // It takes its pid file away when it ends, which it does when QEMU is gone.
-    const pid = Number(await readFile(pidFile, 'latin1').catch(() => '0'));
-    const process = pid > 0 ? await identify(pid) : undefined;
+    const process = await processOfPidFile(pidFile, ['--pid', `file=${pidFile}`]).catch(() => undefined);
     if (process === undefined) return;
     await send(process, 'SIGKILL');
     await waitGone(process, AbortSignal.timeout(killMs)).catch(() => undefined);
