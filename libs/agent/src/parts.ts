@@ -7,6 +7,7 @@ import { phases, type Side } from '@ferry/migration';
 import { type Config, readConfig } from './config.ts';
 import { openLog, type Log } from './log.ts';
 import { OngoingMigrations } from './ongoing.ts';
+import { holdStateDirectory } from './one-daemon.ts';
 import { openRedis, waitForRedis } from './redis.ts';
 import { tryStateDir } from './state-dir.ts';
 import { type Credentials, openCredentials } from './tls.ts';
@@ -36,6 +37,7 @@ export async function openParts(
   const credentials = await openCredentials(config.tls);
   await tryStateDir(config.stateDir);
   await using opened = new AsyncDisposableStack();
+  opened.use(await holdStateDirectory(side, config.stateDir));
   const redis = openRedis(config.redis, log);
   opened.defer(() => redis.disconnect());
   await waitForRedis(redis, log, shutdown);

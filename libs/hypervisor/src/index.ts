@@ -2,3 +2,4 @@ export { HypervisorError, type HypervisorErrorKind } from './errors.ts';
 export { Hypervisor, type Guest, type HypervisorOptions } from './hypervisor.ts';
 export { newSocketProblem, socketMissing } from './migration-socket.ts';
 export { Ports, type PortRange } from './ports.ts';
+export { listenerOf } from './socket-owner.ts';

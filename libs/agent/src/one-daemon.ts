@@ -1,0 +1,39 @@
+/** One daemon a side and state directory: two would take each other's QEMUs, journals and jobs for their own. */
+import { mkdir, stat } from 'node:fs/promises';
+import { createServer, type Server } from 'node:net';
+import type { Side } from '@ferry/migration';
+import { listenerOf } from '@ferry/hypervisor';
+import { AgentError } from './errors.ts';
+
+/**
+ * Holds an abstract UNIX socket (unix(7)) that is named after the directory itself, whatever path leads to it. The kernel takes it away with the process,
+ * so that one that was killed leaves nothing behind. Throws AgentError config-invalid, which names the process that holds it.
+ */
+export async function holdStateDirectory(side: Side, stateDir: string): Promise<Disposable> {
+  await mkdir(stateDir, { recursive: true });
+  const { dev, ino } = await stat(stateDir, { bigint: true });
+  const name = `ferry-${side}-${dev}-${ino}`;
+  const server = createServer((socket) => socket.destroy()).unref();
+  try {
+    await listening(server, `\0${name}`);
+  } catch (cause) {
+    if (typeof cause !== 'object' || cause === null || !('code' in cause) || cause.code !== 'EADDRINUSE') throw cause;
+    const holder = await listenerOf(`@${name}`).catch(() => undefined);
+    const who = holder === undefined ? '' : ` (pid ${holder.pid})`;
+    throw new AgentError(
+      'config-invalid',
+      `another ${side} agent${who} uses the state directory ${stateDir}: end that one first, or give this one a host of its own (FERRY_HOST, FERRY_HOST_UUID, FERRY_STATE_DIR)`,
+      { cause },
+    );
+  }
+  return {
+    [Symbol.dispose]: () => void server.close(),
+  };
+}
+
+function listening(server: Server, path: string): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once('error', reject);
+  server.listen({ path }, resolve);
+  return promise;
+}
