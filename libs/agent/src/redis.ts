@@ -3,6 +3,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { formatHostPort } from './address.ts';
 import type { Log } from './log.ts';
 import { MasterWatch } from './master-watch.ts';
+import { watchSettings } from './redis-settings.ts';
 import type { RedisPlace, RedisUser, SentinelPlace } from './redis-url.ts';
 
 /** A reply that takes longer counts as no reply, ms. */
@@ -47,6 +48,7 @@ export function openRedis(place: RedisPlace, log: Log): Redis {
     if (away) log.info('Redis is back');
     away = false;
   });
+  watchSettings(redis, log);
   return redis;
 }
 
