@@ -139,8 +139,9 @@ export class RedisServer {
         return value ?? false;
       }
       case 'SET': {
-        if (rest.length !== 4 || text(2) !== 'PX') throw new ReplyError('ERR syntax error');
-        this.#set(text(0), { value: text(1), expiresAtMs: this.#nowMs() + Number(text(3)) });
+        if (rest.length !== 2 && (rest.length !== 4 || text(2) !== 'PX')) throw new ReplyError('ERR syntax error');
+        const expiresAtMs = rest.length === 2 ? undefined : this.#nowMs() + Number(text(3));
+        this.#set(text(0), { value: text(1), expiresAtMs });
         return 'OK';
       }
       case 'DEL': {

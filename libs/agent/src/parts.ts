@@ -7,6 +7,7 @@ import { phases, type Side } from '@ferry/migration';
 import { type Config, readConfig } from './config.ts';
 import { openLog, type Log } from './log.ts';
 import { OngoingMigrations } from './ongoing.ts';
+import { registerHost } from './host-name.ts';
 import { holdStateDirectory } from './one-daemon.ts';
 import { openRedis, waitForRedis } from './redis.ts';
 import { tryStateDir } from './state-dir.ts';
@@ -68,6 +69,7 @@ export async function openParts(
   );
   const register = new HandoverRegister({ redis, host, side, address: config.address });
   const owners = new OwnerRecords({ redis, host });
+  opened.use(await registerHost({ redis, config, owners, jobs, log }, shutdown));
   const journals = new HandoverJournals(join(config.stateDir, 'handover', side), (err) =>
     log.error(
       { err },

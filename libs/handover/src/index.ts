@@ -12,3 +12,4 @@ export {
 export { type Claim, type Owner, OwnerRecords } from './owner.ts';
 export { HandoverJournals, type Journal, type Journals, readUnlessDamaged, type Unfinished } from './journal.ts';
 export type { HandoverEntry, NotedOwner } from './journal-entry.ts';
+export { HostNames, type Registration } from './hosts.ts';

@@ -1,0 +1,47 @@
+import { afterEach, beforeEach, expect, it } from '@jest/globals';
+import { type PrivateRedis, startRedis } from '@ferry/jobs/testing';
+import { HostNames } from './index.ts';
+
+const never = new AbortController().signal;
+const [one, other] = ['11111111-1111-4111-8111-111111111111', '22222222-2222-4222-8222-222222222222'];
+
+let server: PrivateRedis;
+let names: HostNames;
+beforeEach(async () => {
+  server = await startRedis();
+  names = new HostNames(server.client());
+});
+afterEach(async () => {
+  await server[Symbol.asyncDispose]();
+});
+
+const register = (name: string, uuid: string, how: 'ask' | 'take' = 'ask') =>
+  names.register({ name, uuid }, how, never);
+/** Nobody has been heard of for a while. */
+const silence = async () => {
+  const redis = server.client();
+  await redis.del(...(await redis.keys('ferry:host*:alive')));
+};
+
+it('is the host’s that registered it, as often as it says so, and no other living one’s', async () => {
+  for (let times = 0; times < 2; times += 1) expect(await register('a', one)).toEqual({ answer: 'ok', by: '' });
+  for (const how of ['ask', 'take'] as const)
+    expect(await register('a', other, how)).toEqual({ answer: 'taken', by: one });
+  expect(await register('b', other)).toEqual({ answer: 'ok', by: '' });
+});
+
+it('is one of a UUID: a clone that is alive under another name is refused', async () => {
+  await register('a', one);
+  for (const how of ['ask', 'take'] as const)
+    expect(await register('b', one, how)).toEqual({ answer: 'cloned', by: 'a' });
+});
+
+it('is asked for where its host is not alive, and then taken', async () => {
+  await register('a', one);
+  await silence();
+  expect(await register('a', other)).toEqual({ answer: 'left', by: one });
+  expect(await register('a', other, 'take')).toEqual({ answer: 'ok', by: '' });
+  await silence();
+  expect(await register('b', other)).toEqual({ answer: 'renamed', by: 'a' });
+  expect(await register('b', other, 'take')).toEqual({ answer: 'ok', by: '' });
+});
