@@ -88,6 +88,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'cookie-foreign': false,
   'same-host': false,
   'invalid-request': false,
+  'request-differs': false,
   'invalid-uri': false,
   'destination-unreachable': true,
   'destination-refused': false,

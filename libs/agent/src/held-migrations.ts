@@ -13,6 +13,7 @@ import type { OngoingMigrations, OngoingStart, OutcomeWord } from './ongoing.ts'
 import type { PhaseChoice, PhaseRun } from './phase-run.ts';
 import { regainLease } from './regain-lease.ts';
 import { replay, replyOf, type Reply } from './replies.ts';
+import { askedOption, noDigest } from './request-digest.ts';
 import { Settling, type SettlingOptions } from './settling.ts';
 
 /** How long it is tried to record that a phase is done. */
@@ -109,7 +110,8 @@ export class HeldMigrations<State> {
   ): Promise<Response> {
     const { domainUuid: domain, migrationId } = start;
     const recorded = await this.#recorded(domain, migrationId, run.phase, signal);
-    if (recorded !== undefined) return replay(recorded, run.codec);
+    if (recorded !== undefined)
+      return replay(recorded, run.codec, run.request ?? noDigest, `phase ${run.phase} of migration ${migrationId}`);
     // At once: of two calls that come together, one is refused.
     if (this.#held.has(migrationId) || this.#opening.has(migrationId)) {
       const message = `phase ${run.phase} of migration ${migrationId} is being executed: wait for its answer`;
@@ -134,8 +136,9 @@ export class HeldMigrations<State> {
       const message = `migration ${migrationId} of domain ${domain} was here before and is over: start anew under a new id`;
       throw new JobError('phase-out-of-order', message);
     }
-    const { options, state } = await make(signal);
-    const { jobs } = this.#options;
+    const { options: made, state } = await make(signal);
+    const { jobs, ongoing } = this.#options;
+    const options = { ...made, ...askedOption(ongoing.find(migrationId)) };
     const job = await jobs.migrationJobStart({ domain, migrationId, options }, signal).catch((error: unknown) => {
       // Redis may have run it all the same: then a job is there that nobody holds.
       this.#abandoned.later();
@@ -151,6 +154,7 @@ export class HeldMigrations<State> {
       job,
       phase,
       replies: new Map(),
+      request: noDigest,
       bookkeeping: Promise.resolve(),
       unrecorded: undefined,
       executing: false,
@@ -174,7 +178,7 @@ export class HeldMigrations<State> {
     run: PhaseRun<State, Response>,
     signal: AbortSignal,
   ): Promise<Response> {
-    return this.stepAfter(domain, migrationId, { phases: [run.phase], codec: run.codec, learn: () => run }, signal);
+    return this.stepAfter(domain, migrationId, { ...run, phases: [run.phase], learn: () => run }, signal);
   }
 
   /**
@@ -184,12 +188,12 @@ export class HeldMigrations<State> {
   async stepAfter<Response>(
     domain: string,
     migrationId: string,
-    { phases, codec, learn }: PhaseChoice<State, Response>,
+    { phases, request = noDigest, codec, learn }: PhaseChoice<State, Response>,
     signal: AbortSignal,
   ): Promise<Response> {
     for (const phase of phases) {
       const recorded = await this.#recorded(domain, migrationId, phase, signal);
-      if (recorded !== undefined) return replay(recorded, codec);
+      if (recorded !== undefined) return replay(recorded, codec, request, `phase ${phase} of migration ${migrationId}`);
     }
     const held = this.#held.get(migrationId);
     if (held === undefined) {
@@ -249,6 +253,7 @@ export class HeldMigrations<State> {
     const abandoned = outcome === undefined ? [held.ongoing.abandonSignal] : [];
     const lease = run.outlivesLease === true ? [] : [held.job.signal];
     const signal = AbortSignal.any([callSignal, ...lease, ...abandoned]);
+    held.request = run.request ?? noDigest;
     await this.#startPhase(held, run, signal);
     try {
       const response = await tracer.startActiveSpan(`migration.${phase}`, async (span) => {
@@ -260,7 +265,7 @@ export class HeldMigrations<State> {
           throw error;
         }
       });
-      const reply = replyOf(phase, codec, response);
+      const reply = replyOf(phase, codec, response, held.request);
       held.replies.set(phase, reply.bytes);
       held.ongoing.phaseDone(side, phase);
       if (outcome !== undefined) await this.#settling.finish(held, outcome(response), reply);

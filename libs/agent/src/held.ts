@@ -20,6 +20,8 @@ export interface Held<State> {
   /** The last phase begun; ahead of the job's record while that is being written. */
   phase: Phase | undefined;
   readonly replies: Map<Phase, () => Uint8Array>;
+  /** The digest of the request that the phase is for. */
+  request: Uint8Array;
   /** The record of the phase before, which is written while the caller goes on already: nothing waits for Redis in the blackout. */
   bookkeeping: Promise<void>;
   /** The end of a phase that could not be recorded; the next phase is allowed by it. */

@@ -1,3 +1,4 @@
+export { refuseOtherRequest, requestDigest } from './request-digest.ts';
 export { formatHostPort, isLoopback, parseHostPort, type HostPort } from './address.ts';
 export { edgeOf, type Call, type Edge, type EdgeOptions, type PhaseOf } from './call.ts';
 export { dial, follow, invoke, type InvokeOptions, standBy, type StandingBy, warm } from './client.ts';

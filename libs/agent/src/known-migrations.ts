@@ -2,6 +2,7 @@
 import { JobError, type JobRecord, type MigrationJobs } from '@ferry/jobs';
 import { isPhase, phaseNumber, type Side } from '@ferry/migration';
 import { Failure, type Migration, MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
+import { askedFrom } from './request-digest.ts';
 import { Ongoing, type OngoingMigrations, type OngoingStart, type OutcomeWord } from './ongoing.ts';
 
 const outcomes: Readonly<Record<string, OutcomeWord>> = {
@@ -39,6 +40,7 @@ export function startOf(
 
 function fromRecord(record: JobRecord, side: Side): Ongoing {
   const ongoing = new Ongoing(startOf(record, side), new Date(record.startedAtMs));
+  ongoing.asked = askedFrom(record.options);
   const { failure, statistics } = { failure: record.record['failure'], statistics: record.record['statistics'] };
   if (statistics !== undefined) ongoing.statistics = MigrationStatistics.decode(Buffer.from(statistics, 'base64'));
   const outcome = outcomes[record.outcome ?? ''];
@@ -67,6 +69,7 @@ export interface Knowledge {
   readonly host: string;
 }
 
+const kindOf = { source: 'MIGRATION_OUT', dest: 'MIGRATION_IN' } as const;
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** A migration by its id; one of an earlier life of the agent is found if the domain is named by its UUID. Throws JobError unknown-migration. */
@@ -79,7 +82,8 @@ export async function knownMigration(
   const live = ongoing.find(migrationId);
   if (live !== undefined) return live;
   const record = uuid.test(domain) ? await jobs.recordOf(domain, migrationId, signal) : undefined;
-  if (record?.outcome !== undefined) return fromRecord(record, side);
+  // The other half of a migration has a record of the same id: on its own host, and of the other kind.
+  if (record?.outcome !== undefined && record.kind === kindOf[side]) return fromRecord(record, side);
   throw new JobError(
     'unknown-migration',
     `the ${side} agent of host ${host} knows no migration ${migrationId} of ${domain}: name the domain by its UUID to see one that ended before the agent was restarted`,

@@ -1,4 +1,5 @@
 /** What an agent knows of its migrations, for those who watch: phases, progress, switchover, the end. Kept in memory, bounded. */
+import { noDigest } from './request-digest.ts';
 import { phaseNumber, type Phase, type Side } from '@ferry/migration';
 import {
   type Doubt,
@@ -48,6 +49,8 @@ export class Ongoing {
   peer = '';
   /** HOST:PORT of the other agent, where the driver has named it. */
   peerAddress = '';
+  /** The digest of the request for the whole migration, where one asked for that: peer to peer. */
+  asked: Uint8Array = noDigest;
   statistics: MigrationStatistics = MigrationStatistics.fromPartial({});
   #phase: Phase | undefined;
   #phaseStartedUs = 0;

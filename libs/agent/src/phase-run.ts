@@ -6,6 +6,8 @@ import type { Codec } from './replies.ts';
 /** One phase's run. */
 export interface PhaseRun<State, Response> {
   readonly phase: Phase;
+  /** The digest of what is asked for: an answer is given again only to the same request. None: the phase asks for nothing of its own. */
+  readonly request?: Uint8Array;
   readonly codec: Codec<Response>;
   readonly body: (held: Held<State>, signal: AbortSignal) => Promise<Response>;
   /** The phase that is recorded when the body is done, if that is another one. */
@@ -22,6 +24,7 @@ export interface PhaseRun<State, Response> {
 export interface PhaseChoice<State, Response> {
   /** A repeated call gets what was answered to any of them. */
   readonly phases: readonly Phase[];
+  readonly request?: Uint8Array;
   readonly codec: Codec<Response>;
   readonly learn: (
     held: Held<State>,

@@ -2,6 +2,7 @@
 import type { Phase } from '@ferry/migration';
 import { Failure } from '@ferry/proto/ferry/v1/migration';
 import { FailureError } from './failure.ts';
+import { digestBytes, refuseOtherRequest } from './request-digest.ts';
 
 /** A generated message's own functions. */
 export interface Codec<T> {
@@ -9,7 +10,7 @@ export interface Codec<T> {
   decode(bytes: Uint8Array): T;
 }
 
-/** An answer; encoded when somebody asks for it, which is never inside the blackout. */
+/** An answer; encoded when it is needed, which is never inside the blackout. */
 export interface Reply {
   readonly phase: Phase;
   readonly bytes: () => Uint8Array;
@@ -17,20 +18,25 @@ export interface Reply {
 
 const answered = 1;
 const refused = 0;
-const tagged = (tag: number, bytes: Uint8Array): Uint8Array => Buffer.concat([Buffer.from([tag]), bytes]);
 
-export const replyOf = <T>(phase: Phase, codec: Codec<T>, response: T): Reply => ({
+/** A tag, the digest of the request, the answer. */
+const recorded = (tag: number, request: Uint8Array, bytes: Uint8Array): Uint8Array =>
+  Buffer.concat([Buffer.from([tag]), request, bytes]);
+
+export const replyOf = <T>(phase: Phase, codec: Codec<T>, response: T, request: Uint8Array): Reply => ({
   phase,
-  bytes: () => tagged(answered, codec.encode(response).finish()),
+  bytes: () => recorded(answered, request, codec.encode(response).finish()),
 });
 
-export const refusalOf = (phase: Phase, failure: Failure): Reply => ({
+export const refusalOf = (phase: Phase, failure: Failure, request: Uint8Array): Reply => ({
   phase,
-  bytes: () => tagged(refused, Failure.encode(failure).finish()),
+  bytes: () => recorded(refused, request, Failure.encode(failure).finish()),
 });
 
-/** Gives the answer again. Throws FailureError if it was a refusal. */
-export function replay<T>(bytes: Uint8Array, codec: Codec<T>): T {
-  if (bytes[0] === answered) return codec.decode(bytes.subarray(1));
-  throw new FailureError(Failure.decode(bytes.subarray(1)));
+/** Gives the answer again. Throws FailureError if it was a refusal; MigrationError request-differs if it was an answer to something else. */
+export function replay<T>(bytes: Uint8Array, codec: Codec<T>, request: Uint8Array, what: string): T {
+  refuseOtherRequest(bytes.subarray(1, 1 + digestBytes), request, what);
+  const answer = bytes.subarray(1 + digestBytes);
+  if (bytes[0] === answered) return codec.decode(answer);
+  throw new FailureError(Failure.decode(answer));
 }

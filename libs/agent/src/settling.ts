@@ -81,7 +81,7 @@ export class Settling<State> {
     try {
       const patience = AbortSignal.any([AbortSignal.timeout(settleMs), stopping]);
       unsettled.outcome ??= await recover(held, patience);
-      const refused = refusalOf(unsettled.phase, held.firstFailure ?? Failure.fromPartial({}));
+      const refused = refusalOf(unsettled.phase, held.firstFailure ?? Failure.fromPartial({}), held.request);
       await this.finish(held, unsettled.outcome, unsettled.reply ?? refused);
     } catch (error) {
       const cause = failureOf(error, { side: this.#options.side, phase: held.phase });

@@ -72,6 +72,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'cookie-foreign': status.INVALID_ARGUMENT,
   'same-host': status.INVALID_ARGUMENT,
   'invalid-request': status.INVALID_ARGUMENT,
+  'request-differs': status.ALREADY_EXISTS,
   'invalid-uri': status.INVALID_ARGUMENT,
   'destination-unreachable': status.UNAVAILABLE,
   'destination-refused': status.FAILED_PRECONDITION,

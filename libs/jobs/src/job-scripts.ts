@@ -276,6 +276,17 @@ export class JobScripts {
     return reply ?? undefined;
   }
 
+  /** The digest of a request that was carried out under this id; undefined if none was. */
+  async requestOf(domain: string, requestId: string, signal: AbortSignal): Promise<Buffer | undefined> {
+    const key = keysOf(domain, this.#me.host).request(requestId);
+    return (await this.#call('request-look', () => this.#redis.getBuffer(key), signal)) ?? undefined;
+  }
+
+  async keepRequest(domain: string, requestId: string, digest: Uint8Array, signal: AbortSignal): Promise<void> {
+    const key = keysOf(domain, this.#me.host).request(requestId);
+    await this.#call('request-keep', () => this.#redis.set(key, Buffer.from(digest), 'EX', recordSeconds), signal);
+  }
+
   async #held(job: JobRef, name: string, send: () => Promise<unknown>, signal: AbortSignal): Promise<void> {
     const words = wordsOf(await this.#call(name, send, signal), name, ['ok', 'lease-lost']);
     if (words[0] === 'lease-lost') throw this.#lost(job);

@@ -176,6 +176,16 @@ export class MigrationJobs implements Disposable {
     return records.filter((record) => record !== undefined).toSorted((a, b) => b.startedAtMs - a.startedAtMs);
   }
 
+  /** The digest of the request that was carried out on a domain under this id, kept as long as a migration's record. Throws JobError redis-unavailable. */
+  async requestOf(domain: string, requestId: string, signal: AbortSignal): Promise<Uint8Array | undefined> {
+    return this.#scripts.requestOf(domain, requestId, signal);
+  }
+
+  /** Keeps that a request has been carried out. */
+  async keepRequest(domain: string, requestId: string, digest: Uint8Array, signal: AbortSignal): Promise<void> {
+    await this.#scripts.keepRequest(domain, requestId, digest, signal);
+  }
+
   /** The async job that Redis shows for a domain on this host, whoever holds it. */
   async activeOf(domain: string, signal: AbortSignal): Promise<ActiveJob | undefined> {
     return this.#scripts.look(domain, signal);

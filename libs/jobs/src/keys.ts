@@ -10,6 +10,8 @@ export interface DomainKeys {
   readonly short: string;
   /** What is known of a migration here (hash, outlives the lease). */
   readonly record: (migrationId: string) => string;
+  /** The digest of a request that was carried out here under an id of its caller's (string, expires). */
+  readonly request: (requestId: string) => string;
 }
 
 /** Matches the records of all migrations of a domain, on whichever host, for SCAN. */
@@ -30,5 +32,6 @@ export function keysOf(domain: string, host: string): DomainKeys {
     lease: `${at}:lease:${host}`,
     short: `${at}:short:${host}`,
     record: (migrationId) => `${at}:migration:${migrationId}:${host}`,
+    request: (requestId) => `${at}:request:${requestId}:${host}`,
   };
 }

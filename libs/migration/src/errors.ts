@@ -14,6 +14,8 @@ export type MigrationErrorKind =
   | 'same-host'
   /** A field of the request is missing or wrong. */
   | 'invalid-request'
+  /** The id was used for another request. */
+  | 'request-differs'
   /** The migration URI cannot be used. */
   | 'invalid-uri'
   /** The destination agent cannot be reached. */

@@ -1,5 +1,5 @@
 /** Destination, v3 phase 2 of 5 and v2 phase 2 of 4: starts a QEMU that waits for the guest, its CPUs stopped. */
-import { notedOf } from '@ferry/agent';
+import { notedOf, requestDigest } from '@ferry/agent';
 import { capabilitiesToSet, decodeCookie, encodeCookie } from '@ferry/migration';
 import { PrepareResponse, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
@@ -64,5 +64,7 @@ export async function prepare(
         : [];
     return { migrationUri: uri, cookieOut: Buffer.from(cookieOut) };
   };
-  return agent.migrations.open(start, make, { phase: 'prepare', codec: PrepareResponse, body }, signal);
+  const { domainXml, migrationUri, paused: isPaused } = request;
+  const asked = requestDigest({ protocol, domainXml, migrationUri, isPaused });
+  return agent.migrations.open(start, make, { phase: 'prepare', request: asked, codec: PrepareResponse, body }, signal);
 }

@@ -1,4 +1,5 @@
 /** Source, v3 phase 1 of 5: takes the job, and gives what the destination needs to make a place for the guest. */
+import { requestDigest } from '@ferry/agent';
 import { encodeCookie, limitsOf } from '@ferry/migration';
 import { BeginResponse, type BeginRequest } from '@ferry/proto/ferry/v1/source_agent';
 import { guestOf, locate, look, originOf, type HeldOut, type SourceAgent } from './agent.ts';
@@ -30,5 +31,6 @@ export async function begin(agent: SourceAgent, request: BeginRequest, signal: A
     leaving = await departure(agent, domainUuid, wish, callSignal);
     return looked;
   };
-  return agent.migrations.open(start, make, { phase: 'begin3', codec: BeginResponse, body }, signal);
+  const asked = requestDigest({ domainUuid, options: request.options, domainXml: request.domainXml ?? '' });
+  return agent.migrations.open(start, make, { phase: 'begin3', request: asked, codec: BeginResponse, body }, signal);
 }

@@ -22,7 +22,11 @@ export async function confirm(
     executed = held;
     return endingBy(agent, await learnDecision(agent, held, request, callSignal));
   };
-  const choice = { phases: ['confirm3', 'confirm3-cancelled'], codec: ConfirmResponse, learn } as const;
+  const choice = {
+    phases: ['confirm3', 'confirm3-cancelled'],
+    codec: ConfirmResponse,
+    learn,
+  } as const;
   return agent.migrations.stepAfter(domainUuid, migrationId, choice, signal).catch((error: unknown) => {
     // The caller has done its part: the guest must not wait until it calls again.
     if (request.cancelled && executed !== undefined && agent.migrations.find(migrationId) === executed) {

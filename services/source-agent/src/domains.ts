@@ -1,10 +1,11 @@
 /** This host's domains: what is needed so that there is something to migrate. Whatever changes one does so under a short job. */
-import { domainStateOf } from '@ferry/agent';
+import { domainStateOf, refuseOtherRequest, requestDigest } from '@ferry/agent';
 import type { Owner } from '@ferry/handover';
 import type { ShortJobKind } from '@ferry/jobs';
 import { HypervisorError, type Guest } from '@ferry/hypervisor';
 import { type Domain, DomainState, type AdoptRequest, type StartRequest } from '@ferry/proto/ferry/v1/domains';
-import type { SourceAgent } from './agent.ts';
+import { MigrationError } from '@ferry/migration';
+import { type SourceAgent, uuidPattern } from './agent.ts';
 import { openMigration } from './open-migration.ts';
 import { duringMigration } from './during-migration.ts';
 
@@ -61,6 +62,7 @@ export async function startDomain(agent: SourceAgent, request: StartRequest, sig
   const cpu = await agent.hypervisor.admission.cpuProblem(domain, signal);
   if (cpu !== undefined) throw cpu;
   await using _job = await agent.jobs.beginJob(domain.uuid, 'modify', 'Start', signal);
+  if (await wasStarted(agent, domain.uuid, request, signal)) return describe(agent, domain.uuid, signal);
   await agent.owners.refuseForeign(domain, signal);
   const guest = await agent.hypervisor.create(domain, undefined, signal);
   let owner: Owner | undefined;
@@ -73,7 +75,47 @@ export async function startDomain(agent: SourceAgent, request: StartRequest, sig
     throw error;
   }
   agent.ownership.watch(guest);
+  await keepStart(agent, domain.uuid, request, signal);
   return describe(agent, domain.uuid, signal);
+}
+
+const digestOf = ({ domainXml, paused }: StartRequest): Uint8Array => requestDigest({ domainXml, paused });
+
+/** Whether this very request has started the guest already. Throws MigrationError request-differs, invalid-request. */
+async function wasStarted(
+  agent: SourceAgent,
+  domain: string,
+  request: StartRequest,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { requestId } = request;
+  if (requestId === undefined) return false;
+  if (!uuidPattern.test(requestId)) {
+    throw new MigrationError(
+      'invalid-request',
+      `request_id must be a UUID, not ${JSON.stringify(requestId.slice(0, 60))}`,
+    );
+  }
+  const known = await agent.jobs.requestOf(domain, requestId, signal);
+  if (known === undefined) return false;
+  refuseOtherRequest(known, digestOf(request), `Start under request_id ${requestId}`);
+  return true;
+}
+
+/** The guest runs by now, whatever Redis says: a call that is repeated without this is refused with domain-exists. */
+async function keepStart(
+  agent: SourceAgent,
+  domain: string,
+  request: StartRequest,
+  signal: AbortSignal,
+): Promise<void> {
+  if (request.requestId === undefined) return;
+  await agent.jobs.keepRequest(domain, request.requestId, digestOf(request), signal).catch((error: unknown) => {
+    agent.log.warn(
+      { err: error, domain, requestId: request.requestId },
+      'that the domain was started under this id could not be recorded',
+    );
+  });
 }
 
 /** The claim comes first: a QEMU that runs here is not ours to end if another host owns its guest. */

@@ -1,5 +1,5 @@
 /** A whole migration, driven by the source agent: peer to peer. The caller only watches, and may hang up. */
-import { failureOf, knownMigration, type Ongoing } from '@ferry/agent';
+import { failureOf, knownMigration, type Ongoing, refuseOtherRequest, requestDigest } from '@ferry/agent';
 import { JobError } from '@ferry/jobs';
 import { type DestCalls, driveMigration, MigrationError, type Phase, type SourceCalls } from '@ferry/migration';
 import { Protocol, type MigrationEvent } from '@ferry/proto/ferry/v1/migration';
@@ -21,7 +21,10 @@ export async function migrate(
   const recorded = await earlier(agent, { migrationId: request.migrationId, domain: names.domainUuid }, signal);
   // Somebody else may have asked for it meanwhile.
   const known = recorded ?? agent.ongoing.find(request.migrationId);
-  return (known ?? start(agent, request, names)).watch(signal);
+  const asked = digestOf(names.domainUuid, request);
+  if (known === undefined) return start(agent, request, names, asked).watch(signal);
+  refuseOtherRequest(known.asked, asked, `migration ${request.migrationId}`);
+  return known.watch(signal);
 }
 
 /** The migration of that id, also one that ended before this agent was restarted. */
@@ -38,15 +41,22 @@ async function earlier(
   });
 }
 
+function digestOf(domainUuid: string, request: MigrateRequest): Uint8Array {
+  const { destination, protocol, migrationUri, options, domainXml = '' } = request;
+  return requestDigest({ domainUuid, destination, protocol, migrationUri, options, domainXml });
+}
+
 function start(
   agent: SourceAgent,
   request: MigrateRequest,
   names: { domainUuid: string; domainName: string },
+  asked: Uint8Array,
 ): Ongoing {
   const { migrationId } = request;
   const protocol = request.protocol === Protocol.PROTOCOL_V2 ? 2 : 3;
   const dest = agent.destinationAt(request.destination);
   const ongoing = agent.ongoing.open({ migrationId, ...names, side: 'source', protocol });
+  ongoing.asked = asked;
   ongoing.peerAddress = request.destination;
   ongoing.onStopped = () => dest.getReady({ migrationId, domain: names.domainUuid });
   const source = ownCalls(agent, ongoing, request.destination);

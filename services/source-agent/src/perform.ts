@@ -1,4 +1,5 @@
 /** Source, v3 phase 3 of 5 and v2 phase 3 of 4: sends the guest. It is paused when the answer comes, and stays so until a decision. */
+import { requestDigest } from '@ferry/agent';
 import { HandoverError } from '@ferry/handover';
 import { socketMissing } from '@ferry/hypervisor';
 import {
@@ -50,10 +51,21 @@ async function perform3(agent: SourceAgent, request: PerformRequest, signal: Abo
   return agent.migrations.step(
     domainUuid,
     migrationId,
-    { phase: 'perform3', doneAs: 'perform3-done', outlivesLease: true, codec: PerformResponse, body },
+    {
+      phase: 'perform3',
+      request: digestOf(domainUuid, request),
+      doneAs: 'perform3-done',
+      outlivesLease: true,
+      codec: PerformResponse,
+      body,
+    },
     signal,
   );
 }
+
+/** What is asked for; how far the migration is, the cookie says. */
+const digestOf = (domainUuid: string, { migrationUri, options }: PerformRequest): Uint8Array =>
+  requestDigest({ domainUuid, migrationUri, options });
 
 /** Perform's answer. The vote travels in the cookie; the destination's commit writes it into the register on our behalf. */
 function answer(agent: SourceAgent, { ongoing, state }: HeldOut): PerformResponse {
@@ -95,6 +107,7 @@ async function perform2(agent: SourceAgent, request: PerformRequest, signal: Abo
   };
   const run = {
     phase: 'perform2',
+    request: digestOf(domainUuid, request),
     doneAs: 'perform2-done',
     outlivesLease: true,
     codec: PerformResponse,
