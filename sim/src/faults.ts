@@ -205,29 +205,50 @@ const streamCut: Draw = (random) => {
   };
 };
 
-/** Those that are likelier to matter are there more often. */
-export const faults: readonly [Draw, ...Draw[]] = [
-  crash,
-  crash,
-  crash,
-  crashOfBoth,
-  restart,
-  stall,
-  qemuKilled,
-  hostGone,
-  contRefused,
-  startFails,
-  redisCrash,
-  redisCrash,
-  failOver,
-  failOver,
-  failBack,
-  redisForgets,
-  redisWay,
-  redisWay,
-  redisReplyLost,
-  networkCut,
-  callLost,
-  callLost,
-  streamCut,
-];
+/** The host reboots: its agents and QEMUs end at once, and the agents are started again. */
+const reboot: Draw = (random) => {
+  const side = someSide(random);
+  return {
+    name: `the host of the ${side} reboots`,
+    strike: (world) => {
+      const host = hostIn(world, side);
+      for (const qemu of world.qemus) if (qemu.host === host.name && qemu.alive) qemu.die('fault');
+      for (const agent of world.agents) if (agent.host === host) world.timeline.kill(agent.life);
+    },
+  };
+};
+
+/** By its name, and how often each is drawn. */
+const kinds = {
+  crash: [crash, 3],
+  'crash-both': [crashOfBoth, 1],
+  restart: [restart, 1],
+  stall: [stall, 1],
+  qemu: [qemuKilled, 1],
+  'host-gone': [hostGone, 1],
+  reboot: [reboot, 1],
+  'cont-refused': [contRefused, 1],
+  'start-fails': [startFails, 1],
+  'redis-crash': [redisCrash, 2],
+  'fail-over': [failOver, 2],
+  'fail-back': [failBack, 1],
+  forget: [redisForgets, 1],
+  'redis-way': [redisWay, 2],
+  'reply-lost': [redisReplyLost, 1],
+  network: [networkCut, 1],
+  'call-lost': [callLost, 2],
+  stream: [streamCut, 1],
+} as const satisfies Readonly<Record<string, readonly [Draw, number]>>;
+
+export type FaultKind = keyof typeof kinds;
+export const faultKinds = Object.keys(kinds) as FaultKind[];
+
+/** One of these kinds. */
+export function drawFault(random: Random, of: readonly FaultKind[] = faultKinds): Fault {
+  const all = of.flatMap((kind) => {
+    const [draw, times] = kinds[kind];
+    return Array.from({ length: times }, () => draw);
+  });
+  const draw = all[random.below(all.length)] ?? crash;
+  return draw(random);
+}

@@ -1,5 +1,5 @@
 /** What a schedule is going to do, drawn from its seed: who calls how, and which faults strike when. */
-import { type Fault, faults } from './faults.ts';
+import { drawFault, type Fault, type FaultKind } from './faults.ts';
 import { type HostName, hostNames } from './host.ts';
 import type { Side } from './qemu.ts';
 import type { Random } from './random.ts';
@@ -78,6 +78,8 @@ export interface PlanWish {
   /** Callers do as they should, and QEMU always succeeds. */
   readonly calm: boolean;
   readonly outcomesOnly: boolean;
+  /** Only faults of these kinds, as many as there may be, around the acts that matter most; undefined: of all kinds. */
+  readonly kinds?: readonly FaultKind[] | undefined;
 }
 
 /** Acts of the agents in a migration without faults, about. */
@@ -115,14 +117,14 @@ export class Plan {
   readonly users: readonly UserPlan[];
   healed = false;
 
-  constructor(random: Random, { faultsMax, calm, outcomesOnly }: PlanWish) {
+  constructor(random: Random, { faultsMax, calm, outcomesOnly, kinds }: PlanWish) {
     this.outcomesOnly = outcomesOnly;
-    this.paused = random.chance(0.1);
+    this.paused = random.chance(kinds === undefined ? 0.1 : 0.3);
     this.memoryMsMax = random.scale(5, 3_000);
     this.restartMsMax = random.scale(2, 3_000);
     this.loadFailure = !calm && random.chance(0.04);
     this.lateFailure = !calm && random.chance(0.1);
-    const count = random.below(faultsMax + 1);
+    const count = kinds === undefined ? random.below(faultsMax + 1) : Math.min(faultsMax, 1 + random.below(3));
     this.healsAtMs = count === 0 ? 0 : random.scale(300, random.chance(0.1) ? 300_000 : 25_000);
     const caller = (): CallerPlan => ({ ...this.#caller(random), ...(calm ? wellBehaved : {}) });
     const more = calm || !random.chance(0.15) ? 0 : 1 + random.below(3);
@@ -133,7 +135,7 @@ export class Plan {
     this.operatorMs = !calm && random.chance(0.15) ? random.scale(50, 20_000) : undefined;
     const acts = calm || !random.chance(0.15) ? 0 : 1 + random.below(3);
     this.users = Array.from({ length: acts }, () => this.#user(random));
-    this.strikes = Array.from({ length: count }, () => this.#strike(random));
+    this.strikes = Array.from({ length: count }, () => this.#strike(random, kinds));
   }
 
   #leg(random: Random, caller: CallerPlan): Leg {
@@ -167,9 +169,9 @@ export class Plan {
     };
   }
 
-  #strike(random: Random): Strike {
-    const fault = random.pick(faults)(random);
-    const near = random.chance(0.4);
+  #strike(random: Random, kinds: readonly FaultKind[] | undefined): Strike {
+    const fault = drawFault(random, kinds);
+    const near = kinds !== undefined || random.chance(0.4);
     const moment: Moment = near
       ? {
           near: random.pick(crucial),

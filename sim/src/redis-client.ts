@@ -39,6 +39,7 @@ export function redisClient(world: World, life: Life, host: string): Redis {
       client[name] = (...words: (string | Buffer)[]) => {
         const keys = words.slice(0, numberOfKeys).map(String);
         const args = words.slice(numberOfKeys);
+        world.rules.sending(name, keys);
         return send(name, (server) =>
           world.rules.script(name, server, keys, args, () => replyOf(server.run(lua, keys, args))),
         );

@@ -63,6 +63,11 @@ export class RedisServer {
     return new RedisServer(runId, random.hex(20), this.#nowMs, data);
   }
 
+  /** A hash that is there from the beginning. */
+  put(key: string, fields: Readonly<Record<string, string>>): void {
+    this.#data.set(key, { value: new Map(Object.entries(fields)), expiresAtMs: undefined });
+  }
+
   /** FLUSHALL. */
   flush(): void {
     this.#data = new Map();

@@ -119,6 +119,8 @@ class Handover {
   readonly aborted = new Set<string>();
   /** A person has said that the destination's copy goes on. */
   committedByWord = false;
+  /** The destination has asked for the commit: what ends from then on it could not see before. */
+  commitSent = false;
 
   constructor(id: string) {
     this.id = id;
@@ -135,6 +137,8 @@ export class Rules {
   broken: Violation | undefined;
   /** QEMUs that a fault ended while they held the whole guest. */
   readonly killedByFault: Qemu[] = [];
+  /** A fault has ended a copy that was the guest. */
+  #excuses = false;
   /** A fault ended the QEMU in which the guest ran. */
   #guestKilled = false;
   /** Its user has shut it down, or wanted it ended. */
@@ -145,8 +149,6 @@ export class Rules {
   #generation = 0;
   /** Something has happened that an assumption of the models rules out (spec/README.md): what follows is not judged. */
   excused = false;
-  /** The guest has had an owner: before that nobody knows of it. */
-  owned = false;
 
   constructor(world: World) {
     this.#world = world;
@@ -232,16 +234,48 @@ export class Rules {
     if (by === 'fault') {
       this.killedByFault.push(qemu);
       this.#guestKilled ||= qemu.runState === 'running';
+      this.#excuses ||= this.#hadGuest(qemu);
     }
     if (by !== 'agent') return;
     if (this.#destroyWished) return;
     if (qemu.runState === 'running') this.break('survivor', `an agent ends ${qemu.label}, in which the guest runs`);
     const others = this.#world.qemus.filter((other) => other !== qemu && other.whole && other.alive);
-    if (others.length === 0 && this.killedByFault.length === 0 && this.#poweredOff.size === 0)
+    if (others.length === 0 && !this.#excuses && !this.#promisedAway() && this.#poweredOff.size === 0)
       this.break('survivor', `an agent ends ${qemu.label}, the last copy`);
     const handover = this.#sentBy(qemu);
     if (handover !== undefined && !handover.isCommitted)
       this.break('decision', `${qemu.label}, the source's copy, is ended, and nobody has committed`);
+  }
+
+  /** A source whose copy has ended may still be promised the guest: the models let it abort then. */
+  #promisedAway(): boolean {
+    return this.killedByFault.some((qemu) => {
+      const id = this.#sentBy(qemu)?.id;
+      return Object.values(this.#world.hosts).some(({ disks }) =>
+        [...disks.dest.values()].some((noted) => noted.migrationId === id && noted.promised.length > 0),
+      );
+    });
+  }
+
+  /** An agent is about to have a script run. */
+  sending(name: string, keys: readonly string[]): void {
+    const [key = ''] = keys;
+    if (name === 'ferryRegisterCommit') this.handover(key.slice(key.lastIndexOf(':') + 1)).commitSent = true;
+  }
+
+  /** A copy that a fault ends was the guest: nothing that comes after is lost by the agents. One that waited for a decision was not. */
+  #hadGuest(qemu: Qemu): boolean {
+    const { departure, migrationId, settled, arrival } = qemu;
+    const sent = departure?.completed === true && !departure.wentOn.source;
+    const handover = sent ? this.#sentBy(qemu) : undefined;
+    if (handover !== undefined) return handover.aborted.size > 0 || handover.isCommitted || !handover.voted;
+    return (
+      migrationId === undefined ||
+      settled ||
+      arrival?.wentOn.dest === true ||
+      this.handover(migrationId).isCommitted ||
+      this.handover(migrationId).commitSent
+    );
   }
 
   /** Runs a script, and compares the step with the model's. */
@@ -283,9 +317,7 @@ export class Rules {
 
   /** A host may run a guest as its own. While another one does that must not be granted to one that starts it anew. */
   #claimed(server: RedisServer, [host, , , kind]: readonly (string | Buffer)[], reply: unknown): void {
-    if (!Array.isArray(reply) || reply[0] !== 'ok') return;
-    this.owned = true;
-    if (kind === 'seen') return;
+    if (!Array.isArray(reply) || reply[0] !== 'ok' || kind === 'seen') return;
     const { qemus, redis } = this.#world;
     const elsewhere = qemus.filter((qemu) => qemu.alive && qemu.whole && qemu.host !== host);
     if (elsewhere.length === 0) return;

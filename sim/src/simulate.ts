@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { parentPort, Worker } from 'node:worker_threads';
 import { guardNamed, guards } from './guards/list.ts';
 import { searchGuards } from './guards/search.ts';
+import { type FaultKind, faultKinds } from './faults.ts';
 import type { PlanWish } from './plan.ts';
 import { runSchedule, type ScheduleEnd } from './schedule.ts';
 import { addEnd, addTally, brokenIn, lineOf, newTally, type Tally } from './tally.ts';
@@ -16,6 +17,7 @@ const usage = `./dev simulate [--schedules N] [--first S] [--workers N] [--fault
   --workers N           on so many processors (1)
   --seed S              one schedule, with all that happens in it
   --faults N            at most so many faults in a schedule (4)
+  --kinds K,K…          only faults of these kinds, around the acts that matter most: ${faultKinds.join(', ')}
   --calm                callers that do as they should, QEMUs that always succeed, no faults
   --guard-removed NAME  the agents’ code without one guard: ${guards.map(({ name }) => name).join(', ')}
   --guards              each of these in turn: by which schedule, or which test with real parts, its accident is found
@@ -53,6 +55,7 @@ export async function simulate(argv: readonly string[]): Promise<number> {
       workers: { type: 'string', default: '1' },
       seed: { type: 'string' },
       faults: { type: 'string', default: '4' },
+      kinds: { type: 'string' },
       calm: { type: 'boolean', default: false },
       'outcomes-only': { type: 'boolean', default: false },
       'guard-removed': { type: 'string' },
@@ -67,7 +70,13 @@ export async function simulate(argv: readonly string[]): Promise<number> {
     process.stdout.write(usage);
     return values.help ? 0 : 2;
   }
-  const wish: Wish = { faultsMax: calm ? 0 : Number(values.faults), calm, outcomesOnly, untilBroken };
+  const wish: Wish = {
+    faultsMax: calm ? 0 : Number(values.faults),
+    calm,
+    outcomesOnly,
+    untilBroken,
+    kinds: kindsIn(values.kinds),
+  };
   if (values.seed !== undefined) return again(Number(values.seed), wish);
   const seeds = { first: Number(values.first), schedules: Number(values.schedules) };
   const workers = Number(values.workers);
@@ -80,6 +89,15 @@ export async function simulate(argv: readonly string[]): Promise<number> {
   parentPort?.postMessage(tally);
   if (parentPort === null) say(lineOf(tally, Number(process.hrtime.bigint() - startedAt) / 1e6));
   return brokenIn(tally) === 0 ? 0 : 1;
+}
+
+/** Throws for a kind that there is not. */
+function kindsIn(names: string | undefined): FaultKind[] | undefined {
+  return names?.split(',').map((name) => {
+    const kind = faultKinds.find((each) => each === name);
+    if (kind === undefined) throw new Error(`--kinds ${name}: there are ${faultKinds.join(', ')}`);
+    return kind;
+  });
 }
 
 async function again(seed: number, wish: Wish): Promise<number> {

@@ -44,9 +44,6 @@ export class Users {
 
   async #do({ act, host = this.#world.leg.from }: UserPlan): Promise<void> {
     const { network, rules, trace, xml } = this.#world;
-    const { timeline } = this.#world;
-    const untilMs = timeline.now + patienceMs;
-    while (!rules.owned && timeline.now < untilMs) await this.#world.pause(this.#life, 1);
     trace?.(`user: ${act} on ${host}`);
     rules.wished(act);
     const request = act === 'start' ? { domainXml: xml, paused: false } : { domain: guestUuid };

@@ -62,6 +62,9 @@ export class World {
       madeAtMs: 0,
     });
     guest.whole = true;
+    const { newest } = this.redis;
+    const since = { sinceMs: String(this.timeline.wallMs), incarnation: newest.incarnation };
+    newest.put(`ferry:{${guestUuid}}:owner`, { host: 'a', epoch: '1', evidence: 'started', name: 'web-1', ...since });
     guest.runState = this.plan.paused ? 'paused' : 'running';
   }
 

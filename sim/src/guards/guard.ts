@@ -11,7 +11,13 @@ export interface Guard {
 
 /** A schedule that breaks a rule, by its seed; a test with real parts that fails; or why nothing can go wrong without it. */
 export type Shown =
-  | { readonly by: 'schedule'; readonly seed: number; readonly rules: 'outcomes' | 'all' }
+  | {
+      readonly by: 'schedule';
+      readonly seed: number;
+      readonly rules: 'outcomes' | 'all';
+      /** Only faults of these kinds are drawn, if any are named. */
+      readonly kinds?: string | undefined;
+    }
   | { readonly by: 'test'; readonly file: string; readonly test: string }
   | { readonly by: 'reason'; readonly why: string };
 
@@ -36,9 +42,10 @@ export const inDest = (name: string, from: string | RegExp, to = ''): Edit => ({
 });
 
 /** Found by what becomes of the guest, or else by a step that is not one of the model's. */
-export const schedule = (seed: number, rules: 'outcomes' | 'all' = 'outcomes'): Shown => ({
+export const schedule = (seed: number, rules: 'outcomes' | 'all' = 'outcomes', kinds?: string): Shown => ({
   by: 'schedule',
   seed,
   rules,
+  kinds,
 });
 export const byTest = (file: string, test: string): Shown => ({ by: 'test', file, test });

@@ -81,17 +81,35 @@ export const handoverGuards: readonly Guard[] = [
     name: 'NO_PROMISE',
     about: 'the destination answers the source’s question and is not bound by its answer',
     edits: [inDest('decision', /state\.promised\.add\([\w.]+\);/g)],
-    shownBy: schedule(44, 'all'),
+    shownBy: schedule(47, 'all'),
   },
   {
-    name: 'NO_FOLLOW',
-    about: 'the destination follows the source to another life of Redis and does not write it down',
+    name: 'NO_REPLID',
+    about: 'an incarnation is the process of Redis alone, which may come back with the data of another one',
+    edits: [inScript('incarnation', /^local incarnation = run .*$/gm, 'local incarnation = run')],
+    shownBy: byTest(
+      'libs/handover/src/register.test.ts',
+      'does nothing in the same process once that has been a replica: its data is another’s',
+    ),
+  },
+  {
+    name: 'LATE_BEGIN',
+    about: 'a source that has voted makes the record again that Redis has lost, and then asks it',
     edits: [
-      inDest(
-        'ready',
-        /await journal\(agent, held\)\.catch\(\(error: unknown\) => \{\s*Object\.assign\(state, before\);\s*throw error;\s*\}\);/g,
+      inSource(
+        'decision',
+        'return (await agent.register.abort(',
+        'await agent.register.begin({ domain, migrationId, incarnation }, signal); return (await agent.register.abort(',
       ),
     ],
-    shownBy: schedule(1225, 'all'),
+    shownBy: schedule(170, 'all', 'forget,call-lost'),
+  },
+  {
+    name: 'NO_LOOK_ALIVE',
+    about: 'Finish commits without looking whether the waiting QEMU lives',
+    edits: [
+      inDest('finish', 'if (guest.monitor.closed.aborted || !agent.hypervisor.isAlive(guest)) await incoming.failed;'),
+    ],
+    shownBy: schedule(454, 'all', 'qemu,stall'),
   },
 ];

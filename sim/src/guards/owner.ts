@@ -1,5 +1,5 @@
 /** The guards of spec/owner.pml: where each is in the code. */
-import { byTest, type Guard, inScript } from './guard.ts';
+import { byTest, type Guard, inScript, inSource, schedule } from './guard.ts';
 
 export const ownerGuards: readonly Guard[] = [
   {
@@ -97,5 +97,11 @@ export const ownerGuards: readonly Guard[] = [
       'libs/handover/src/owner.test.ts',
       'does not take it either where the source has told the register of itself again since',
     ),
+  },
+  {
+    name: 'RELEASE_HELD',
+    about: 'the ownership of a guest is released while a migration holds it',
+    edits: [inSource('ownership', ' && !(await migrating(domain, signal))')],
+    shownBy: schedule(839, 'all', 'qemu,call-lost,stall'),
   },
 ];

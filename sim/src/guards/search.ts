@@ -54,13 +54,14 @@ function shown(guard: Guard, options: SearchOptions): Promise<string | undefined
 
 async function bySchedule(
   guard: Guard,
-  { seed, rules }: Extract<Shown, { by: 'schedule' }>,
+  { seed, rules, kinds }: Extract<Shown, { by: 'schedule' }>,
   options: SearchOptions,
 ): Promise<string | undefined> {
   const first = options.known ? seed : options.first;
   const tried: readonly (keyof typeof ways)[] = options.known ? [rules] : ['outcomes', 'all'];
   for (const way of tried) {
-    const found = await search(guard, ways[way], first, options.schedules);
+    const argv = [...ways[way], ...(kinds === undefined ? [] : ['--kinds', kinds])];
+    const found = await search(guard, argv, first, options.schedules);
     if (found === undefined) continue;
     const [message] = found.message.split('\n');
     return `seed ${found.seed}, schedule ${found.seed - first + 1}${way === 'all' ? ', by a step' : ''}: ${message}`;
