@@ -42,8 +42,10 @@ export async function recall(agent: DestAgent, held: HeldIn, signal: AbortSignal
 
 /** Whether the guest may have come whole, as far as its QEMU and the job show: before Prepare has answered nobody sends it. */
 async function mayHaveCome(agent: DestAgent, { state, phase, ongoing }: HeldIn, signal: AbortSignal): Promise<boolean> {
-  if (state.guest !== undefined) {
-    const { status } = await state.guest.monitor.execute('query-status', {}, signal);
+  const { guest } = state;
+  // One that has ended shows nothing, and is not asked again and again.
+  if (guest !== undefined && !guest.monitor.closed.aborted && agent.hypervisor.isAlive(guest)) {
+    const { status } = await guest.monitor.execute('query-status', {}, signal);
     return status !== 'inmigrate' && status !== 'prelaunch';
   }
   if (phase !== undefined && phase !== 'prepare') return true;
