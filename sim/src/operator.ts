@@ -3,7 +3,7 @@
  * everything that knew whether it had gone on with the guest. This one knows. Most wait long enough for the agents to settle it themselves; some come
  * while things still go wrong.
  */
-import { failureOf } from '@ferry/agent';
+import { FailureError, failureOf } from '@ferry/agent';
 import { Resolution } from '@ferry/proto/ferry/v1/migration';
 import { addressOf, type AgentProcess } from './agents.ts';
 import { Life } from './timeline.ts';
@@ -71,7 +71,8 @@ export class Operator {
       (error: unknown) => {
         const refused = failureOf(error, { side }).reason === 'resolution-disproved';
         this.#refused ||= refused;
-        if (refused && commits) handover.committedByWord = false;
+        // An agent that answers has not done it; where the connection broke it may have.
+        if (error instanceof FailureError && commits) handover.committedByWord = false;
         trace?.(`operator: ${String(error)}`);
       },
     );

@@ -302,13 +302,16 @@ export class Rules {
     }
     const handover = this.handover(key.slice(key.lastIndexOf(':') + 1));
     const life = String(args[0]);
+    // A record that is bound is committed by whoever asks.
+    if (answer === 'committed') handover.committed.add(life);
     if (name === 'ferryRegisterCommit' && answer === 'committed') {
-      handover.committed.add(life);
       const noted = Object.values(this.#world.hosts).some(({ disks }) => disks.dest.has(handover.id));
       if (!noted) this.break('journal', 'the destination commits, and its journal knows nothing of it');
     }
     if (answer === 'aborted') {
       handover.aborted.add(life);
+      // The source has not said yet that its copy has ended: no other agent can know.
+      this.#excuses ||= !before.binding && this.killedByFault.some((qemu) => this.#sentBy(qemu) === handover);
       // Withdrawn: nobody may act on it any more.
       handover.committed.delete(life);
     }
@@ -317,7 +320,7 @@ export class Rules {
 
   /** A host may run a guest as its own. While another one does that must not be granted to one that starts it anew. */
   #claimed(server: RedisServer, [host, , , kind]: readonly (string | Buffer)[], reply: unknown): void {
-    if (!Array.isArray(reply) || reply[0] !== 'ok' || kind === 'seen') return;
+    if (!Array.isArray(reply) || reply[0] !== 'ok' || kind !== 'start') return;
     const { qemus, redis } = this.#world;
     const elsewhere = qemus.filter((qemu) => qemu.alive && qemu.whole && qemu.host !== host);
     if (elsewhere.length === 0) return;

@@ -35,6 +35,15 @@ describe('the simulation', () => {
     expect(status).toBe(0);
   });
 
+  it.each([
+    ['a waiting QEMU that has ended is not asked for ever by an agent whose journal was not written', '3011877'],
+    ['a Start is answered although the guest is looked at while its QEMU starts', '51161'],
+  ])('comes to rest where it did not once: %s', async (_what, seed) => {
+    const { status, said } = await simulate('--seed', seed);
+    expect(said).toMatch(/ at rest, the guest is at /);
+    expect(status).toBe(0);
+  });
+
   it('finds the accident that each guard keeps away, when it is removed', async () => {
     const { status, said } = await simulate('--guards', '--known', '--schedules', '2000');
     expect(said).not.toMatch(/NOT FOUND/);

@@ -75,7 +75,7 @@ export const handoverGuards: readonly Guard[] = [
     name: 'CHANGED_IS_ABORTED',
     about: 'a register that has changed is taken for "aborted"',
     edits: [inSource('decision', "if (!state.voted) return 'aborted';", "return 'aborted';")],
-    shownBy: schedule(404),
+    shownBy: schedule(407, 'outcomes', 'fail-over,call-lost'),
   },
   {
     name: 'NO_PROMISE',
@@ -102,7 +102,7 @@ export const handoverGuards: readonly Guard[] = [
         'await agent.register.begin({ domain, migrationId, incarnation }, signal); return (await agent.register.abort(',
       ),
     ],
-    shownBy: schedule(170, 'all', 'forget,call-lost'),
+    shownBy: schedule(693, 'all', 'forget,call-lost,crash'),
   },
   {
     name: 'NO_LOOK_ALIVE',

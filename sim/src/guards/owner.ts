@@ -102,6 +102,6 @@ export const ownerGuards: readonly Guard[] = [
     name: 'RELEASE_HELD',
     about: 'the ownership of a guest is released while a migration holds it',
     edits: [inSource('ownership', ' && !(await migrating(domain, signal))')],
-    shownBy: schedule(839, 'all', 'qemu,call-lost,stall'),
+    shownBy: schedule(1015, 'all', 'qemu,call-lost,stall'),
   },
 ];
