@@ -264,7 +264,11 @@ it('is answered truthfully beside records that are damaged, which are named', as
   await client.set('ferry:{../../etc}:owner', 'not a record');
 
   expect(await callsOf(world.a).where(guest.name)).toMatchObject([{ uuid: guest.uuid, host: 'a' }]);
-  const unknown = await refusal(callsOf(world.a).where('nobody'));
+  // A name is looked for in all records, and its own may be one that cannot be read.
+  expect((await callsOf(world.a).damaged(guest.name)).toSorted()).toEqual(['../../etc', text, numbers].toSorted());
+  expect(await callsOf(world.a).damaged(guest.uuid)).toEqual([]);
+  expect(await callsOf(world.a).where('nobody')).toEqual([]);
+  const unknown = await refusal(callsOf(world.a).forget('nobody', 'b'));
   expect(unknown).toMatchObject({ reason: 'domain-not-found' });
   for (const skipped of [text, numbers, '../../etc']) expect(unknown.message).toContain(skipped);
   const damaged = await refusal(callsOf(world.a).where(numbers));

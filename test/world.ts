@@ -106,6 +106,7 @@ export function callsOf(host: LabHost) {
     shutdown: (domain: string) => invoke(domains, DomainsService.shutdown, { domain }, wait()),
     destroy: (domain: string) => invoke(domains, DomainsService.destroy, { domain }, wait()),
     where: async (domain: string) => (await invoke(domains, DomainsService.where, { domain }, wait())).owners,
+    damaged: async (domain: string) => (await invoke(domains, DomainsService.where, { domain }, wait())).damaged,
     history: async (domain: string) => (await invoke(domains, DomainsService.history, { domain }, wait())).migrations,
     forget: async (domain: string, gone: string) =>
       (await invoke(domains, DomainsService.forget, { domain, host: gone }, wait())).ownership,

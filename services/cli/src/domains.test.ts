@@ -115,6 +115,18 @@ describe('what cannot be asked', () => {
     expect(JSON.parse(second ?? '')).toMatchObject({ event: 'owner-unknown' });
   });
 
+  it('is told of records that are damaged, also where another one was found', async () => {
+    a.does.domains = [];
+    a.does.damaged = ['x-1', 'x-2'];
+    for (const owner of [undefined, ownership('a')]) {
+      a.does.owner = owner;
+      const ran = await runFerry([a, b], ['where', 'web-1']);
+      expect(ran.status).toBe(4);
+      expect(ran.stderr).toContain('ownership records that are damaged were skipped: "x-1", "x-2"');
+      expect(ran.stdout).toContain(owner === undefined ? '' : 'owner   a');
+    }
+  });
+
   it('is told of a host, and hinders nobody where the record confirms another one', async () => {
     a.does.owner = ownership('a');
     const ran = await runFerry([gone, a], ['where', 'web-1']);

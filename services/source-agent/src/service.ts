@@ -133,7 +133,7 @@ export function domainsService(
         await domains.destroy(agent, request.domain, signal);
         return {};
       }),
-      where: unary('domain.where', async (request, signal) => ({ owners: await where(agent, request, signal) })),
+      where: unary('domain.where', (request, signal) => where(agent, request, signal)),
       history: unary('domain.history', async (request, signal) => ({
         migrations: await history(agent, request.domain, signal),
       })),

@@ -2,14 +2,19 @@
 import { describeRecord } from '@ferry/agent';
 import { type HandoverError, type Owner } from '@ferry/handover';
 import { HypervisorError } from '@ferry/hypervisor';
-import type { ForgetRequest, Ownership, WhereRequest } from '@ferry/proto/ferry/v1/domains';
+import type { ForgetRequest, Ownership, WhereRequest, WhereResponse } from '@ferry/proto/ferry/v1/domains';
 import type { Migration } from '@ferry/proto/ferry/v1/migration';
 import { MigrationError } from '@ferry/migration';
 import { type SourceAgent, uuidPattern } from './agent.ts';
 
-/** Throws domain-not-found. */
-export async function where(agent: SourceAgent, request: WhereRequest, signal: AbortSignal): Promise<Ownership[]> {
-  return (await ownersOf(agent, request.domain, signal)).map(wireFrom);
+/** Records named to a caller. */
+const namedMax = 100;
+
+/** Throws domain-not-found, unless it may be in a record that is damaged. */
+export async function where(agent: SourceAgent, request: WhereRequest, signal: AbortSignal): Promise<WhereResponse> {
+  const { owners, damaged } = await readOwners(agent, request.domain, signal);
+  if (owners.length === 0 && damaged.length === 0) throw notFound(request.domain, damaged);
+  return { owners: owners.map(wireFrom), damaged: damaged.slice(0, namedMax) };
 }
 
 /** The migrations of a domain, the latest first. Throws domain-not-found for a name that nobody owns or has owned. */
@@ -57,8 +62,14 @@ const isHere = (agent: SourceAgent, domain: string): Promise<boolean> =>
     () => false,
   );
 
-/** By UUID, else by name: those that somebody owns, or else the one that was given up last. Throws domain-not-found. */
-async function ownersOf(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<Owner[]> {
+interface Read {
+  readonly owners: readonly Owner[];
+  /** What could not be read. */
+  readonly damaged: readonly string[];
+}
+
+/** By UUID, else by name: those that somebody owns, or else the one that was given up last. */
+async function readOwners(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<Read> {
   const found: Owner[] = [];
   const damaged: string[] = [];
   const skip = (domain: string, error: HandoverError): void => {
@@ -73,18 +84,26 @@ async function ownersOf(agent: SourceAgent, nameOrUuid: string, signal: AbortSig
   }
   const owned = found.filter(({ host }) => host !== '');
   const last = found.toSorted((a, b) => b.sinceMs - a.sinceMs).slice(0, 1);
-  if (last.length === 0) {
-    const domain = JSON.stringify(nameOrUuid.slice(0, 100));
-    const skipped = damaged.slice(0, 5).map((each) => JSON.stringify(each));
-    const more = damaged.length > skipped.length ? ` and ${damaged.length - skipped.length} more` : '';
-    const unread =
-      damaged.length === 0 ? '' : `; records that are damaged and were skipped: ${skipped.join(', ')}${more}`;
-    throw new HypervisorError(
-      'domain-not-found',
-      `no ownership record names a domain ${domain}: nobody has started it, or Redis has forgotten${unread}`,
-    );
-  }
-  return owned.length > 0 ? owned : last;
+  return { owners: owned.length > 0 ? owned : last, damaged };
+}
+
+/** Throws domain-not-found. */
+async function ownersOf(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<readonly Owner[]> {
+  const { owners, damaged } = await readOwners(agent, nameOrUuid, signal);
+  if (owners.length === 0) throw notFound(nameOrUuid, damaged);
+  return owners;
+}
+
+function notFound(nameOrUuid: string, damaged: readonly string[]): HypervisorError {
+  const domain = JSON.stringify(nameOrUuid.slice(0, 100));
+  const skipped = damaged.slice(0, 5).map((each) => JSON.stringify(each));
+  const more = damaged.length > skipped.length ? ` and ${damaged.length - skipped.length} more` : '';
+  const unread =
+    damaged.length === 0 ? '' : `; records that are damaged and were skipped: ${skipped.join(', ')}${more}`;
+  return new HypervisorError(
+    'domain-not-found',
+    `no ownership record names a domain ${domain}: nobody has started it, or Redis has forgotten${unread}`,
+  );
 }
 
 const wireFrom = ({ domain, name, host, epoch, evidence, sinceMs }: Owner): Ownership => ({

@@ -27,14 +27,14 @@ export async function where(hosts: Hosts, nameOrUuid: string, chosen: WhereOptio
   for (const found of all) tell(found, json);
   const uuids = new Set(all.map(({ domain }) => domain.uuid));
   const [uuid = nameOrUuid] = uuids;
-  const { owners, silence } = await ownersOf(hosts, uuids.size === 1 ? uuid : nameOrUuid, nameOrUuid);
+  const { owners, damaged, silence } = await ownersOf(hosts, uuids.size === 1 ? uuid : nameOrUuid, nameOrUuid);
   for (const owner of owners) tellOwner(owner, json);
   if (silence !== undefined) tellUnknownOwner(silence, json);
   const doubts = await tellDoubts(all, json);
 
   for (const owner of owners) uuids.add(owner.uuid);
   if (uuids.size > 1) throw severalDomains(nameOrUuid, uuids);
-  const missing = [...asked.unreachable, ...unknownJobs(all), ...doubts.unasked];
+  const missing = [...asked.unreachable, ...unknownJobs(all), ...doubts.unasked, ...unread(damaged)];
   const known = { nameOrUuid, all, owner: owners[0], inDoubt: doubts.inDoubt, missing, silence };
   if (isConfirmed(known)) tellErrors(missing, json);
   else throwFirst(verdict(known), json);
@@ -141,23 +141,36 @@ export async function forget(
   else process.stdout.write(`${ownership?.name || nameOrUuid} has no owner now; it was host ${host}\n`);
 }
 
+/** Records that nobody can read are no answer: one of them may be this domain's. */
+function unread(damaged: readonly string[]): CliError[] {
+  if (damaged.length === 0) return [];
+  const message = `ownership records that are damaged were skipped: ${damaged.map((each) => JSON.stringify(each)).join(', ')}`;
+  const next =
+    "look at each in Redis (redis-cli HGETALL 'ferry:{ID}:owner') and delete it: the host that has the guest writes it anew";
+  return [new CliError('unavailable', message, { next })];
+}
+
 /** What the records say; none if there is none. `silence`: why they could not be read, which is no answer. */
 async function ownersOf(
   hosts: Hosts,
   domain: string,
   calledBy: string,
-): Promise<{ readonly owners: readonly Ownership[]; readonly silence?: CliError }> {
+): Promise<{
+  readonly owners: readonly Ownership[];
+  readonly damaged: readonly string[];
+  readonly silence?: CliError;
+}> {
   try {
     return await anyOf(hosts, '', async ({ source }, signal) => {
-      const { owners } = await call(source.client, DomainsService.where, { domain }, signal);
-      return { owners };
+      const { owners, damaged } = await call(source.client, DomainsService.where, { domain }, signal);
+      return { owners, damaged };
     });
   } catch (error) {
     if (!(error instanceof CliError)) throw error;
-    if (error.failure?.reason === 'domain-not-found') return { owners: [] };
+    if (error.failure?.reason === 'domain-not-found') return { owners: [], damaged: [] };
     const { failure, next = 'check Redis, and look again', ending } = error;
     const message = `which host owns ${calledBy} is not known: ${error.message}`;
-    return { owners: [], silence: new CliError(ending, message, { failure, next, cause: error }) };
+    return { owners: [], damaged: [], silence: new CliError(ending, message, { failure, next, cause: error }) };
   }
 }
 

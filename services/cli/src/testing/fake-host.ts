@@ -51,6 +51,8 @@ type Stream = Pick<
 /** What a test may change. */
 export interface Behaviour {
   domains: Domain[];
+  /** Ownership records that are damaged, as Where names them. */
+  damaged?: readonly string[];
   /** The ownership record, as Where and Forget tell it; undefined: domain-not-found. */
   owner: Ownership | undefined;
   /** Plays the events of a migration; by default all of a good one. */
@@ -207,7 +209,10 @@ export class FakeHost implements AsyncDisposable {
       shutdown: this.#unary('shutdown', one),
       destroy: this.#unary('destroy', () => ({})),
       check: this.#unary('check', () => ({ findings: this.does.findings })),
-      where: this.#unary('where', () => ({ owners: [this.#owner()] })),
+      where: this.#unary('where', () => ({
+        owners: this.does.damaged !== undefined && this.does.owner === undefined ? [] : [this.#owner()],
+        damaged: [...(this.does.damaged ?? [])],
+      })),
       history: this.#unary('history', () => ({ migrations: this.does.history })),
       forget: this.#unary('forget', () => ({ ownership: { ...this.#owner(), host: '' } })),
     };
