@@ -58,6 +58,7 @@ export class Lab implements AsyncDisposable {
   readonly sentinels: SentinelGroup | undefined;
   readonly hosts: Readonly<Record<string, LabHost>>;
   readonly #guard: Guard;
+  readonly #authority: CertificateAuthority;
   #over: Promise<void> | undefined;
 
   private constructor(
@@ -66,6 +67,7 @@ export class Lab implements AsyncDisposable {
     redis: RedisServer | SentinelGroup,
     hosts: readonly LabHost[],
     guard: Guard,
+    authority: CertificateAuthority,
   ) {
     this.dir = dir;
     this.tls = tls;
@@ -73,6 +75,7 @@ export class Lab implements AsyncDisposable {
     this.sentinels = redis instanceof SentinelGroup ? redis : undefined;
     this.hosts = Object.fromEntries(hosts.map((host) => [host.name, host]));
     this.#guard = guard;
+    this.#authority = authority;
   }
 
   /**
@@ -118,7 +121,7 @@ export class Lab implements AsyncDisposable {
     const channel = credentials.createSsl(readFileSync(tls.ca), readFileSync(tls.key), readFileSync(tls.cert));
     const hosts: LabHost[] = [];
     for (const name of names) hosts.push(await makeHost(name, dir, options, authority, redis.url, channel, signal));
-    return new Lab(dir, tls, redis, hosts, guard);
+    return new Lab(dir, tls, redis, hosts, guard, authority);
   }
 
   async #startAgents(signal: AbortSignal): Promise<void> {
@@ -139,6 +142,11 @@ export class Lab implements AsyncDisposable {
     if (host === undefined)
       throw new Error(`no host ${name} in this lab; there are ${Object.keys(this.hosts).join(', ')}`);
     return host;
+  }
+
+  /** A certificate for one more caller. */
+  issue(name: string): Promise<TlsFiles> {
+    return this.#authority.issue(name, join(this.dir, 'tls'));
   }
 
   /** Every agent of every host. */

@@ -1,5 +1,5 @@
 /** The agents' processes: their real code on this world's parts, one life after the other. */
-import { type Config, type Edge, type Log, OngoingMigrations, type Parts } from '@ferry/agent';
+import { type Config, type Edge, type Log, OngoingMigrations, BlackoutGate, type Parts } from '@ferry/agent';
 import { type DestAgent, destAgent, destAgentService, takeUpWork as takeUpIncoming } from '@ferry/dest-agent';
 import { HandoverRegister, OwnerRecords } from '@ferry/handover';
 import { Ports } from '@ferry/hypervisor';
@@ -157,6 +157,7 @@ export class AgentProcess {
     const { leaseMs } = config;
     const owner = `${this.side}-agent@${host}`;
     const kind = this.side === 'source' ? 'MIGRATION_OUT' : 'MIGRATION_IN';
+    const gate = new BlackoutGate();
     const parts: Parts = {
       config,
       log: logOf(world, life),
@@ -166,7 +167,8 @@ export class AgentProcess {
       register: new HandoverRegister({ redis, host, side: this.side, address: config.address }),
       owners: new OwnerRecords({ redis, host }),
       journals: new SimJournals(world, life, this.host.disks[this.side]),
-      ongoing: new OngoingMigrations(),
+      ongoing: new OngoingMigrations(gate),
+      gate,
     };
     const untilRedis = async (): Promise<void> => {
       while (world.redis.wayOf(host) !== 'open' || world.redis.serverOf(host) === undefined)

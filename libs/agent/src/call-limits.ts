@@ -10,6 +10,7 @@ import {
   type ServerInterceptor,
   ServerListenerBuilder,
 } from '@grpc/grpc-js';
+import type { BlackoutGate } from './blackout-gate.ts';
 import { AgentError } from './errors.ts';
 import { toStatus } from './status.ts';
 
@@ -72,13 +73,33 @@ export interface CallLimitOptions {
   readonly accounts: CallAccounts;
   /** Which certificate the other end of a connection has shown; by gRPC's name of it. */
   readonly certificateOf: (peer: string) => string;
+  /** While it is closed, calls wait that the switchover does not need. */
+  readonly gate: BlackoutGate;
 }
 
+/** Calls by which a switchover is decided, or given up. */
+const neededInBlackout: ReadonlySet<string> = new Set([
+  'Finish',
+  'StandBy',
+  'Confirm',
+  'Ask',
+  'CheckReady',
+  'AbortMigration',
+  'ResolveMigration',
+]);
+
 /** The interceptor that refuses calls beyond the limits, and compressed messages. */
-export function limitCalls({ side, accounts, certificateOf }: CallLimitOptions): ServerInterceptor {
-  return (_method, call) => {
+export function limitCalls({ side, accounts, certificateOf, gate }: CallLimitOptions): ServerInterceptor {
+  return ({ path }, call) => {
+    const isNeeded = neededInBlackout.has(path.slice(path.lastIndexOf('/') + 1));
     let counted: { end: () => void } | undefined;
+    let leave = (): void => undefined;
     const admit = (metadata: Metadata, next: (metadata: Metadata) => void): void => {
+      if (isNeeded) count(metadata, next);
+      // One that is given up while it waits has cost nothing.
+      else leave = gate.whenOpen(() => count(metadata, next));
+    };
+    const count = (metadata: Metadata, next: (metadata: Metadata) => void): void => {
       try {
         refuseCompressed(call);
         counted = accounts.begin(certificateOf(call.getPeer()), performance.now());
@@ -90,6 +111,7 @@ export function limitCalls({ side, accounts, certificateOf }: CallLimitOptions):
     };
     // gRPC says so of every call, when its last byte has been sent or its stream is closed.
     const ended = (): void => {
+      leave();
       counted?.end();
       counted = undefined;
     };

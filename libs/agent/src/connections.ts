@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, isIP, type Server as NetServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type Server as TlsServer, type TlsOptions } from 'node:tls';
 import { formatHostPort, type HostPort } from './address.ts';
+import type { BlackoutGate } from './blackout-gate.ts';
 import { AgentError } from './errors.ts';
 
 /** How much strangers, and one certificate, may take of this process. */
@@ -46,6 +47,7 @@ const peerOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddre
 
 export class Connections implements Disposable {
   readonly #limits: ConnectionLimits;
+  readonly #gate: BlackoutGate;
   readonly #accept: (socket: Socket) => void;
   readonly #tls: TlsServer | undefined;
   readonly #listeners: NetServer[] = [];
@@ -55,8 +57,14 @@ export class Connections implements Disposable {
   readonly #certificates = new Map<string, string>();
 
   /** `tls` undefined: none, for loopback. `accept` is given the connections that passed. */
-  constructor(tls: TlsOptions | undefined, limits: ConnectionLimits, accept: (socket: Socket) => void) {
+  constructor(
+    tls: TlsOptions | undefined,
+    limits: ConnectionLimits,
+    gate: BlackoutGate,
+    accept: (socket: Socket) => void,
+  ) {
     this.#limits = limits;
+    this.#gate = gate;
     this.#accept = accept;
     if (tls === undefined) return;
     this.#tls = createTlsServer({ ...tls, ALPNProtocols: ['h2'] }, (socket) => {
@@ -113,7 +121,10 @@ export class Connections implements Disposable {
     if (this.#tls === undefined) return this.#admit(socket, peer, '');
     const timer = setTimeout(() => socket.destroy(), this.#limits.handshakeMs);
     this.#handshakes.set(peer, { socket, timer });
-    this.#tls.emit('connection', socket);
+    // A handshake takes a millisecond of the event loop.
+    this.#gate.whenOpen(() => {
+      if (!socket.destroyed) this.#tls?.emit('connection', socket);
+    }, 'connections');
   }
 
   /** Those who know how to shake hands do so in milliseconds: the oldest is a stranger. */

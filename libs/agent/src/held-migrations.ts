@@ -7,6 +7,7 @@ import { SpanStatusCode, trace } from '@opentelemetry/api';
 import { isPhase, MigrationError, type Phase } from '@ferry/migration';
 import { JobError, type MigrationJob } from '@ferry/jobs';
 import { AbandonedJobs } from './abandoned-jobs.ts';
+import type { BlackoutGate } from './blackout-gate.ts';
 import { AgentError } from './errors.ts';
 import { type Held, labelsOf } from './held.ts';
 import type { OngoingMigrations, OngoingStart, OutcomeWord } from './ongoing.ts';
@@ -26,6 +27,8 @@ const drainMs = 3_000;
 
 export interface HeldMigrationsOptions<State> extends SettlingOptions<State> {
   readonly ongoing: OngoingMigrations;
+  /** While it is closed nothing is looked for. */
+  readonly gate: BlackoutGate;
   /** How long a migration may be between two phases and nobody calls; what is settled then is settled by its phase's recovery row. */
   readonly patienceMs: (held: Held<State>) => number;
   /** How long a migration goes on whose lease is lost. */
@@ -411,6 +414,7 @@ export class HeldMigrations<State> {
     while (!signal.aborted) {
       for (const held of this.all()) this.#startLookingAfter(held);
       await this.#assertIfDue();
+      await this.#options.gate.opened();
       await this.#abandoned.sweepIfDue(signal);
       await delay(tickMs, undefined, { signal, ref: false }).catch(() => undefined);
     }

@@ -1,5 +1,7 @@
 export { refuseOtherRequest, requestDigest } from './request-digest.ts';
 export { formatHostPort, isLoopback, parseHostPort, type HostPort } from './address.ts';
+export { BlackoutGate } from './blackout-gate.ts';
+export { SharedAnswers } from './shared-answers.ts';
 export { edgeOf, type Call, type Edge, type EdgeOptions, type PhaseOf } from './call.ts';
 export { dial, follow, invoke, type InvokeOptions, standBy, type StandingBy, warm } from './client.ts';
 export { readConfig, type Config, type TlsFiles } from './config.ts';

@@ -11,6 +11,7 @@ import {
   Protocol,
   Side as WireSide,
 } from '@ferry/proto/ferry/v1/migration';
+import { BlackoutGate } from './blackout-gate.ts';
 import { AgentError } from './errors.ts';
 
 /** Progress reports kept for those who start to watch late; older ones make room for newer ones. */
@@ -64,9 +65,12 @@ export class Ongoing {
   #telling = false;
   readonly #asked = new AbortController();
 
-  constructor(start: OngoingStart, startedAt = new Date()) {
+  readonly #gate: BlackoutGate;
+
+  constructor(start: OngoingStart, startedAt = new Date(), gate = new BlackoutGate()) {
     this.start = start;
     this.startedAt = startedAt;
+    this.#gate = gate;
   }
 
   /** Aborts when somebody asks for the migration to be given up; the reason says who or why. */
@@ -150,12 +154,13 @@ export class Ongoing {
     // Telling those who watch takes time that is better spent on the guest.
     if (this.#telling) return;
     this.#telling = true;
-    setTimeout(() => {
+    const tell = (): void => {
       this.#telling = false;
       const { resolve } = this.#changed;
       this.#changed = Promise.withResolvers();
       resolve();
-    }, tellAfterMs).unref();
+    };
+    setTimeout(() => this.#gate.whenOpen(tell), tellAfterMs).unref();
   }
 
   /** `follow`, for a caller. Throws AgentError too-many-watchers. */
@@ -225,6 +230,12 @@ export const nowUs = (): number => (performance.timeOrigin + performance.now()) 
 /** The migrations of one agent, by migration id. */
 export class OngoingMigrations {
   readonly #byId = new Map<string, Ongoing>();
+  readonly #gate: BlackoutGate;
+
+  /** Those who watch hear of nothing while the gate is closed. */
+  constructor(gate = new BlackoutGate()) {
+    this.#gate = gate;
+  }
 
   find(migrationId: string): Ongoing | undefined {
     return this.#byId.get(migrationId);
@@ -234,7 +245,7 @@ export class OngoingMigrations {
   open(start: OngoingStart): Ongoing {
     const known = this.#byId.get(start.migrationId);
     if (known !== undefined && !known.ended) return known;
-    const ongoing = new Ongoing(start);
+    const ongoing = new Ongoing(start, new Date(), this.#gate);
     this.#byId.set(start.migrationId, ongoing);
     for (const [id, older] of this.#byId) {
       if (this.#byId.size <= endedMax) break;

@@ -4,6 +4,7 @@ import { HandoverJournals, HandoverRegister, type Journals, OwnerRecords } from 
 import { Hypervisor } from '@ferry/hypervisor';
 import { type Clock, MigrationJobs, systemClock } from '@ferry/jobs';
 import { phases, type Side } from '@ferry/migration';
+import { BlackoutGate } from './blackout-gate.ts';
 import { type Config, readConfig } from './config.ts';
 import { openLog, type Log } from './log.ts';
 import { OngoingMigrations } from './ongoing.ts';
@@ -24,6 +25,8 @@ export interface Parts {
   readonly owners: OwnerRecords;
   readonly journals: Journals;
   readonly ongoing: OngoingMigrations;
+  /** Closed while a guest of this agent stands still for its switchover. */
+  readonly gate: BlackoutGate;
 }
 
 const jobKind = { source: 'MIGRATION_OUT', dest: 'MIGRATION_IN' } as const;
@@ -76,7 +79,10 @@ export async function openParts(
       'a journal is damaged and was set aside: its migration’s domain stays as it is until the other host has said how it was decided',
     ),
   );
-  const ongoing = new OngoingMigrations();
+  const gate = new BlackoutGate({
+    onHeld: (held) => log.info({ held }, 'calls and looks have waited for a switchover'),
+  });
+  const ongoing = new OngoingMigrations(gate);
   const ours = opened.move();
   return {
     config,
@@ -88,6 +94,7 @@ export async function openParts(
     owners,
     journals,
     ongoing,
+    gate,
     credentials,
     [Symbol.asyncDispose]: () => ours.disposeAsync(),
   };

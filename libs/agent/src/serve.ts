@@ -2,6 +2,7 @@ import { type handleServerStreamingCall, Server as GrpcServer, ServerCredentials
 import { HealthImplementation } from 'grpc-health-check';
 import { formatHostPort, type HostPort } from './address.ts';
 import type { Side } from '@ferry/migration';
+import { BlackoutGate } from './blackout-gate.ts';
 import { CallAccounts, type CallLimits, callLimits, limitCalls } from './call-limits.ts';
 import { type ConnectionLimits, connectionLimits, Connections } from './connections.ts';
 import { connectionOptions, streamLimits } from './limits.ts';
@@ -17,6 +18,8 @@ export interface ServeOptions {
   /** Calls that are being answered when the server ends have so long to come to their end; the default is 10 000. */
   readonly drainMs?: number;
   readonly limits?: ConnectionLimits & CallLimits;
+  /** What is closed while a guest stands still; by default nothing is. */
+  readonly gate?: BlackoutGate;
 }
 
 /** A server that takes calls. Ends when disposed of, or when the signal given to `serve` aborts. */
@@ -34,7 +37,14 @@ export interface Server extends AsyncDisposable {
  * and those in progress have `drainMs` before they are cut off; `ended` then settles. Throws AgentError config-invalid if the address cannot be had.
  */
 export async function serve(
-  { side, listen, credentials, drainMs = 10_000, limits = { ...connectionLimits(), ...callLimits } }: ServeOptions,
+  {
+    side,
+    listen,
+    credentials,
+    drainMs = 10_000,
+    limits = { ...connectionLimits(), ...callLimits },
+    gate = new BlackoutGate(),
+  }: ServeOptions,
   services: readonly ServedService[],
   signal: AbortSignal,
 ): Promise<Server> {
@@ -42,7 +52,8 @@ export async function serve(
   const stopping = new AbortController();
   const names = services.map(({ definition }) => serviceName(definition));
   const accounts = new CallAccounts(limits);
-  const interceptors = [limitCalls({ side, accounts, certificateOf: (peer) => connections.certificateOf(peer) })];
+  const certificateOf = (peer: string): string => connections.certificateOf(peer);
+  const interceptors = [limitCalls({ side, accounts, certificateOf, gate })];
   const server = new GrpcServer({ ...connectionOptions, ...streamLimits, interceptors });
   const health = new HealthImplementation();
   const setServing = (serving: boolean): void => {
@@ -54,7 +65,7 @@ export async function serve(
   }
   // Certificates have been verified before gRPC gets a connection.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
-  const connections = new Connections(credentials.server, limits, (socket) => injector.injectConnection(socket));
+  const connections = new Connections(credentials.server, limits, gate, (socket) => injector.injectConnection(socket));
   const port = await connections.listen(listen);
   setServing(true);
 

@@ -23,7 +23,9 @@ export async function finish(agent: DestAgent, request: FinishRequest, signal: A
     if (ended.failure !== undefined) throw new FailureError(ended.failure);
   }
   const body = (held: HeldIn, phaseSignal: AbortSignal): Promise<FinishResponse> =>
-    cancelled ? dropGuest(agent, held) : takeOver(agent, held, request, phaseSignal);
+    (cancelled ? dropGuest(agent, held) : takeOver(agent, held, request, phaseSignal)).finally(() =>
+      agent.gate.open(migrationId),
+    );
   const outcome = (response: FinishResponse) => (response.domain === undefined ? 'failed' : 'completed');
   return agent.migrations.step(
     domainUuid,
@@ -58,6 +60,7 @@ async function takeOver(
   state.voteSeen ||= carried !== undefined;
 
   const loadedAtUs = await loadedWhole(agent, held, incoming, signal);
+  agent.gate.close(migrationId, 'connections');
   state.runState = await incoming.runState;
   // One that its user has paused is loaded as one that ran: only the vote tells.
   state.paused = !(carried?.ran ?? !state.paused);
@@ -86,6 +89,7 @@ async function takeOver(
   const resumedAtUs = starts ? await startGuest(agent, held, AbortSignal.timeout(committedMs)) : 0;
 
   // The guest runs. What follows could wait.
+  agent.gate.open(migrationId);
   const statistics = MigrationStatistics.fromPartial({
     resumedAtUs: BigInt(resumedAtUs),
     controlDestUs: BigInt(starts ? resumedAtUs - loadedAtUs : 0),

@@ -12,8 +12,8 @@ export class Incoming implements Disposable {
   #status = 'none';
   #runState: Promise<RunState | undefined> = Promise.resolve(undefined);
 
-  /** Subscribes before anything can arrive. `lastWords` explains the end of a QEMU (up to 9.0 it exits when it cannot load the guest). */
-  constructor(monitor: Monitor, lastWords: () => Promise<string>) {
+  /** Subscribes before anything can arrive. `lastWords` explains the end of a QEMU (up to 9.0 it exits when it cannot load the guest). `onLoaded` is called with the event. */
+  constructor(monitor: Monitor, lastWords: () => Promise<string>, onLoaded: () => void = () => undefined) {
     this.#monitor = monitor;
     this.#cont = monitor.prepare('cont', {});
     this.#loaded.promise.catch(() => undefined);
@@ -21,6 +21,7 @@ export class Incoming implements Disposable {
     this.#listening = monitor.on('MIGRATION', (event) => {
       this.#status = event.data.status;
       if (this.#status === 'completed') {
+        onLoaded();
         // Asked now, so that it is known when Finish comes.
         this.#runState = monitor.execute('query-status', {}, monitor.closed).then(
           ({ status }) => status,

@@ -25,7 +25,7 @@ await untilAsked(async (shutdown) => {
   await rehearse(agent, shutdown);
   const edge = edgeOf({ side: 'dest', log, draining: shutdown });
   const server = await serve(
-    { side: 'dest', listen: config.listen, credentials },
+    { side: 'dest', listen: config.listen, credentials, gate: parts.gate },
     [destAgentService(agent, edge)],
     shutdown,
   );

@@ -54,7 +54,11 @@ export async function prepare(
       agent.register.begin({ domain: domain.uuid, migrationId, incarnation: state.incarnation }, phaseSignal),
     ]);
     state.releasePort = release;
-    state.incoming = new Incoming(guest.monitor, () => agent.hypervisor.logTail(domain.uuid));
+    // Finish may come over a connection that is made now.
+    const standsStill = (): void => {
+      if (!state.paused) agent.gate.close(migrationId, 'calls');
+    };
+    state.incoming = new Incoming(guest.monitor, () => agent.hypervisor.logTail(domain.uuid), standsStill);
     // From here on Finish may commit; that it may is durable before the guest is stopped.
     await journal(agent, held);
     watchDeath(agent, held);

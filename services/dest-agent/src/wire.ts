@@ -4,11 +4,12 @@ import { type DestAgent, type DestState, endJournal } from './agent.ts';
 import { endOrphans, recover, revive, settledBy, takeUpJournaled } from './recover.ts';
 
 export function destAgent(parts: Parts, world: Pick<DestAgent, 'ports' | 'sourceAt'>): DestAgent {
-  const { jobs, journals, ongoing, log, clock, config } = parts;
+  const { jobs, journals, ongoing, gate, log, clock, config } = parts;
   const migrations: HeldMigrations<DestState> = new HeldMigrations<DestState>({
     side: 'dest',
     jobs,
     ongoing,
+    gate,
     log,
     clock,
     patienceMs: () => config.idleMs,

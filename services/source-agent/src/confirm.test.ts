@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
-import { HeldMigrations, OngoingMigrations, openLog } from '@ferry/agent';
+import { BlackoutGate, HeldMigrations, OngoingMigrations, openLog } from '@ferry/agent';
 import { HandoverJournals, HandoverRegister, OwnerRecords } from '@ferry/handover';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
 import { type PrivateRedis, startRedis } from '@ferry/jobs/testing';
@@ -62,6 +62,7 @@ async function performing() {
     side: 'source',
     jobs,
     ongoing,
+    gate: new BlackoutGate(),
     log,
     clock: systemClock,
     patienceMs: () => 60_000,

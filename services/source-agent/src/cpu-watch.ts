@@ -11,6 +11,8 @@ const accidents: ReadonlySet<string> = new Set(['none', 'host-error', 'host-sign
 export interface CpuReport {
   /** The CPUs run, or do not, for another reason than the switchover. */
   ran(now: boolean): void;
+  /** They stand still, for all that is known for the switchover; or do not, or not for that. */
+  standsStill(now: boolean): void;
 }
 
 export class CpuWatch implements Disposable {
@@ -62,12 +64,14 @@ export class CpuWatch implements Disposable {
   #resumed(): void {
     this.#stoppedAtUs = undefined;
     this.#ownStop = false;
+    this.#report.standsStill(false);
     this.#report.ran(true);
   }
 
   #stopped(atUs: number): void {
     if (this.#ownStop) return this.#report.ran(false);
     this.#stoppedAtUs = atUs;
+    this.#report.standsStill(true);
     this.#ask(atUs).catch(() => undefined);
   }
 
@@ -78,6 +82,7 @@ export class CpuWatch implements Disposable {
     const { status } = await this.#monitor.execute('query-status', {}, this.#signal);
     if (this.#stoppedAtUs !== atUs || status === 'finish-migrate' || status === 'postmigrate') return;
     this.#stoppedAtUs = undefined;
+    this.#report.standsStill(false);
     this.#report.ran(status === 'running');
   }
 

@@ -3,7 +3,13 @@ import { domainStateOf, refuseOtherRequest, requestDigest } from '@ferry/agent';
 import type { Owner } from '@ferry/handover';
 import type { ShortJobKind } from '@ferry/jobs';
 import { HypervisorError, type Guest } from '@ferry/hypervisor';
-import { type Domain, DomainState, type AdoptRequest, type StartRequest } from '@ferry/proto/ferry/v1/domains';
+import {
+  type Domain,
+  DomainState,
+  type AdoptRequest,
+  type GetResponse,
+  type StartRequest,
+} from '@ferry/proto/ferry/v1/domains';
 import { MigrationError } from '@ferry/migration';
 import { type SourceAgent, uuidPattern } from './agent.ts';
 import { openMigration } from './open-migration.ts';
@@ -13,7 +19,7 @@ import { duringMigration } from './during-migration.ts';
 const answerMs = 2_000;
 
 /** A domain of this host as callers see it. */
-export async function describe(agent: SourceAgent, uuid: string, signal: AbortSignal): Promise<Domain> {
+async function describe(agent: SourceAgent, uuid: string, signal: AbortSignal): Promise<Domain> {
   const domain = await agent.hypervisor.domainOf(uuid);
   const patience = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
   const [guest, read] = await Promise.all([
@@ -54,6 +60,13 @@ export async function list(agent: SourceAgent, signal: AbortSignal): Promise<Dom
   const described = await Promise.all(known.map((d) => describe(agent, d.uuid, signal).catch(() => undefined)));
   // One may end, or leave, while the others are being asked.
   return described.filter((domain) => domain !== undefined);
+}
+
+/** Throws domain-not-found. */
+export async function get(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<GetResponse> {
+  const { uuid } = await agent.hypervisor.find(nameOrUuid);
+  const [domain, domainXml] = await Promise.all([describe(agent, uuid, signal), agent.hypervisor.xmlOf(uuid)]);
+  return { domain, domainXml };
 }
 
 /** Throws owned-elsewhere, before anything is begun and again in the step that makes this host the owner. */

@@ -18,7 +18,11 @@ await untilAsked(async (shutdown) => {
   flushCompileCache();
   const edge = edgeOf({ side: 'source', log, draining: shutdown });
   const services = [sourceAgentService(agent, edge), domainsService(agent, edge)];
-  const server = await serve({ side: 'source', listen: config.listen, credentials }, services, shutdown);
+  const server = await serve(
+    { side: 'source', listen: config.listen, credentials, gate: parts.gate },
+    services,
+    shutdown,
+  );
   log.info({ address: server.address }, 'serving');
   await server.ended;
 });

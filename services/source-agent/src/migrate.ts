@@ -146,7 +146,7 @@ function observed(agent: SourceAgent, ongoing: Ongoing, dest: DestCalls): DestCa
     prepare: (request, signal) => watched('prepare', false, () => dest.prepare(request, signal)),
     finish: (request, signal) =>
       watched(protocol === 3 ? 'finish3' : 'finish2', request.cancelled, async () => {
-        const finished = await dest.finish(request, signal);
+        const finished = await dest.finish(request, signal).finally(() => agent.gate.open(migrationId));
         const held = agent.migrations.find(migrationId);
         // In v3 the cookie brings the same figures to Confirm.
         if (held !== undefined && protocol === 2) addDestStatistics(held, finished.statistics);

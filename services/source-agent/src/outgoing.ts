@@ -75,6 +75,8 @@ export interface SendReport {
   mayRun(): boolean;
   /** The guest's CPUs run, or do not: at the beginning, and when that changes by anything but the switchover. */
   ran(now: boolean): void;
+  /** The guest stands still for the switchover, as far as is known; or does not. */
+  standsStill(now: boolean): void;
   /** The guest is stopped for the switchover; `atUs` is undefined if it did not run. QEMU goes on when this returns, or its promise does. */
   stopped(atUs: number | undefined): void | Promise<void>;
   /** QEMU sends the rest: the next word is `completed`. */

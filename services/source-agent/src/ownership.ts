@@ -1,5 +1,5 @@
 /** Keeps the ownership records true to what runs on this host: a guest that runs is claimed, one that has ended is given up. */
-import type { Log } from '@ferry/agent';
+import type { BlackoutGate, Log } from '@ferry/agent';
 import { HandoverError, type Owner, type OwnerRecords } from '@ferry/handover';
 import { type Guest, type Hypervisor, HypervisorError } from '@ferry/hypervisor';
 import type { Clock } from '@ferry/jobs';
@@ -20,6 +20,8 @@ export interface OwnershipWorld {
   readonly owners: OwnerRecords;
   readonly clock: Clock;
   readonly log: Log;
+  /** While it is closed nothing is looked at. */
+  readonly gate: BlackoutGate;
   /** A migration holds the domain here: who owns it is being decided. */
   readonly migrating: (domain: string, signal: AbortSignal) => Promise<boolean>;
   /** Runs `act` while nobody else may start, end or migrate the domain, unless a migration of it is not settled here. Throws if somebody does. */
@@ -90,6 +92,7 @@ export class OwnershipKeeper implements AsyncDisposable {
     signal.addEventListener('abort', () => this.#wake.resolve(), { once: true });
     while (!signal.aborted) {
       this.#wake = Promise.withResolvers();
+      await this.#world.gate.opened();
       try {
         await (this.#scanDue || clock.monotonic() - this.#lookedAtMs >= lookMs
           ? this.#lookAtAll(signal)
@@ -138,7 +141,8 @@ export class OwnershipKeeper implements AsyncDisposable {
 
   /** Claims a guest that runs here, and gives up one that has ended. Throws HandoverError. */
   async lookAt(domain: string, signal: AbortSignal): Promise<void> {
-    const { host, owners, migrating } = this.#world;
+    const { host, owners, migrating, gate } = this.#world;
+    await gate.opened();
     // In this order: a claim that is made after this look has another epoch, and is not released by mistake.
     const owner = await owners.of(domain, signal);
     const sight = await this.#see(domain, signal);

@@ -158,6 +158,8 @@ async function send(
     ran: (now: boolean) => {
       held.state.wasRunning = now;
     },
+    standsStill: (now: boolean) =>
+      now ? agent.gate.close(ongoing.start.migrationId, 'connections') : agent.gate.open(ongoing.start.migrationId),
     mayRun: () => !held.state.pausing,
     stopped: async (atUs: number | undefined) => {
       if (atUs !== undefined) return ongoing.switchover('source', atUs);
@@ -173,8 +175,11 @@ async function send(
     },
   };
   await sendGuest(monitor, formatMigrationUri(uri), report, signal).catch(async (error: unknown) => {
+    agent.gate.open(ongoing.start.migrationId);
     throw await firstCause(agent, held, error, signal);
   });
+  // Where this agent calls Finish itself, until that is answered.
+  if (!held.driven) agent.gate.open(ongoing.start.migrationId);
   refuseDecided(held);
 }
 

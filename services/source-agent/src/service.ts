@@ -1,7 +1,7 @@
 /** The gRPC services of the source agent: each method is one function of this package. */
-import { type Edge, knownMigration, type Resolvable, resolveByWord } from '@ferry/agent';
+import { type Edge, knownMigration, type Resolvable, resolveByWord, SharedAnswers } from '@ferry/agent';
 import { MigrationError } from '@ferry/migration';
-import { DomainsService, type DomainsServer } from '@ferry/proto/ferry/v1/domains';
+import { DomainsService, type DomainsServer, type GetResponse, type ListResponse } from '@ferry/proto/ferry/v1/domains';
 import { type Migration, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService, type SourceAgentServer } from '@ferry/proto/ferry/v1/source_agent';
 import { guestIfAny, journal, type SourceAgent, type SourceState } from './agent.ts';
@@ -92,6 +92,9 @@ export function sourceAgentService(
   };
 }
 
+/** What is asked of a host's guests and of Redis has limits of its own, which are shorter. */
+const lookMs = 10_000;
+
 export function domainsService(
   agent: SourceAgent,
   { unary }: Edge,
@@ -99,6 +102,15 @@ export function domainsService(
   definition: typeof DomainsService;
   implementation: DomainsServer;
 } {
+  // A guest that stands still does not wait for them: they begin when the gate is open.
+  const lists = new SharedAnswers<ListResponse>(async () => {
+    await agent.gate.opened();
+    return { domains: await domains.list(agent, AbortSignal.timeout(lookMs)) };
+  });
+  const gets = new SharedAnswers<GetResponse>(async (nameOrUuid) => {
+    await agent.gate.opened();
+    return domains.get(agent, nameOrUuid, AbortSignal.timeout(lookMs));
+  });
   return {
     definition: DomainsService,
     implementation: {
@@ -108,15 +120,8 @@ export function domainsService(
       adopt: unary('domain.adopt', async (request, signal) => ({
         domain: await domains.adopt(agent, request, signal),
       })),
-      list: unary('domain.list', async (_request, signal) => ({ domains: await domains.list(agent, signal) })),
-      get: unary('domain.get', async (request, signal) => {
-        const { uuid } = await agent.hypervisor.find(request.domain);
-        const [domain, domainXml] = await Promise.all([
-          domains.describe(agent, uuid, signal),
-          agent.hypervisor.xmlOf(uuid),
-        ]);
-        return { domain, domainXml };
-      }),
+      list: unary('domain.list', (_request, signal) => lists.get('', signal)),
+      get: unary('domain.get', (request, signal) => gets.get(request.domain, signal)),
       suspend: unary('domain.suspend', async (request, signal) => ({
         domain: await domains.suspend(agent, request.domain, signal),
       })),

@@ -10,11 +10,12 @@ import { recover, revive, settledBy, takeUpJournaled } from './recover.ts';
 const collectWaitMs = 1_000;
 
 export function sourceAgent(parts: Parts, destinationAt: SourceAgent['destinationAt']): SourceAgent {
-  const { jobs, journals, ongoing, log, clock, config } = parts;
+  const { jobs, journals, ongoing, gate, log, clock, config } = parts;
   const migrations: HeldMigrations<SourceState> = new HeldMigrations<SourceState>({
     side: 'source',
     jobs,
     ongoing,
+    gate,
     log,
     clock,
     // A guest that was sent stands still: whoever was to go on with it had everything it needed.

@@ -14,6 +14,7 @@ import {
   type StandByResponse,
 } from '@ferry/proto/ferry/v1/dest_agent';
 import type { WatchMigrationRequest, WatchMigrationResponse } from '@ferry/proto/ferry/v1/migration';
+import type { BlackoutGate } from '../blackout-gate.ts';
 import { type Call, type Edge, edgeOf } from '../call.ts';
 import { type CallLimits, callLimits } from '../call-limits.ts';
 import { dial } from '../client.ts';
@@ -51,12 +52,13 @@ export interface TestAgentOptions {
   readonly drainMs?: number;
   readonly host?: string;
   readonly limits?: Partial<ConnectionLimits & CallLimits>;
+  readonly gate?: BlackoutGate;
 }
 
 /** Starts one on a free port of loopback; ended and its files removed when disposed of. */
 export async function startTestAgent(
   behaviour: Behaviour = {},
-  { drainMs = 2_000, host = '127.0.0.1', limits: asked = {} }: TestAgentOptions = {},
+  { drainMs = 2_000, host = '127.0.0.1', limits: asked = {}, gate }: TestAgentOptions = {},
 ): Promise<TestAgent> {
   const dir = await mkdtemp(join(tmpdir(), 'ferry-agent-'));
   const tls = await makeCertificates(dir, 'agent', [host]);
@@ -66,7 +68,14 @@ export async function startTestAgent(
   const log = openLog('info', { write: (line) => void lines.push(line) });
   const implementation = implementationOf(behaviour, edgeOf({ side: 'dest', log, draining: draining.signal }));
   const limits = { ...connectionLimits(), ...callLimits, ...asked };
-  const options: ServeOptions = { side: 'dest', listen: { host, port: 0 }, credentials, drainMs, limits };
+  const options: ServeOptions = {
+    side: 'dest',
+    listen: { host, port: 0 },
+    credentials,
+    drainMs,
+    limits,
+    ...(gate === undefined ? {} : { gate }),
+  };
   const server = await serve(options, [{ definition: DestAgentService, implementation }], draining.signal);
   const client = dial(server.address, credentials, DestAgentClient);
   return {
