@@ -7,6 +7,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import {
   cpSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -86,8 +87,14 @@ beforeAll(() => {
     if (existsSync(modules))
       cpSync(modules, join(copy, name, 'node_modules'), { recursive: true, verbatimSymlinks: true });
   }
-  cpSync(join(root, 'proto/gen'), join(copy, 'proto/gen'), { recursive: true, preserveTimestamps: true });
-  for (const shared of ['node_modules', '.tools']) symlinkSync(join(root, shared), join(copy, shared));
+  // Newer than its sources, so that it is not generated again: pnpm would look after the copy's links.
+  cpSync(join(root, 'proto/gen'), join(copy, 'proto/gen'), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  // What is installed is this checkout's: with a stamp of its own that is newer than every manifest, the copy never installs anything into it.
+  mkdirSync(join(copy, '.tools'));
+  const tools = readdirSync(join(root, '.tools')).filter((name) => name.startsWith('pnpm-'));
+  for (const name of tools) symlinkSync(join(root, '.tools', name), join(copy, '.tools', name));
+  writeFileSync(join(copy, '.tools/installed'), '');
 });
 afterAll(() => rmSync(copy, { recursive: true, force: true }));
 
