@@ -209,6 +209,7 @@ function configOf(host: Host, side: Side): Config {
     leaseMs: 10_000,
     idleMs: 5_000,
     finishMs: 2_000,
+    stallMs: 1_000,
     holdMs: 20_000,
     domainPaths: ['/'],
     protectedPaths: [],

@@ -12,6 +12,9 @@ function replies({ stage, from, to, side, point }: Scene): Proxy {
   return stage.links.agent[other];
 }
 
+/** Longer than a guest that is stopped waits for its stream with the limits as they are delivered. */
+const hungMs = 6_000;
+
 const isCall = /^(serve|call):/;
 
 /** The host of that side goes on, and nobody hears it, nor it anybody's calls: no connection closes. */
@@ -66,6 +69,20 @@ export const linkFaults = {
       if (stream === undefined) return undefined;
       stream.mode = 'cut';
       return { lastsMs: 0, heal: nothing };
+    },
+  },
+  'hang-stream': {
+    what: 'the migration stream hangs: nothing comes through, and it is cut later',
+    acts: ['stream'],
+    applies: ({ mode }) => mode !== 'cancelled',
+    stream: 'pass',
+    strike: async ({ stream }) => {
+      if (stream === undefined) return undefined;
+      stream.mode = 'mute';
+      const heal = async (): Promise<void> => {
+        stream.mode = 'cut';
+      };
+      return { lastsMs: hungMs, heal };
     },
   },
   'lose-reply': {

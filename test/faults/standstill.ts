@@ -17,6 +17,7 @@ const accidents: readonly (readonly [what: string, id: string])[] = [
   ],
   ['the destination’s agent dies in Finish', 'v3/peer/dest/finish3/redis:register-commit/1/before/kill-dest-agent'],
   ['the agents are cut off as the guest stops', 'v3/peer/source/perform3/event:STOP/1/after/cut-agents'],
+  ['the stream hangs as the guest stops', 'v3/peer/source/perform3/event:STOP/1/before/hang-stream'],
   ['the destination’s agent hangs as the guest stops', 'v3/peer/source/perform3/event:STOP/1/after/hang-dest-agent'],
   [
     'Redis is killed before the commit, and started again',

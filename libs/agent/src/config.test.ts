@@ -41,6 +41,7 @@ describe('readConfig', () => {
       leaseMs: 10_000,
       idleMs: 30_000,
       finishMs: 2_000,
+      stallMs: 1_000,
       holdMs: 300_000,
       domainPaths: ['/var/lib/libvirt/images'],
       protectedPaths: expect.arrayContaining([

@@ -35,6 +35,8 @@ export interface Config {
   readonly idleMs: number;
   /** A guest that was sent, and of which no Finish or Confirm has come for so long, is decided about by the source. */
   readonly finishMs: number;
+  /** How long the stream, or the destination, may stand still while a guest that has not been decided about is stopped. */
+  readonly stallMs: number;
   /** How long a migration may wait, memory flowing, for what its switchover needs. */
   readonly holdMs: number;
   /** The directories that a domain's files may be in. */
@@ -127,6 +129,7 @@ const variables = z.object({
   FERRY_LEASE_MS: integer(1_000, 600_000).default(10_000),
   FERRY_IDLE_MS: integer(1_000, 86_400_000).default(30_000),
   FERRY_FINISH_MS: integer(500, 86_400_000).default(2_000),
+  FERRY_STALL_MS: integer(100, 86_400_000).default(1_000),
   FERRY_HOLD_MS: integer(1_000, 86_400_000).default(300_000),
   FERRY_DOMAIN_PATHS: directories.default(['/var/lib/libvirt/images']),
   FERRY_SHARED_PATHS: directories.default([]),
@@ -172,6 +175,7 @@ function configOf(v: Variables): Config {
     leaseMs: v.FERRY_LEASE_MS,
     idleMs: v.FERRY_IDLE_MS,
     finishMs: v.FERRY_FINISH_MS,
+    stallMs: v.FERRY_STALL_MS,
     holdMs: v.FERRY_HOLD_MS,
     domainPaths: v.FERRY_DOMAIN_PATHS,
     protectedPaths: ownPaths(v),

@@ -102,6 +102,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'incoming-failed': true,
   'not-ready': true,
   'switching-over': true,
+  'switchover-stalled': true,
   'not-migrating': false,
   'in-doubt': true,
   'other-undecided': true,

@@ -31,10 +31,14 @@ export interface Parts {
 
 const jobKind = { source: 'MIGRATION_OUT', dest: 'MIGRATION_IN' } as const;
 
-/** Opens them for this process, from its environment; waits until Redis answers. Throws AgentError config-invalid. */
+/**
+ * Opens them for this process, from its environment; waits until Redis answers, and has `first` done before. Throws AgentError config-invalid, or
+ * what `first` throws.
+ */
 export async function openParts(
   side: Side,
   shutdown: AbortSignal,
+  first: (config: Config, log: Log, shutdown: AbortSignal) => Promise<void> = () => Promise.resolve(),
 ): Promise<Parts & { readonly credentials: Credentials } & AsyncDisposable> {
   const config = readConfig(process.env);
   const log = openLog(config.logLevel);
@@ -42,6 +46,7 @@ export async function openParts(
   await tryStateDir(config.stateDir);
   await using opened = new AsyncDisposableStack();
   opened.use(await holdStateDirectory(side, config.stateDir));
+  await first(config, log, shutdown);
   const redis = openRedis(config.redis, log);
   opened.defer(() => redis.disconnect());
   await waitForRedis(redis, log, shutdown);

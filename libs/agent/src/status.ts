@@ -86,6 +86,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'incoming-failed': status.ABORTED,
   'not-ready': status.UNAVAILABLE,
   'switching-over': status.ABORTED,
+  'switchover-stalled': status.ABORTED,
   'not-migrating': status.FAILED_PRECONDITION,
   'in-doubt': status.UNAVAILABLE,
   'other-undecided': status.UNAVAILABLE,

@@ -42,6 +42,8 @@ export type MigrationErrorKind =
   | 'not-ready'
   /** The guest is stopped for the switchover: it is the destination's to do. */
   | 'switching-over'
+  /** The guest was stopped for the switchover, and nothing moved any more: it was taken back. */
+  | 'switchover-stalled'
   /** The migration is over already. */
   | 'not-migrating'
   /** The decision is not known yet. */

@@ -3,10 +3,11 @@ import { flushCompileCache } from 'node:module';
 import { edgeOf, openParts, Peers, serve, untilAsked } from '@ferry/agent';
 import { destinationAt } from './destination.ts';
 import { domainsService, sourceAgentService } from './service.ts';
+import { freeWaitingGuests } from './waiting-guests.ts';
 import { sourceAgent, takeUpWork } from './wire.ts';
 
 await untilAsked(async (shutdown) => {
-  await using parts = await openParts('source', shutdown);
+  await using parts = await openParts('source', shutdown, freeWaitingGuests);
   const { config, log, credentials } = parts;
   using peers = new Peers(credentials);
   const agent = sourceAgent(parts, (address) => destinationAt(peers, address));

@@ -9,6 +9,7 @@ import { begin } from './begin.ts';
 import { confirm } from './confirm.ts';
 import { addDestStatistics } from './decision.ts';
 import { dumpXml } from './dump-xml.ts';
+import { finishInTime } from './finish-in-time.ts';
 import { perform } from './perform.ts';
 
 /** The migration's events from the beginning; starts it if it is not known yet. */
@@ -146,8 +147,10 @@ function observed(agent: SourceAgent, ongoing: Ongoing, dest: DestCalls): DestCa
     prepare: (request, signal) => watched('prepare', false, () => dest.prepare(request, signal)),
     finish: (request, signal) =>
       watched(protocol === 3 ? 'finish3' : 'finish2', request.cancelled, async () => {
-        const finished = await dest.finish(request, signal).finally(() => agent.gate.open(migrationId));
         const held = agent.migrations.find(migrationId);
+        const call = (patience: AbortSignal) => dest.finish(request, patience);
+        const finishing = finishInTime(agent, held, call, request, signal);
+        const finished = await finishing.finally(() => agent.gate.open(migrationId));
         // In v3 the cookie brings the same figures to Confirm.
         if (held !== undefined && protocol === 2) addDestStatistics(held, finished.statistics);
         return finished;

@@ -2,6 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CpuWatch } from './cpu-watch.ts';
+import { watchStall } from './stall-watch.ts';
 import { capabilitiesToSet, MigrationError, type Limits } from '@ferry/migration';
 import { MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
 import type { Commands, Monitor, TimedEvent } from '@ferry/qemu-qmp';
@@ -87,15 +88,21 @@ export interface SendReport {
  * Sends the guest to `uri` and returns when QEMU says `completed`: with return-path that means the destination has loaded everything.
  * The guest is stopped then. Inside the blackout there is one thing to do, and it is done as the event is read: `migrate-continue`.
  * Throws MigrationError migration-failed with QEMU's reason, guest-gone, guest-ended; or, and then QEMU still migrates, the signal's reason, what `watch`
- * throws, or what `notReady` gives when the guest has been stopped.
+ * throws, what `notReady` gives when the guest has been stopped, or switchover-stalled when its stream does not move for `stallMs` then.
  */
-export async function sendGuest(monitor: Monitor, uri: string, report: SendReport, signal: AbortSignal): Promise<void> {
+export async function sendGuest(
+  monitor: Monitor,
+  { uri, stallMs }: { readonly uri: string; readonly stallMs: number },
+  report: SendReport,
+  signal: AbortSignal,
+): Promise<void> {
   const times: SwitchoverTimes = { stoppedAtUs: undefined, continuedAtUs: undefined };
   const ended = Promise.withResolvers<'completed' | 'failed' | 'cancelled'>();
   // QEMU may end while it is still being told to migrate.
   ended.promise.catch(() => undefined);
   const flowing = new AbortController();
   const over = new AbortController();
+  const fail = (reason: unknown): void => ended.reject(reason);
   let status = 'none';
 
   // QEMU has all of the command but its end by then.
@@ -107,6 +114,7 @@ export async function sendGuest(monitor: Monitor, uri: string, report: SendRepor
     if (status === 'active') report.sending(AbortSignal.any([signal, over.signal]));
     else if (status === 'pre-switchover') {
       flowing.abort();
+      watchStall(monitor, stallMs, AbortSignal.any([signal, over.signal, monitor.closed])).catch(fail);
       const stoppedAtUs = report.mayRun() ? cpus.stoppedAtUs : undefined;
       times.stoppedAtUs = stoppedAtUs;
       const goOnUnless = (why: Error | undefined): void => {
@@ -132,7 +140,6 @@ export async function sendGuest(monitor: Monitor, uri: string, report: SendRepor
     } else if (status === 'completed' || status === 'failed' || status === 'cancelled') ended.resolve(status);
   });
   using _migration = monitor.on('MIGRATION', heard);
-  const fail = (reason: unknown): void => ended.reject(reason);
   const stopWaiting = (): void => fail(signal.reason);
   const guestGone = (): void => {
     const cause = monitor.closed.reason;

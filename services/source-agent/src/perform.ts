@@ -174,7 +174,8 @@ async function send(
       almostThere();
     },
   };
-  await sendGuest(monitor, formatMigrationUri(uri), report, signal).catch(async (error: unknown) => {
+  const way = { uri: formatMigrationUri(uri), stallMs: agent.config.stallMs };
+  await sendGuest(monitor, way, report, signal).catch(async (error: unknown) => {
     agent.gate.open(ongoing.start.migrationId);
     throw await firstCause(agent, held, error, signal);
   });

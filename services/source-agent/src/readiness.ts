@@ -12,7 +12,9 @@ import { type HeldOut, journal, type SourceAgent } from './agent.ts';
 
 /** How often it is looked at, and how long the others may take to answer, ms. */
 const checkMs = 500;
-const answerMs = 2_000;
+const answerMs = 1_500;
+/** What was asked longer ago than this, and answered, is asked once more when the guest has been stopped, ms. */
+const freshMs = 1_500;
 /** How often the destination is asked whether its QEMU receives, until it does; how long a guest that was stopped first waits for that, ms. */
 const proofEveryMs = 5;
 const proofMsMax = 500;
@@ -34,6 +36,8 @@ export class Readiness {
   readonly #limits: Limits;
   #missing: Error | undefined;
   #missingSinceMs = 0;
+  /** When what answers now was asked. */
+  #answeredMs = 0;
   /** QEMU sends. */
   #sending = false;
   /** While it does, the agent that is asked has said that its QEMU receives: it holds the QEMU that the URI leads to. */
@@ -50,11 +54,36 @@ export class Readiness {
   /** Why the guest, which QEMU has stopped, must not be sent; undefined if it may. A proof that is under way is waited for, for a short time. */
   refusal(): Error | undefined | Promise<Error | undefined> {
     const refused = (missing: Error | undefined) => missing && notReady(this.#held, 'as it was to be stopped', missing);
-    if (this.#missing !== undefined || this.#proven) return refused(this.#missing);
+    const isFresh = this.#agent.clock.monotonic() - this.#answeredMs <= freshMs;
+    if (this.#missing !== undefined || (this.#proven && isFresh)) return refused(this.#missing);
     const late = delay(proofMsMax, undefined, { ref: false });
-    return Promise.race([this.#proof.promise, late]).then(() =>
-      refused(this.#missing ?? (this.#proven ? undefined : this.#notReceiving())),
+    const proven = Promise.race([this.#proof.promise, late]).then(() =>
+      this.#proven ? undefined : this.#notReceiving(),
     );
+    return Promise.all([proven, isFresh ? undefined : this.#askAgain()]).then(([unproven, unanswered]) =>
+      refused(this.#missing ?? unproven ?? unanswered),
+    );
+  }
+
+  /** What answered too long ago is asked once more: a look that hangs is no answer. */
+  async #askAgain(): Promise<Error | undefined> {
+    const ms = Math.round(this.#agent.clock.monotonic() - this.#answeredMs);
+    return this.#ask(AbortSignal.timeout(this.#agent.config.stallMs)).then(
+      () => undefined,
+      (cause: unknown) => {
+        const message = `the register and the agent at ${this.#held.state.destinationAddress} answered together ${ms} ms ago, and not again: ${String(cause)}`;
+        return new MigrationError('not-ready', message, { cause });
+      },
+    );
+  }
+
+  async #ask(patience: AbortSignal): Promise<void> {
+    const askedMs = this.#agent.clock.monotonic();
+    await Promise.all([
+      keepRegistered(this.#agent, this.#held, patience),
+      askDestination(this.#agent, this.#held, false, patience),
+    ]);
+    this.#answeredMs = askedMs;
   }
 
   /** QEMU has begun to send, or goes on: asks until the destination's QEMU is known to receive. */
@@ -90,10 +119,7 @@ export class Readiness {
     const patience = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
     let missing: Error | undefined;
     try {
-      await Promise.all([
-        keepRegistered(this.#agent, this.#held, patience),
-        askDestination(this.#agent, this.#held, false, patience),
-      ]);
+      await this.#ask(patience);
       this.#held.job.signal.throwIfAborted();
       if (this.#sending && !this.#proven) missing = this.#notReceiving();
     } catch (error) {
