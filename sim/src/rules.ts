@@ -137,6 +137,8 @@ export class Rules {
   broken: Violation | undefined;
   /** QEMUs that a fault ended while they held the whole guest. */
   readonly killedByFault: Qemu[] = [];
+  /** Those of them that came and that nobody had committed yet: their agents see it in time to leave the guest to its source. */
+  readonly #killedUncommitted = new Set<Qemu>();
   /** A fault has ended a copy that was the guest. */
   #excuses = false;
   /** A fault ended the QEMU in which the guest ran. */
@@ -233,6 +235,9 @@ export class Rules {
     if (by === 'itself') this.#poweredOff.add(qemu);
     if (by === 'fault') {
       this.killedByFault.push(qemu);
+      const { migrationId, settled } = qemu;
+      if (migrationId !== undefined && !settled && !this.handover(migrationId).isCommitted)
+        this.#killedUncommitted.add(qemu);
       this.#guestKilled ||= qemu.runState === 'running';
       this.#excuses ||= this.#hadGuest(qemu);
     }
@@ -439,7 +444,10 @@ export class Rules {
       // A copy that has not been sent is the guest's, and one that came is if it was committed.
       const { migrationId, departure } = qemu;
       if (departure?.completed === true) return !this.#stands(this.#sentBy(qemu));
-      return migrationId === undefined || this.#stands(this.handover(migrationId));
+      if (migrationId === undefined) return true;
+      const handover = this.handover(migrationId);
+      const sourceLives = !killed.some((other) => this.#sentBy(other) === handover);
+      return this.#stands(handover) && !(this.#killedUncommitted.has(qemu) && sourceLives);
     });
   }
 

@@ -38,8 +38,9 @@ describe('the simulation', () => {
   it.each([
     ['a waiting QEMU that has ended is not asked for ever by an agent whose journal was not written', '3011877'],
     ['a Start is answered although the guest is looked at while its QEMU starts', '51161'],
-  ])('comes to rest where it did not once: %s', async (_what, seed) => {
-    const { status, said } = await simulate('--seed', seed);
+    ['a paused guest whose QEMU ends at its commit stays with its source', '1137', '--kinds', 'qemu,cont-refused'],
+  ])('comes to rest where it did not once: %s', async (_what, seed, ...more) => {
+    const { status, said } = await simulate('--seed', seed, ...more);
     expect(said).toMatch(/ at rest, the guest is at /);
     expect(status).toBe(0);
   });

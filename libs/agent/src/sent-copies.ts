@@ -100,19 +100,28 @@ export async function assertOwner({ owners }: Records, held: Copy, sourceHost: s
   if (await owners.assert(namesOf(held), { migrationId, sourceHost }, signal)) held.state.asserted = true;
 }
 
-/** The migration has ended: what is still to be said of the guest's ownership. Later claims correct what Redis does not hear now. */
+/**
+ * The migration has ended: what is still to be recorded of the guest's ownership. Throws HandoverError register-unavailable while a claim that
+ * was due when the copy continued cannot be made: until then another host may be given the guest.
+ */
 export async function settleOwner(parts: Records, held: Copy): Promise<void> {
   const { state, ongoing } = held;
-  const { domainUuid, migrationId, side } = ongoing.start;
+  const { domainUuid, domainName, migrationId, side } = ongoing.start;
   const isHere = (side === 'dest') === (ongoing.outcome === Outcome.OUTCOME_COMPLETED);
   const host = isHere ? parts.config.host.name : state.peerHost;
   const signal = AbortSignal.timeout(courtesyMs);
-  try {
-    if (state.claimDue) await claimSent(parts, held, signal);
-    if (state.asserted && host !== '') await parts.owners.settle(domainUuid, migrationId, host, signal);
-  } catch (error) {
+  const failed = (error: unknown): void =>
     parts.log.warn({ err: error, ...labelsOf(held) }, 'the guest’s ownership could not be recorded');
+  if (isHere && state.claimDue) {
+    await claimSent(parts, held, AbortSignal.timeout(2 * courtesyMs)).catch((error: unknown) => {
+      state.claimDue = !(error instanceof HandoverError && error.kind === 'owned-elsewhere');
+      failed(error);
+    });
+    const message = `the claim of domain ${domainName} by host ${host} could not be recorded in Redis: it is tried again`;
+    if (state.claimDue) throw new HandoverError('register-unavailable', message);
   }
+  // Later claims correct what Redis does not receive now.
+  if (state.asserted && host !== '') await parts.owners.settle(domainUuid, migrationId, host, signal).catch(failed);
 }
 
 /** What settles a copy that the ownership record keeps from continuing. */

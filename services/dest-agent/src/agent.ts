@@ -39,7 +39,7 @@ export interface DestState extends SentCopy {
   grant: string | undefined;
   /** The guest has come whole: nobody ends this copy without having asked. */
   whole: boolean;
-  /** The guest has gone on here. */
+  /** The guest has gone on here, or was given to its user paused. */
   started: boolean;
   /** The lives of the register under which this side has promised never to commit. */
   readonly promised: FencedIncarnations;
@@ -88,9 +88,12 @@ export const newState = (
   releasePort: () => undefined,
 });
 
-/** The guest has not run here, if its QEMU has ended: nobody ever told that one `cont`. Whether an earlier life of this agent did is not known. */
-export const wasNeverTold = ({ revived, started, paused, incoming }: DestState): boolean =>
-  !revived && !started && !paused && incoming?.told === false;
+/**
+ * The guest has not run here, if its QEMU has ended: nobody ever sent that one `cont`, and its user was not given it. Whether an earlier life of this agent did is
+ * not known.
+ */
+export const wasNeverTold = ({ revived, started, incoming }: DestState): boolean =>
+  !revived && !started && incoming?.told === false;
 
 export type HeldIn = Held<DestState>;
 
@@ -162,8 +165,8 @@ export function journal(agent: DestAgent, { ongoing, state }: HeldIn, ended = fa
 
 /** Nothing is left to do; what was decided is kept for the other side. */
 export async function endJournal(agent: DestAgent, held: HeldIn): Promise<void> {
+  await settleOwner(agent, held);
   held.state.decision ??= held.ongoing.outcome === Outcome.OUTCOME_COMPLETED ? 'committed' : 'aborted';
   await journal(agent, held, true);
   agent.journals.release(held.ongoing.start.migrationId);
-  await settleOwner(agent, held);
 }

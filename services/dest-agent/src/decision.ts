@@ -124,8 +124,9 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
     const status = gone ? undefined : await state.guest?.monitor.execute('query-status', {}, signal);
     if (status?.status === 'running') return { answer: Answer.ANSWER_COMMITTED };
     if (state.decision === 'committed') {
-      // Until it runs QEMU may refuse, and the commit be withdrawn: nobody is to end another copy for this word.
-      const waits = !state.paused && !state.started && status?.status === 'paused';
+      // Until it runs, or is given to its user, QEMU may refuse or end, and the commit be withdrawn: nobody is to end another copy for this answer.
+      const mayBeGiven = state.paused && state.revived;
+      const waits = !mayBeGiven && !state.started && status?.status === 'paused';
       const mayStillRefuse = waits || (gone && wasNeverTold(state));
       return { answer: mayStillRefuse ? Answer.ANSWER_UNDECIDED : Answer.ANSWER_COMMITTED };
     }

@@ -7,7 +7,7 @@ import { MigrationStatistics, Outcome, Protocol } from '@ferry/proto/ferry/v1/mi
 import { journal, locate, originOf, type DestAgent, type DestState, type HeldIn } from './agent.ts';
 import type { Incoming } from './incoming.ts';
 import { recover } from './recover.ts';
-import { startGuest } from './start.ts';
+import { giveGuest, startGuest } from './start.ts';
 
 /** What is committed is carried through, whoever hangs up; this bounds it. */
 const committedMs = 20_000;
@@ -84,9 +84,9 @@ async function takeOver(
   state.grant = grant;
   state.paused = !(ran ?? !state.paused);
   const starts = startsHere(state);
-  // A guest that stays paused shows nobody that it was taken over; one that runs does.
-  if (!starts) await journal(agent, held);
-  const resumedAtUs = starts ? await startGuest(agent, held, AbortSignal.timeout(committedMs)) : 0;
+  const committed = AbortSignal.timeout(committedMs);
+  const resumedAtUs = starts ? await startGuest(agent, held, committed) : 0;
+  if (!starts) await giveGuest(agent, held, committed);
 
   // The guest runs. What follows could wait.
   agent.gate.open(migrationId);

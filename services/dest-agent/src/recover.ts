@@ -8,7 +8,7 @@ import { type DestAgent, type DestState, type HeldIn, journal, newState, wasNeve
 import { decide } from './decision.ts';
 import { Incoming } from './incoming.ts';
 import { fillIn, recall } from './recall.ts';
-import { startGuest } from './start.ts';
+import { giveGuest, startGuest } from './start.ts';
 
 /** Follows the phase's recovery row; gives how the migration ended. Throws when that cannot be known yet: then it is tried again. */
 export async function recover(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<OutcomeWord> {
@@ -81,15 +81,16 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
   }
   if (decision !== 'committed' && decision !== 'aborted') return endIfElsewhere(agent, held, decision, signal);
   if (decision === 'aborted') {
-    await giveBack(agent, held, signal);
     await endIncoming(agent, held);
+    await giveBack(agent, held, signal);
     return held.state.decidedByWord ? 'lost' : given(held);
   }
   await refuseMisplaced(agent, held);
   if (gone) return lost(agent, held);
   // Every other state is the guest's own, here or before it was sent: QEMU would refuse `cont`, or it would not be ours to give.
   const waits = status === undefined || status.status === 'paused' || status.status === 'prelaunch';
-  if (waits && !state.paused) {
+  if (waits && state.paused) await giveGuest(agent, held, signal);
+  else if (waits) {
     try {
       await claimSent(agent, held, signal);
     } catch (error) {
@@ -121,16 +122,16 @@ async function endIfElsewhere(
 
 /**
  * A commit that was granted, or may have been, and must not be acted on, has made this host the guest's owner: no longer, or it could be started
- * here while it goes on at the source. Where Redis cannot be asked now, or lives anew, the source claims what runs there when it looks.
+ * here while it goes on at the source. Throws while Redis cannot be asked: it remains owed, and until then this side's job keeps the record from
+ * being released. Where Redis has another incarnation, or has lost the record, the source's own claim stands.
  */
 async function giveBack(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<void> {
   const { migrationId, domainUuid: domain } = held.ongoing.start;
-  const courtesy = AbortSignal.any([signal, AbortSignal.timeout(1_000)]);
-  await agent.register
-    .giveBack({ domain, migrationId, incarnation: held.state.incarnation }, courtesy)
-    .catch((error: unknown) =>
-      agent.log.warn({ err: error, migrationId }, 'the guest could not be given back in the record'),
-    );
+  const { incarnation } = held.state;
+  await agent.register.giveBack({ domain, migrationId, incarnation }, signal).catch((error: unknown) => {
+    if (!(error instanceof HandoverError) || error.kind !== 'register-changed') throw error;
+    agent.log.warn({ err: error, migrationId }, 'the guest could not be given back in the record');
+  });
 }
 
 /** A QEMU of which not even its directory is there need not have ended: the agent may have been started with another state directory. */

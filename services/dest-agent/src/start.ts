@@ -1,7 +1,7 @@
 /** The one place where the destination lets a guest run that was committed. */
 import { MigrationError } from '@ferry/migration';
 import { QmpError } from '@ferry/qemu-qmp';
-import { type DestAgent, type HeldIn, wasNeverTold } from './agent.ts';
+import { type DestAgent, type HeldIn, journal, wasNeverTold } from './agent.ts';
 import { decide } from './decision.ts';
 
 /**
@@ -18,18 +18,34 @@ export async function startGuest(agent: DestAgent, held: HeldIn, signal: AbortSi
     state.started = true;
     return resumedAtUs;
   } catch (error) {
-    if (await mayWithdraw(held, error, signal)) {
-      state.decision = undefined;
-      await decide(agent, held, signal).catch((failed: unknown) => {
-        const { migrationId } = held.ongoing.start;
-        agent.log.warn(
-          { err: failed, migrationId },
-          'the guest was not started, and the commit cannot be withdrawn yet',
-        );
-      });
-    }
+    await withdrawIfPossible(agent, held, error, signal);
     throw error;
   }
+}
+
+/**
+ * Gives a guest that did not run at its switchover to its user as it is. Until the journal says so it has not run here, since nobody resumes a guest that is coming in:
+ * if its QEMU has ended, the commit is withdrawn as after a refusal. Throws MigrationError incoming-failed then.
+ */
+export async function giveGuest(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<void> {
+  try {
+    refuseDead(agent, held);
+  } catch (error) {
+    await withdrawIfPossible(agent, held, error, signal);
+    throw error;
+  }
+  // It shows nobody that it was taken over; one that runs does.
+  await journal(agent, held);
+  held.state.started = true;
+}
+
+async function withdrawIfPossible(agent: DestAgent, held: HeldIn, error: unknown, signal: AbortSignal): Promise<void> {
+  if (!(await mayWithdraw(held, error, signal))) return;
+  held.state.decision = undefined;
+  await decide(agent, held, signal).catch((failed: unknown) => {
+    const { migrationId } = held.ongoing.start;
+    agent.log.warn({ err: failed, migrationId }, 'the guest was not started, and the commit cannot be withdrawn yet');
+  });
 }
 
 /** QEMU has ended, and was never told `cont`. */

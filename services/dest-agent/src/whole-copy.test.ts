@@ -1,10 +1,11 @@
 import { expect, it } from '@jest/globals';
+import { HandoverError } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import { Answer } from '@ferry/proto/ferry/v1/migration';
 import { type DestAgent, type HeldIn, newState } from './agent.ts';
 import { answerSource } from './decision.ts';
 import { recover } from './recover.ts';
-import { startGuest } from './start.ts';
+import { giveGuest, startGuest } from './start.ts';
 
 const never = new AbortController().signal;
 const start = { migrationId: 'm', domainUuid: 'd', domainName: 'web-1', side: 'dest', protocol: 3 } as const;
@@ -103,4 +104,42 @@ it('withdraws the commit of a QEMU that has ended before it was told to start th
   expect(done).toEqual(['withdraw']);
   expect(held.state.decision).toBe('aborted');
   expect(await recover(agent, held, never)).toBe('failed');
+});
+
+it('withdraws the commit of a paused guest whose QEMU has ended before it was given to its user', async () => {
+  const { agent, held, done } = world({ alive: false });
+  Object.assign(held.state, { mayHaveCommitted: true, decision: 'committed', grant: '1', paused: true });
+  const ask = () => answerSource(agent, { ...start, domain: 'd', incarnation: 'life-0', askerAddress: 'a:1' }, never);
+  expect(await ask()).toEqual({ answer: Answer.ANSWER_UNDECIDED });
+  await expect(giveGuest(agent, held, never)).rejects.toMatchObject({ kind: 'incoming-failed' });
+  expect(done).toEqual(['withdraw']);
+  expect(await recover(agent, held, never)).toBe('failed');
+});
+
+it('keeps the commit of a paused guest that was given to its user', async () => {
+  const { agent, held, done } = world({});
+  Object.assign(held.state, { mayHaveCommitted: true, decision: 'committed', grant: '1', paused: true });
+  const ask = () => answerSource(agent, { ...start, domain: 'd', incarnation: 'life-0', askerAddress: 'a:1' }, never);
+  expect(await ask()).toEqual({ answer: Answer.ANSWER_UNDECIDED });
+  await giveGuest(agent, held, never);
+  expect(await ask()).toEqual({ answer: Answer.ANSWER_COMMITTED });
+  expect(await recover(agent, held, never)).toBe('completed');
+  expect(done).toEqual([]);
+});
+
+it('owes what it was granted and does not act on until Redis has recorded that the guest is given back', async () => {
+  const { agent, held, done } = world({ recorded: 'committed', source: Answer.ANSWER_ABORTED });
+  Object.assign(held.state, { mayHaveCommitted: true, doneWithRegister: true });
+  const silent = new HandoverError('register-unavailable', 'Redis did not answer');
+  const answers = [silent, silent, undefined];
+  agent.register.giveBack = async () => {
+    const error = answers.shift();
+    done.push('gave back');
+    if (error !== undefined) throw error;
+  };
+  await expect(recover(agent, held, never)).rejects.toBe(silent);
+  await expect(recover(agent, held, never)).rejects.toBe(silent);
+  expect(await recover(agent, held, never)).toBe('failed');
+  expect(done.filter((each) => each === 'gave back')).toHaveLength(3);
+  expect(done.filter((each) => each === 'asked')).toHaveLength(1);
 });

@@ -196,11 +196,11 @@ export function journal(agent: SourceAgent, { ongoing, state }: HeldOut, ended =
 
 /** Nothing is left to do; what was decided is kept for the other side. A migration that sent nothing has no journal. */
 export async function endJournal(agent: SourceAgent, held: HeldOut): Promise<void> {
+  await settleOwner(agent, held);
   const { migrationId } = held.ongoing.start;
   if ((await readUnlessDamaged(agent.journals.of(migrationId))) !== undefined) {
     held.state.decision ??= held.ongoing.outcome === Outcome.OUTCOME_COMPLETED ? 'committed' : 'aborted';
     await journal(agent, held, true);
   }
   agent.journals.release(migrationId);
-  await settleOwner(agent, held);
 }

@@ -178,8 +178,10 @@ export async function resumeGuest(agent: SourceAgent, held: HeldOut, signal: Abo
     throw new MigrationError('migration-failed', message);
   }
   // In every other state the guest is here as it is: it runs, or has stopped by itself.
-  if (!held.state.wasRunning || (status !== 'postmigrate' && status !== 'paused')) return;
+  if (status !== 'postmigrate' && status !== 'paused') return;
+  // One that stays paused is claimed as well: no look sees it run, and the destination may be its owner by a commit that it did not act on.
   await claimSent(agent, held, signal);
+  if (!held.state.wasRunning) return;
   await monitor.execute('cont', {}, signal);
 }
 

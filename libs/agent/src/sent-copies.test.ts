@@ -1,0 +1,34 @@
+import { expect, it } from '@jest/globals';
+import { HandoverError } from '@ferry/handover';
+import { Outcome } from '@ferry/proto/ferry/v1/migration';
+import type { Held } from './held.ts';
+import type { Parts } from './parts.ts';
+import { newSentCopy, type SentCopy, settleOwner } from './sent-copies.ts';
+
+const start = { migrationId: 'm', domainUuid: 'd', domainName: 'web-1', side: 'source', protocol: 3 } as const;
+
+/** A source that has resumed its copy while Redis did not answer. */
+function world(answers: (HandoverError | undefined)[]) {
+  const state = { ...newSentCopy(), claimDue: true };
+  const held = { ongoing: { start, outcome: Outcome.OUTCOME_FAILED }, state } as unknown as Held<SentCopy>;
+  const claimDecided = async (): Promise<void> => {
+    const error = answers.shift();
+    if (error !== undefined) throw error;
+  };
+  const parts = { config: { host: { name: 'a' } }, log: { warn: () => undefined }, owners: { claimDecided } };
+  return { parts: parts as unknown as Parts, held };
+}
+
+it('does not end a migration before the claim that was due has been recorded', async () => {
+  const { parts, held } = world([new HandoverError('register-unavailable', 'Redis did not answer'), undefined]);
+  await expect(settleOwner(parts, held)).rejects.toMatchObject({ kind: 'register-unavailable' });
+  expect(held.state.claimDue).toBe(true);
+  await settleOwner(parts, held);
+  expect(held.state.claimDue).toBe(false);
+});
+
+it('ends a migration whose guest the record gives to another host: that is reported by each look', async () => {
+  const { parts, held } = world([new HandoverError('owned-elsewhere', 'domain web-1 belongs to host c')]);
+  await settleOwner(parts, held);
+  expect(held.state.claimDue).toBe(false);
+});
