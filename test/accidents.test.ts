@@ -277,15 +277,15 @@ describe('a QEMU', () => {
     },
   );
 
-  it('destroyed at the source after Perform by its user: it is not handed over, nothing is left', async () => {
+  it('destroyed at the source after Perform by its user: it is refused until the guest is back, and then nothing is left', async () => {
     const unlucky = await world.boot(world.a);
     const names = newNames(unlucky);
     await send(names);
-    await callsOf(world.a).destroy(unlucky.name);
+    expect(await refusal(callsOf(world.a).destroy(unlucky.name))).toMatchObject({ reason: 'switching-over' });
     await callsOf(world.a).abort(names);
+    await world.expectSettled(unlucky, world.a);
+    await callsOf(world.a).destroy(unlucky.name);
     await callsOf(world.b).abortIncoming(names);
-    await eventually('both agents let go', async () => (await world.leases(unlucky)).length === 0);
-    expect((await callsOf(world.a).get(names)).migration).toMatchObject({ outcome: Outcome.OUTCOME_GUEST_LOST });
     await expectNothingOf(world, unlucky);
   });
 
