@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { DomainState } from '@ferry/proto/ferry/v1/domains';
-import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
+import { Outcome, Protocol, Resolution } from '@ferry/proto/ferry/v1/migration';
 import { callsOf, eventually, refusal, type TestGuest, World } from './world.ts';
 
 let world: World;
@@ -197,4 +197,59 @@ it('a record of a third host that is not provably newer ends no copy, and lets n
   await callsOf(world.b).forget(guest.uuid, 'gone');
   await untilOver(names);
   await world.expectSettled(guest, world.a);
+});
+
+describe('a copy in doubt on its source, whose destination is gone', () => {
+  const endHere = Resolution.RESOLUTION_END_HERE;
+  const onlyCopyOn = (host: string) =>
+    world.lab
+      .qemus()
+      .filter(({ domain }) => domain === guest.uuid)
+      .every((qemu) => qemu.host === host);
+
+  async function inDoubt(protocol: Protocol, owner?: string) {
+    const { names } = await sent(protocol);
+    await world.b.dest.kill('SIGKILL');
+    const record = await redis().hgetall(ownerKey());
+    await redis().flushall();
+    if (owner !== undefined) await redis().hset(ownerKey(), { ...record, host: owner });
+    await untilInDoubt(names);
+    return names;
+  }
+
+  it.each(protocols)('is ended by a person’s word although the record names a third host, %s', async (_v, protocol) => {
+    const names = await inDoubt(protocol, 'c');
+    await callsOf(world.a).resolve({ ...names, goneHost: 'b', resolution: endHere });
+    expect(await untilOver(names)).toMatchObject({ outcome: Outcome.OUTCOME_GUEST_LOST });
+    expect(onlyCopyOn('b')).toBe(true);
+    expect(await redis().hgetall(ownerKey())).toMatchObject({ host: 'c' });
+    await world.b.dest.start();
+    await eventually('the destination has looked', async () => (await running()).length === 0);
+  });
+
+  it.each(protocols)('is ended by Destroy although the record names a third host, %s', async (_v, protocol) => {
+    const names = await inDoubt(protocol, 'c');
+    await callsOf(world.a).destroy(guest.uuid);
+    expect(await untilOver(names)).toMatchObject({ outcome: Outcome.OUTCOME_GUEST_ENDED });
+    expect(onlyCopyOn('b')).toBe(true);
+    expect(await redis().hgetall(ownerKey())).toMatchObject({ host: 'c' });
+  });
+
+  it.each(protocols)(
+    'is ended by Destroy; the destination may have taken it over, so that it owns the guest, %s',
+    async (_v, protocol) => {
+      const names = await inDoubt(protocol);
+      await callsOf(world.a).destroy(guest.uuid);
+      expect(await untilOver(names)).toMatchObject({ outcome: Outcome.OUTCOME_GUEST_ENDED, doubt: undefined });
+      expect(onlyCopyOn('b')).toBe(true);
+      const refused = await refusal(callsOf(hostC()).start(guest.xml));
+      expect(refused).toMatchObject({ reason: 'owned-elsewhere' });
+      expect(refused.message).toContain('belongs to host b');
+      // The destination's agent is back: it learns that nothing continues, and gives the guest up.
+      await world.b.dest.start();
+      await eventually('nothing is left', () => world.lab.qemus().every(({ domain }) => domain !== guest.uuid));
+      await callsOf(hostC()).forget(guest.uuid, 'b');
+      await callsOf(hostC()).start(guest.xml);
+    },
+  );
 });

@@ -146,7 +146,8 @@ interface Claimed {
 function disproof(owner: Owner | undefined, { side, runHere, host, goneHost, canRun }: Claimed): string | undefined {
   if (owner === undefined || owner.host === '') return undefined;
   const says = `the guest is host ${owner.host}’s since ${new Date(owner.sinceMs).toISOString()} (epoch ${owner.epoch}: ${owner.evidence})`;
-  if (owner.host !== host && owner.host !== goneHost) return says;
+  // Who ends an old copy contradicts no record that names a third host.
+  if (owner.host !== host && owner.host !== goneHost) return runHere ? says : undefined;
   const destination = side === 'dest' ? host : goneHost;
   const committed = owner.host === destination;
   if (side === 'source' && runHere && committed) return `${says}, and this copy is older`;

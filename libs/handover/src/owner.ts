@@ -139,7 +139,20 @@ export class OwnerRecords {
   /** The migration is in doubt no longer: what was asserted for it becomes an ordinary record of `host`, which has the guest by its decision. */
   async settle(domain: string, migrationId: string, host: string, signal: AbortSignal): Promise<void> {
     const evidence = `decided by migration ${migrationId}`;
-    const send = () => this.#redis.ferryOwnerSettle(ownerKeyOf(domain), migrationId, host, evidence);
+    await this.#settle(domain, [migrationId, host, evidence, ''], signal);
+  }
+
+  /**
+   * The copy on this host has ended while the migration was in doubt: the record is `host`'s from now on, the only one that may have the guest. Does
+   * nothing to a record of another host's.
+   */
+  async cede(domain: string, migrationId: string, host: string, signal: AbortSignal): Promise<void> {
+    const evidence = `its copy on host ${this.#host} was ended by its user while migration ${migrationId} was in doubt: host ${host} may have taken it over`;
+    await this.#settle(domain, [migrationId, host, evidence, this.#host], signal);
+  }
+
+  async #settle(domain: string, args: readonly string[], signal: AbortSignal): Promise<void> {
+    const send = () => this.#redis.ferryOwnerSettle(ownerKeyOf(domain), ...args);
     wordsOf(await registerCall('owner-settle', send, signal), 'owner-settle', ['ok']);
   }
 

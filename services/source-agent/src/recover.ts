@@ -55,7 +55,8 @@ async function cancelAndResume(agent: SourceAgent, held: HeldOut, signal: AbortS
 
 async function askDecision(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
   const decision = await decide(agent, held, signal).catch((error: unknown) => error);
-  if (decision !== 'committed' && decision !== 'aborted') return endIfElsewhere(agent, held, decision, signal);
+  if (decision !== 'committed' && decision !== 'aborted')
+    return (await endIfDestroyed(agent, held, signal)) ?? endIfElsewhere(agent, held, decision, signal);
   const phase: Phase = decision === 'committed' ? 'confirm3' : 'confirm3-cancelled';
   await writeDown(agent, held, phase, signal);
   if (decision === 'committed') {
@@ -63,6 +64,26 @@ async function askDecision(agent: SourceAgent, held: HeldOut, signal: AbortSigna
     return held.state.decidedByWord ? 'lost' : 'completed';
   }
   return resume(agent, held, signal);
+}
+
+/**
+ * Its user has ended this copy (Destroy) while nobody could say how it was decided. No copy continues for this side's word from now on; the
+ * destination may have taken the guest over all the same, so that the ownership record is its host's. Undefined if it is not so.
+ */
+async function endIfDestroyed(
+  agent: SourceAgent,
+  held: HeldOut,
+  signal: AbortSignal,
+): Promise<OutcomeWord | undefined> {
+  const { state, ongoing } = held;
+  const { domainUuid, migrationId } = ongoing.start;
+  if (!state.destroyed || state.peerHost === '' || (await guestIfAny(agent, held, signal)) !== undefined)
+    return undefined;
+  await agent.owners.cede(domainUuid, migrationId, state.peerHost, signal);
+  state.asserted = false;
+  state.decision ??= 'aborted';
+  await journal(agent, held);
+  return lost(agent, held);
 }
 
 /** A guest that has ended meanwhile cannot run on. */
