@@ -426,6 +426,12 @@ export class HeldMigrations<State> {
     this.#assertAtMs = -Infinity;
   }
 
+  /** The register has been seen to have forgotten, so that the ownership records may be lost: this one is asserted when this returns, if Redis answers. */
+  async assertNow(held: Held<State>): Promise<void> {
+    this.assertSoon();
+    await this.#assertOwner(held);
+  }
+
   async #assertIfDue(): Promise<void> {
     const { clock, jobs } = this.#options;
     if (this.#connections === jobs.connections && clock.monotonic() < this.#assertAtMs) return;

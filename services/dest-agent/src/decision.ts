@@ -65,7 +65,7 @@ async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal):
     if (!(error instanceof HandoverError)) throw error;
     if (error.kind === 'register-changed') {
       held.state.doneWithRegister = true;
-      agent.migrations.assertSoon();
+      await agent.migrations.assertNow(held);
     } else if (!answersNothing(error) || held.state.sourceAddress === '') throw error;
     // What the source has decided it has decided for good; asking binds nobody.
     return askSource(agent, held, signal);

@@ -53,8 +53,9 @@ async function askRegister(agent: SourceAgent, held: HeldOut, signal: AbortSigna
     if (!(error instanceof HandoverError) || !mayAskInstead(agent, state, error)) throw error;
     // It may have forgotten a commit, or keeps the guest waiting. From here on only the destination itself can tell (spec/README.md, step 5).
     state.doneWithRegister = true;
-    agent.migrations.assertSoon();
     if (!state.voted) return 'aborted';
+    if (error.kind === 'register-changed') await agent.migrations.assertNow(held);
+    else agent.migrations.assertSoon();
     return askDestination(agent, held, signal);
   }
 }
