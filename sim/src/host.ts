@@ -20,6 +20,7 @@ interface Place {
   readonly xml: string;
   qemu: Qemu | undefined;
   readonly madeAtMs: number;
+  stoppedAs?: string;
 }
 
 export const hostNames = ['a', 'b', 'c'] as const;
@@ -279,6 +280,17 @@ export class SimHypervisor implements HypervisorParts {
       place.definition = { uuid, name };
       if (place.qemu !== undefined) place.qemu.settled = true;
     });
+  }
+
+  noteStopped(uuid: string, runState: string): Promise<void> {
+    return this.#act('note run state', () => {
+      const place = this.#host.places.get(uuid);
+      if (place !== undefined) place.stoppedAs = runState;
+    });
+  }
+
+  stoppedAs(uuid: string): string {
+    return this.#host.places.get(uuid)?.stoppedAs ?? 'paused';
   }
 
   async end(guest: Pick<Guest, 'uuid' | 'process' | 'monitor'>, how: 'quit' | 'kill'): Promise<void> {

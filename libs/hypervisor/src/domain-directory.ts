@@ -31,6 +31,8 @@ const processSchema = z.object({
   boot: z.string().optional(),
 });
 
+const stoppedSchema = z.object({ runState: z.string() });
+
 /** The boot of this host, proc(5). */
 const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
 
@@ -167,6 +169,16 @@ export class DomainDirectory {
 
   recordProcess(uuid: string, process: ProcessIdentity): Promise<void> {
     return writeWhole(join(this.paths(uuid).dir, 'qemu.json'), JSON.stringify({ ...process, boot: bootId() }));
+  }
+
+  /** The run state that a guest had, and did not run in, when it was sent: QEMU forgets it (`postmigrate`). */
+  noteStopped(uuid: string, runState: string): Promise<void> {
+    return writeWhole(join(this.paths(uuid).dir, 'stopped.json'), JSON.stringify({ runState }));
+  }
+
+  /** Undefined for a guest that was not sent so. */
+  stoppedAs(uuid: string): string | undefined {
+    return readJson(join(this.paths(uuid).dir, 'stopped.json'), stoppedSchema)?.runState;
   }
 
   /** The QEMU that was noted down. One of before the host's last boot is no process of now. */

@@ -289,6 +289,16 @@ export class Hypervisor {
     return isAliveNow(guest.process);
   }
 
+  /** For a guest that is sent while it does not run: its run state, which QEMU will have forgotten if it is taken back. */
+  noteStopped(uuid: string, runState: string): Promise<void> {
+    return this.#directory.noteStopped(uuid, runState);
+  }
+
+  /** The run state of a guest that was sent while it did not run, and is here again; `paused` if no other was noted. */
+  stoppedAs(uuid: string): string {
+    return this.#directory.stoppedAs(uuid) ?? 'paused';
+  }
+
   /** A guest that came in belongs here from now on. */
   async settle(guest: Guest): Promise<void> {
     const { uuid, name } = guest;

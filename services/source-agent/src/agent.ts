@@ -117,12 +117,13 @@ export async function look(
     guest.monitor.execute('query-status', {}, signal),
     agent.register.incarnation(signal),
   ]);
-  // Paused when it was sent before, and here again.
+  // It did not run when it was sent before, and is here again.
   const isBack = status === 'postmigrate' && (await openMigration(agent, domainUuid, signal)) === undefined;
-  if (guest.incoming !== undefined || (status !== 'running' && status !== 'paused' && !isBack)) {
+  const runState = isBack ? agent.hypervisor.stoppedAs(domainUuid) : status;
+  if (guest.incoming !== undefined || (runState !== 'running' && runState !== 'paused')) {
     throw new HypervisorError(
       'domain-not-running',
-      `domain ${guest.name} is ${guest.incoming === undefined ? status : 'coming in'} on host ${agent.config.host.name}: only a running or paused guest can be migrated`,
+      `domain ${guest.name} is ${guest.incoming === undefined ? runState : 'coming in'} on host ${agent.config.host.name}: only a running or paused guest can be migrated`,
     );
   }
   await refuseBlockJobs(guest.monitor, guest.name, signal);

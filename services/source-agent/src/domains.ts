@@ -31,10 +31,10 @@ async function describe(agent: SourceAgent, uuid: string, signal: AbortSignal): 
   ]);
   const status = await guest?.monitor.execute('query-status', {}, patience).catch(() => undefined);
   const incoming = guest?.incoming === undefined ? undefined : DomainState.DOMAIN_STATE_INCOMING;
-  // Its user had paused it, it was sent, and it is here again.
+  // It did not run, it was sent, and it is here again.
   const free = read.job === undefined && read.unknown === '';
   const isBack = status?.status === 'postmigrate' && free && (await isSettled(agent, uuid, signal));
-  const here = isBack ? DomainState.DOMAIN_STATE_PAUSED : domainStateOf(status?.status);
+  const here = domainStateOf(isBack ? agent.hypervisor.stoppedAs(uuid) : status?.status);
   return {
     uuid: domain.uuid,
     name: domain.name,
@@ -202,12 +202,13 @@ export async function resume(agent: SourceAgent, nameOrUuid: string, signal: Abo
     async ({ name, uuid: id, incoming, monitor }) => {
       await agent.owners.refuseForeign({ uuid: id, name }, signal);
       const { status } = await monitor.execute('query-status', {}, signal);
-      // A guest that came in half, or was sent away, must not run by anybody's wish (P4). One that is here again, paused as before it was sent, may.
+      // A guest that came in half, or was sent away, must not run by anybody's wish (P4). One that is here again is as it was before it was sent.
       const open = status === 'postmigrate' ? await openMigration(agent, id, signal) : undefined;
-      const may = (status === 'postmigrate' && open === undefined) || resumable.has(status);
-      if (incoming !== undefined || !may) {
+      const isBack = status === 'postmigrate' && open === undefined;
+      const runState = isBack ? agent.hypervisor.stoppedAs(id) : status;
+      if (incoming !== undefined || !resumable.has(runState)) {
         const why = open === undefined ? '' : `: ${open}`;
-        throw new HypervisorError('domain-not-running', `domain ${name} is ${status} and cannot be resumed${why}`);
+        throw new HypervisorError('domain-not-running', `domain ${name} is ${runState} and cannot be resumed${why}`);
       }
       await agent.owners.claim({ uuid: id, name }, 'keep', `resumed on host ${agent.config.host.name}`, signal);
       await monitor.execute('cont', {}, signal);

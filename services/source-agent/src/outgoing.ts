@@ -5,7 +5,7 @@ import { CpuWatch } from './cpu-watch.ts';
 import { watchStall } from './stall-watch.ts';
 import { capabilitiesToSet, MigrationError, type Limits } from '@ferry/migration';
 import { MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
-import type { Commands, Monitor, TimedEvent } from '@ferry/qemu-qmp';
+import type { Commands, Monitor, RunState, TimedEvent } from '@ferry/qemu-qmp';
 
 /** How often a running migration's figures are asked for. Completion does not wait for this: it comes as an event. */
 const progressMs = 250;
@@ -78,8 +78,11 @@ export interface SendReport {
   ran(now: boolean): void;
   /** The guest stands still for the switchover, as far as is known; or does not. */
   standsStill(now: boolean): void;
-  /** The guest is stopped for the switchover; `atUs` is undefined if it did not run. QEMU goes on when this returns, or its promise does. */
-  stopped(atUs: number | undefined): void | Promise<void>;
+  /**
+   * The guest is stopped for the switchover; `atUs` is undefined if it did not run, and `runState` says how it was stopped then. QEMU goes on when
+   * this returns, or its promise does.
+   */
+  stopped(atUs: number | undefined, runState: RunState): void | Promise<void>;
   /** QEMU sends the rest: the next word is `completed`. */
   almostThere(times: SwitchoverTimes): void;
 }
@@ -115,21 +118,22 @@ export async function sendGuest(
     else if (status === 'pre-switchover') {
       flowing.abort();
       watchStall(monitor, stallMs, AbortSignal.any([signal, over.signal, monitor.closed])).catch(fail);
-      const stoppedAtUs = report.mayRun() ? cpus.stoppedAtUs : undefined;
+      const mayRun = report.mayRun();
+      const stoppedAtUs = mayRun ? cpus.stoppedAtUs : undefined;
       times.stoppedAtUs = stoppedAtUs;
       const goOnUnless = (why: Error | undefined): void => {
         if (why !== undefined) return ended.reject(why);
         if (over.signal.aborted || status !== 'pre-switchover') return;
         if (stoppedAtUs === undefined) {
           report.ran(false);
-          Promise.resolve(report.stopped(undefined))
+          Promise.resolve(report.stopped(undefined, mayRun ? cpus.runState : 'paused'))
             .then(() => goOn.send(signal))
             .catch(ended.reject);
           return;
         }
         goOn.send(signal).catch(ended.reject);
         report.ran(true);
-        void report.stopped(stoppedAtUs);
+        void report.stopped(stoppedAtUs, 'running');
       };
       const why = report.notReady();
       if (why instanceof Promise) why.then(goOnUnless, ended.reject);

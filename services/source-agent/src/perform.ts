@@ -13,7 +13,7 @@ import {
 } from '@ferry/migration';
 import { type MigrationStatistics, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { PerformResponse, type PerformRequest } from '@ferry/proto/ferry/v1/source_agent';
-import type { Monitor } from '@ferry/qemu-qmp';
+import type { Monitor, RunState } from '@ferry/qemu-qmp';
 import { guestOf, journal, locate, look, originOf, type HeldOut, type SourceAgent } from './agent.ts';
 import { awaitDecision } from './await-decision.ts';
 import { refuseBlockJobs } from './as-it-runs.ts';
@@ -161,10 +161,10 @@ async function send(
     standsStill: (now: boolean) =>
       now ? agent.gate.close(ongoing.start.migrationId, 'connections') : agent.gate.open(ongoing.start.migrationId),
     mayRun: () => !held.state.pausing,
-    stopped: async (atUs: number | undefined) => {
+    stopped: async (atUs: number | undefined, runState: RunState) => {
       if (atUs !== undefined) return ongoing.switchover('source', atUs);
       // Nothing waits for a guest that does not run: a later life of this agent must not start it either.
-      await journal(agent, held);
+      await Promise.all([journal(agent, held), agent.hypervisor.noteStopped(ongoing.start.domainUuid, runState)]);
     },
     almostThere: ({ stoppedAtUs, continuedAtUs }: SwitchoverTimes) => {
       if (stoppedAtUs !== undefined && continuedAtUs !== undefined) {
