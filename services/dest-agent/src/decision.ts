@@ -38,6 +38,8 @@ async function askBeforeAbort(
   // A register that cannot be asked is no reason to ask here: what follows asks the source then.
   const known = await agent.register.look({ domain, migrationId }, signal).catch(() => undefined);
   if (known === undefined || known.decision === 'committed' || known.decision === 'aborted') return undefined;
+  // In version 2 the vote is in the register: the source has stopped the guest for good, so that this copy is no older than its disks.
+  if (known.decision === 'undecided') held.state.voteSeen ||= known.incarnation === held.state.incarnation;
   return askSource(agent, held, signal).catch((error: unknown) => {
     if (error instanceof MigrationError && error.kind === 'other-undecided') return undefined;
     throw error;
