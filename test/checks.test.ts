@@ -265,6 +265,7 @@ describe('a CPU', () => {
       hostName: 'c',
       hostUuid: randomUUID(),
       agentAddress: '127.0.0.1:1',
+      run: randomUUID(),
     };
     const cookieIn = Buffer.from(encodeCookie('begin3', origin, { domainXml }, Date.now()));
     const place = { migrationId, domainXml, migrationUri: '' };

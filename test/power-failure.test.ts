@@ -17,6 +17,7 @@ const entryOf = (migrationId: string): HandoverEntry => ({
   protocol: 3,
   wasRunning: true,
   incarnation: 'one',
+  run: 'run-1',
   peerHost: '',
   owner: undefined,
   startedOn: '',

@@ -132,4 +132,45 @@ describe('a migration id that is used again', () => {
     });
     await world.expectSettled(guest, world.b);
   });
+
+  it.each([
+    ['version 3', v3],
+    ['version 2', v2],
+  ] as const)('is refused where the earlier record is undecided: it is not joined, %s', async (_version, protocol) => {
+    const guest = await world.boot(world.a);
+    const names = { migrationId: randomUUID(), domain: guest.uuid };
+    await prepared(names, protocol, world.a, world.b);
+    const { client } = world.lab.redis;
+    const undecided = await client.hgetall(recordOf(names));
+    await callsOf(world.b).finish({ ...names, protocol, cookieIn: none, cancelled: true });
+    if (protocol === v3) await callsOf(world.a).confirm({ ...names, cookieIn: none, cancelled: true });
+    await world.expectSettled(guest, world.a);
+
+    await age(names);
+    await client.multi().del(recordOf(names)).hset(recordOf(names), undecided).exec();
+    expect(await refusal(prepared(names, protocol, world.a, world.b))).toMatchObject({
+      reason: 'migration-id-used',
+      message: expect.stringContaining('was begun before'),
+    });
+    expect(await client.hgetall(recordOf(names))).toEqual(undecided);
+    await world.expectSettled(guest, world.a);
+  });
+
+  it('and with it a cookie of the earlier run is refused: its vote is not this one’s', async () => {
+    const guest = await world.boot(world.a);
+    const { names, last } = await sent(guest, v3);
+    await callsOf(world.b).finish({ ...last, cancelled: true });
+    await callsOf(world.a).confirm({ ...names, cookieIn: none, cancelled: true });
+    await world.expectSettled(guest, world.a);
+
+    await age(names);
+    await world.lab.redis.client.del(recordOf(names));
+    const { cookieOut, migrationUri } = await prepared(names, v3, world.a, world.b);
+    await callsOf(world.a).perform({ ...names, protocol: v3, cookieIn: cookieOut, migrationUri, options: undefined });
+    expect(await refusal(callsOf(world.b).finish(last))).toMatchObject({
+      reason: 'cookie-foreign',
+      message: expect.stringContaining('of run'),
+    });
+    await world.expectSettled(guest, world.a);
+  });
 });

@@ -261,6 +261,7 @@ describe('a cookie', () => {
       hostName: 'c',
       hostUuid: randomUUID(),
       agentAddress: '',
+      run: randomUUID(),
     };
     return Buffer.from(encodeCookie('begin3', origin, {}, Date.now()));
   };
@@ -272,6 +273,7 @@ describe('a cookie', () => {
       hostName: 'c',
       hostUuid: randomUUID(),
       agentAddress: '',
+      run: randomUUID(),
     };
     return Buffer.from(encodeCookie('begin3', origin, { mandatoryFeatures: ['time-travel'] }, Date.now()));
   };

@@ -39,6 +39,8 @@ interface Recorded {
   readonly vote: string;
   /** How often the destination was told 'committed'. */
   readonly grant: number;
+  /** The nonce of the run that it is of. */
+  readonly run: string;
   /** The destination that has joined. */
   readonly destHost: string;
   /** The source goes by a commit: it cannot be withdrawn. */
@@ -62,7 +64,8 @@ function modelOf(
   if (step === undefined) return undefined;
   const [i, ...rest] = args.map(String);
   if (k !== i) return { answer: 'changed', after: before };
-  if (!exists) return { answer: 'forgotten', after: before };
+  // Each of these scripts is told its run last.
+  if (!exists || before.run !== rest.at(-1)) return { answer: 'forgotten', after: before };
   return step(before, i, rest);
 }
 
@@ -473,6 +476,7 @@ function recordedIn(server: RedisServer, key: string): Recorded & { readonly exi
     decision: fields['decision'] ?? '',
     vote: fields['vote'] ?? '',
     grant: Number(fields['grant'] ?? 0),
+    run: fields['run'] ?? '',
     destHost: fields['destHost'] ?? '',
     binding: fields['binding'] === '1',
     exists: Object.keys(fields).length > 0,

@@ -31,7 +31,7 @@ describe('while a guest stands still', () => {
     const question = { migrationId, domain: 'web-1', incarnation: 'x', askerAddress: '' };
     // All over one connection, one after the other: what came first would have been answered first.
     await invoke(agent.client, finish, finishRequest, patient);
-    await invoke(agent.client, checkReady, { ...question, streamOnly: true, askerHost: '' }, patient);
+    await invoke(agent.client, checkReady, { ...question, streamOnly: true, askerHost: '', run: 'r' }, patient);
     await invoke(agent.client, ask, question, patient);
     expect(prepared).toBe(1);
     gate.open(migrationId);

@@ -9,7 +9,7 @@ const start = { migrationId: 'm', domainUuid: 'd', domainName: 'web-1', side: 's
 
 /** A source that has resumed its copy while Redis did not answer. */
 function world(answers: (HandoverError | undefined)[]) {
-  const state = { ...newSentCopy(), claimDue: true };
+  const state = { ...newSentCopy('r'), claimDue: true };
   const held = { ongoing: { start, outcome: Outcome.OUTCOME_FAILED }, state } as unknown as Held<SentCopy>;
   const claimDecided = async (): Promise<void> => {
     const error = answers.shift();

@@ -10,6 +10,8 @@ const courtesyMs = 1_000;
 
 /** What either side knows of it besides its job. */
 export interface SentCopy {
+  /** The nonce of this run of the migration's id: register, journals and cookies of another run are none of it. */
+  run: string;
   /** What the ownership record said when the migration began here. */
   owner: NotedOwner | undefined;
   /** The other host's name; empty if not known. */
@@ -24,7 +26,8 @@ export interface SentCopy {
   asserted: boolean;
 }
 
-export const newSentCopy = (): SentCopy => ({
+export const newSentCopy = (run: string): SentCopy => ({
+  run,
   owner: undefined,
   peerHost: '',
   startedOn: '',
@@ -36,18 +39,18 @@ export const newSentCopy = (): SentCopy => ({
 export const notedOf = ({ epoch, sinceMs }: Owner): NotedOwner => ({ epoch, sinceMs });
 
 /** What a journal says of it. */
-export const journaledOf = ({
-  owner,
-  peerHost,
-  startedOn,
-}: SentCopy): Pick<SentCopy, 'owner' | 'peerHost' | 'startedOn'> => ({
+type Journaled = Pick<SentCopy, 'run' | 'owner' | 'peerHost' | 'startedOn'>;
+
+export const journaledOf = ({ run, owner, peerHost, startedOn }: SentCopy): Journaled => ({
+  run,
   owner,
   peerHost,
   startedOn,
 });
 
 /** What this side's life before wrote down. */
-export function recallSent(state: SentCopy, noted: Pick<SentCopy, 'owner' | 'peerHost' | 'startedOn'>): void {
+export function recallSent(state: SentCopy, noted: Journaled): void {
+  state.run = noted.run || state.run;
   state.owner ??= noted.owner;
   state.peerHost ||= noted.peerHost;
   state.startedOn ||= noted.startedOn;

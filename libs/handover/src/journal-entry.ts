@@ -17,6 +17,8 @@ export interface HandoverEntry {
   readonly wasRunning: boolean;
   /** The life of the register that this side votes or commits under. */
   readonly incarnation: string;
+  /** The nonce of this run of the id, as its record has it; empty in entries of earlier versions. */
+  readonly run: string;
   /** HOST:PORT of the other agent; empty if not known. */
   readonly peerAddress: string;
   /** The other host's name; empty if not known. */
@@ -76,6 +78,7 @@ export function decodeEntry(text: string, path: string): HandoverEntry {
     protocol,
     wasRunning,
     incarnation: string('incarnation'),
+    run: entry['run'] === undefined ? '' : string('run'),
     peerAddress: string('peerAddress'),
     peerHost: entry['peerHost'] === undefined ? '' : string('peerHost'),
     owner: notedOwner(entry['owner']),

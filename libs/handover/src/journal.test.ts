@@ -12,7 +12,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { HandoverError } from './errors.ts';
 import type { HandoverEntry } from './journal-entry.ts';
@@ -25,6 +25,7 @@ const entry: HandoverEntry = {
   protocol: 3,
   wasRunning: true,
   incarnation: 'one',
+  run: 'run-1',
   asking: false,
   peerAddress: 'b:7102',
   peerHost: 'b',
@@ -45,6 +46,13 @@ beforeEach(async () => {
 afterEach(async () => rm(dir, { recursive: true }));
 
 describe('the journal', () => {
+  it('reads what was written before there were nonces', async () => {
+    const { run: _run, ...older } = entry;
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, JSON.stringify(older));
+    expect(await new HandoverJournal(path).read()).toEqual({ ...entry, run: '' });
+  });
+
   it('knows in its next life what it was told', async () => {
     await new HandoverJournal(path).write(entry);
     expect(await new HandoverJournal(path).read()).toEqual(entry);

@@ -135,14 +135,15 @@ describe('a commit', () => {
   const migrationId = randomUUID();
   let incarnation: string;
   let register: HandoverRegister;
-  const commit = () => register.commit({ domain: uuid, migrationId, incarnation, carried: { ran: true } }, never);
+  const commit = () =>
+    register.commit({ domain: uuid, migrationId, incarnation, run: 'r', carried: { ran: true } }, never);
   beforeEach(async () => {
     register = new HandoverRegister({ redis: server.client(), host: 'b', side: 'dest', address: 'b:1' });
     const source = new HandoverRegister({ redis: server.client(), host: 'a', side: 'source', address: 'a:1' });
     incarnation = await register.incarnation(never);
     await started();
-    await source.begin({ domain: uuid, migrationId, incarnation }, never);
-    await register.begin({ domain: uuid, migrationId, incarnation }, never);
+    await source.begin({ domain: uuid, migrationId, incarnation, run: 'r' }, never);
+    await register.begin({ domain: uuid, migrationId, incarnation, run: 'r' }, never);
   });
 
   it('keeps the name, and makes a released record one that stays', async () => {
@@ -171,12 +172,12 @@ describe('a commit', () => {
   it('does not take it either where the source has told the register of itself again since', async () => {
     await started();
     const source = new HandoverRegister({ redis: server.client(), host: 'a', side: 'source', address: 'a:1' });
-    await source.begin({ domain: uuid, migrationId, incarnation }, never);
+    await source.begin({ domain: uuid, migrationId, incarnation, run: 'r' }, never);
     expect(await commit()).toMatchObject({ decision: 'aborted' });
   });
 
   it('does not take a guest that was started anew where Redis had lost its owner when the source began', async () => {
-    const another = { domain: uuid, migrationId: randomUUID(), incarnation };
+    const another = { domain: uuid, migrationId: randomUUID(), incarnation, run: 'r' };
     await server.client().del(`ferry:{${uuid}}:owner`);
     const source = new HandoverRegister({ redis: server.client(), host: 'a', side: 'source', address: 'a:1' });
     await source.begin(another, never);
@@ -187,7 +188,7 @@ describe('a commit', () => {
 
   it('that was granted and is not acted on gives the guest back to the source', async () => {
     expect(await commit()).toMatchObject({ decision: 'committed' });
-    const r = { domain: uuid, migrationId, incarnation };
+    const r = { domain: uuid, migrationId, incarnation, run: 'r' };
     await register.giveBack(r, never);
     const owner = await a.of(uuid, never);
     expect(owner).toMatchObject({
@@ -204,7 +205,7 @@ describe('a commit', () => {
   });
 
   it('that was not granted, or was followed by another claim, gives nothing back', async () => {
-    const r = { domain: uuid, migrationId, incarnation };
+    const r = { domain: uuid, migrationId, incarnation, run: 'r' };
     const before = await a.of(uuid, never);
     await register.giveBack(r, never);
     expect(await a.of(uuid, never)).toEqual(before);

@@ -21,6 +21,9 @@ interface OwnerState {
 class Model {
   readonly k: string;
   exists = false;
+  /** The nonce of the run that the record is of, and of the one that whoever asks means. */
+  run = '';
+  meant = '';
   decision = 'none';
   vote = '';
   addresses = { source: '', dest: '' };
@@ -36,9 +39,10 @@ class Model {
 
   /** What a replica has of another life's data. */
   take(from: Model): void {
-    const { exists, decision, vote, addresses, noted, granted, grant, binding, owner } = from;
+    const { exists, run, decision, vote, addresses, noted, granted, grant, binding, owner } = from;
     Object.assign(this, {
       exists,
+      run,
       decision,
       vote,
       noted,
@@ -53,7 +57,9 @@ class Model {
   begin(i: string, side: 'source' | 'dest'): unknown {
     if (this.k !== i) return 'register-changed';
     if (this.decision !== 'none' || this.vote !== '') return 'migration-id-used';
+    if (this.exists && this.run !== this.meant) return 'migration-id-used';
     this.exists = true;
+    this.run = this.meant;
     this.addresses[side] = side === 'source' ? 'a:1' : 'b:1';
     if (side === 'source') {
       if (this.owner.host === '') this.#give('a');
@@ -186,12 +192,13 @@ class Model {
       Object.assign(this.owner, { host: '', incarnation: this.k, doubt: false });
   }
 
-  look(): { decision: string; incarnation: string } {
-    return { decision: this.vote === this.k ? this.decision : 'none', incarnation: this.vote };
+  look(): { decision: string; incarnation: string; run: string | undefined } {
+    const run = this.exists ? this.run : undefined;
+    return { decision: this.vote === this.k ? this.decision : 'none', incarnation: this.vote, run };
   }
 
   #gone(i: string): boolean {
-    return this.k !== i || !this.exists;
+    return this.k !== i || !this.exists || this.run !== this.meant;
   }
 
   #give(host: string): void {
@@ -277,6 +284,8 @@ const step = fc.record({
   late: fc.constantFrom(0, 0, 1),
   /** Which life of Redis a script is meant for. */
   meant: fc.constantFrom('answering', 'answering', 'answering', 'old', 'new', 'another'),
+  /** Which run of the id a script is of. */
+  run: fc.constantFrom('this', 'this', 'this', 'this', 'this', 'another'),
 });
 type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
 
@@ -288,11 +297,12 @@ class Schedule {
   #replica: { readonly dumps: readonly (Buffer | null)[]; readonly model: Model } | undefined;
   #seen: Owner | undefined;
 
-  async take({ act, host, atOld, late, meant }: Step): Promise<void> {
+  async take({ act, host, atOld, late, meant, run }: Step): Promise<void> {
     const life = this.#failedOver && !atOld ? promoted : cutOff;
     const model = this.#modelOf(life);
     const i = { answering: life.k, old: cutOff.k, new: promoted.k, another: 'another' }[meant];
-    const r = { ...this.#r, incarnation: i };
+    const r = { ...this.#r, incarnation: i, run };
+    model.meant = run;
     const asked = (real: Promise<unknown>, expected: unknown) => expect(answerOf(real)).resolves.toEqual(expected);
     switch (act) {
       case 'begin':
@@ -444,7 +454,7 @@ describe('the register and the owner’s record', () => {
     const { redis, source, dest, owners, k: incarnation } = cutOff;
     const before = fc.array(fc.constantFrom('vote', 'abort', 'older'), { maxLength: 4 });
     const made = async () => {
-      const r = { domain: randomUUID(), migrationId: randomUUID(), incarnation };
+      const r = { domain: randomUUID(), migrationId: randomUUID(), incarnation, run: 'this' };
       await owners['a']?.claim({ uuid: r.domain, name: 'web-1' }, 'start', 'started', never);
       await source.begin(r, never);
       await dest.begin(r, never);

@@ -20,14 +20,14 @@ beforeEach(async () => {
   owners = new OwnerRecords({ redis: server.client(), host: 'a' });
   incarnation = await source.incarnation(never);
   await owners.claim({ uuid: domain, name: 'web-1' }, 'start', 'started', never);
-  await source.begin({ domain, migrationId, incarnation }, never);
-  await dest.begin({ domain, migrationId, incarnation }, never);
+  await source.begin(here(), never);
+  await dest.begin(here(), never);
 });
 afterEach(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-const here = () => ({ domain, migrationId, incarnation });
+const here = () => ({ domain, migrationId, incarnation, run: 'run-1' });
 const idsIn = (info: string) => ({
   runId: /^run_id:(\w+)/m.exec(info)?.[1],
   replId: /^master_replid:(\w+)/m.exec(info)?.[1],
@@ -48,9 +48,9 @@ describe('the register', () => {
   });
 
   it('commits after the vote, and gives the guest to the destination', async () => {
-    expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
+    expect(await source.look(here(), never)).toMatchObject({ decision: 'none', incarnation: '' });
     expect(await source.vote(ran(here()), never)).toBe('undecided');
-    expect(await source.look(here(), never)).toEqual({ decision: 'undecided', incarnation });
+    expect(await source.look(here(), never)).toMatchObject({ decision: 'undecided', incarnation });
     expect(await owners.of(domain, never)).toMatchObject({ host: 'a', epoch: 1, evidence: 'started' });
 
     expect(await dest.commit({ ...here(), carried: undefined }, never)).toMatchObject({ decision: 'committed' });
@@ -87,7 +87,7 @@ describe('the register', () => {
 
   it('refuses to commit without a vote, and takes a carried one', async () => {
     await expect(dest.commit({ ...here(), carried: undefined }, never)).rejects.toMatchObject({ kind: 'vote-missing' });
-    expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
+    expect(await source.look(here(), never)).toMatchObject({ decision: 'none', incarnation: '' });
     expect(await dest.commit({ ...here(), carried: { ran: true } }, never)).toMatchObject({ decision: 'committed' });
     expect(await source.vote(ran(here()), never)).toBe('committed');
   });
@@ -122,6 +122,46 @@ describe('the register', () => {
     await dest.begin(another, never);
     await dest.abort(another, never);
     await expect(source.begin(another, never)).rejects.toMatchObject(used);
+  });
+
+  describe('with a record of an earlier run of the id', () => {
+    const later = () => ({ ...here(), run: 'run-2' });
+    const forgotten = { kind: 'register-changed', message: expect.stringContaining('another run of the id') };
+    const key = `ferry:{${domain}}:handover:${migrationId}`;
+
+    it('that is undecided: nobody begins another run of it, and nobody joins', async () => {
+      const used = { kind: 'migration-id-used', message: expect.stringContaining('was begun before') };
+      await expect(source.begin(later(), never)).rejects.toMatchObject(used);
+      await expect(dest.begin(later(), never)).rejects.toMatchObject(used);
+      await expect(dest.join(later(), never)).rejects.toMatchObject(forgotten);
+      await expect(source.renew(later(), never)).rejects.toMatchObject(forgotten);
+      expect(await source.begin(here(), never)).toEqual({ source: 'a:1', dest: 'b:1' });
+    });
+
+    it('that is decided: it decides nothing for this run, nor does it change', async () => {
+      const { grant } = await dest.commit({ ...here(), carried: { ran: true } }, never);
+      const recorded = await server.client().hgetall(key);
+      for (const asked of [
+        source.vote(ran(later()), never),
+        source.abort(later(), never),
+        dest.abort(later(), never),
+        dest.commit({ ...later(), carried: { ran: true } }, never),
+        source.bind(ran(later()), never),
+        dest.withdraw({ ...later(), grant }, never),
+        dest.giveBack(later(), never),
+      ])
+        await expect(asked).rejects.toMatchObject(forgotten);
+      expect(await source.look(later(), never)).toMatchObject({ decision: 'none', run: 'run-1' });
+      expect(await server.client().hgetall(key)).toEqual(recorded);
+      expect(await owners.of(domain, never)).toMatchObject({ host: 'b' });
+    });
+
+    it('of an agent that knew no runs: it is of the run without a name', async () => {
+      await server.client().hdel(key, 'run');
+      expect(await source.look(here(), never)).toMatchObject({ run: '' });
+      await expect(source.vote(ran(here()), never)).rejects.toMatchObject(forgotten);
+      expect(await source.vote({ ...ran(here()), run: '' }, never)).toBe('undecided');
+    });
   });
 
   it('keeps an abort, and the owner with it', async () => {
@@ -171,11 +211,11 @@ describe('the register', () => {
     if (saved !== null) await server.client().restore(key, 0, saved);
 
     const incarnationNow = await source.incarnation(never);
-    const now = { domain, migrationId, incarnation: incarnationNow };
-    expect(await source.look(now, never)).toEqual({ decision: 'none', incarnation });
+    const now = { ...here(), incarnation: incarnationNow };
+    expect(await source.look(now, never)).toMatchObject({ decision: 'none', incarnation });
     await expect(dest.commit({ ...now, carried: undefined }, never)).rejects.toMatchObject({ kind: 'vote-missing' });
     expect(await source.vote(ran(now), never)).toBe('undecided');
-    expect(await source.look(now, never)).toEqual({ decision: 'undecided', incarnation: incarnationNow });
+    expect(await source.look(now, never)).toMatchObject({ decision: 'undecided', incarnation: incarnationNow });
   });
 
   it('is joined by the destination only where its record is', async () => {
@@ -183,7 +223,7 @@ describe('the register', () => {
     await server.client().flushall();
     const forgotten = { kind: 'register-changed', message: expect.stringContaining('has lost the migration’s record') };
     await expect(dest.join(here(), never)).rejects.toMatchObject(forgotten);
-    expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
+    expect(await source.look(here(), never)).toMatchObject({ decision: 'none', incarnation: '' });
     await expect(source.renew(here(), never)).rejects.toMatchObject(forgotten);
   });
 
@@ -193,7 +233,7 @@ describe('the register', () => {
     await expect(source.vote(ran(here()), never)).rejects.toMatchObject(changed);
     await expect(source.abort(here(), never)).rejects.toMatchObject(changed);
     await expect(dest.commit({ ...here(), carried: { ran: true } }, never)).rejects.toMatchObject(changed);
-    expect(await source.look(here(), never)).toEqual({ decision: 'none', incarnation: '' });
+    expect(await source.look(here(), never)).toMatchObject({ decision: 'none', incarnation: '' });
   });
 
   it('takes a commit back unless the source goes by it', async () => {

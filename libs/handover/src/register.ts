@@ -46,9 +46,11 @@ export interface Handover {
   readonly migrationId: string;
 }
 
-/** A handover in the one life of Redis that the caller means. */
+/** A handover in the one life of Redis, and the one run of its id, that the caller means. */
 export interface HandoverUnder extends Handover {
   readonly incarnation: string;
+  /** The run's nonce, made with its record: an id that is used again has another one. */
+  readonly run: string;
 }
 
 /** Where the two agents of a handover are reached, HOST:PORT; "" for one that the record does not know yet. */
@@ -94,7 +96,7 @@ const guestWord = ({ ran }: GuestRan): string => (ran ? 'ran' : 'paused');
  * The register that holds the handover decision: R of spec/handover.pml, one script for each of its steps.
  *
  * Every script that votes or decides does nothing in another life of Redis than the one meant, and in one where the record that
- * `begin` made is missing, or has another destination than this one: HandoverError register-changed. All throw register-unavailable when Redis cannot be asked; then
+ * `begin` made is missing, is of another run of the id, or has another destination than this one: HandoverError register-changed. All throw register-unavailable when Redis cannot be asked; then
  * nobody knows whether the script has run.
  */
 export class HandoverRegister {
@@ -120,7 +122,7 @@ export class HandoverRegister {
 
   /**
    * Makes the record, or adds this side to it; repeating it changes nothing. Throws HandoverError prepared-elsewhere for a second
-   * destination host, migration-id-used for a record with a vote or a decision. Call it before this side journals a vote or
+   * destination host, migration-id-used for a record with a vote or a decision, or of another run. Call it before this side journals a vote or
    * a commit, never after: it would bring back a record that Redis has forgotten, and hide that it has.
    */
   begin(r: HandoverUnder, signal: AbortSignal): Promise<Addresses> {
@@ -133,7 +135,7 @@ export class HandoverRegister {
   }
 
   async #begin(r: HandoverUnder, how: 'make' | 'join', signal: AbortSignal): Promise<Addresses> {
-    const args = [r.incarnation, undecidedSeconds, ...this.#me, how];
+    const args = [r.incarnation, undecidedSeconds, ...this.#me, how, r.run];
     const send = () => this.#redis.ferryRegisterBegin(recordOf(r), ownerKeyOf(r.domain), ...args);
     const [word, ...rest] = await this.#askAll(
       'register-begin',
@@ -148,7 +150,7 @@ export class HandoverRegister {
       throw new HandoverError('prepared-elsewhere', `${message}, and ${next}`);
     }
     if (word === 'migration-id-used') {
-      const was = rest[0] === '' ? 'voted for' : `decided (${rest[0]})`;
+      const was = { begun: 'begun', '': 'voted for' }[rest[0] ?? ''] ?? `decided (${rest[0]})`;
       const message = `migration ${r.migrationId} of domain ${r.domain} was ${was} before, as Redis has recorded`;
       throw new HandoverError('migration-id-used', `${message}: choose a fresh migration id`);
     }
@@ -157,13 +159,13 @@ export class HandoverRegister {
 
   /** Whether the record is still there, in the life of Redis that is meant; makes none. */
   async renew(r: HandoverUnder, signal: AbortSignal): Promise<Addresses> {
-    const send = () => this.#redis.ferryRegisterRenew(recordOf(r), r.incarnation, undecidedSeconds);
+    const send = () => this.#redis.ferryRegisterRenew(recordOf(r), r.incarnation, undecidedSeconds, r.run);
     return addressesOf(await this.#askAll('register-renew', r, send, ['ok'], signal));
   }
 
   /** The source's vote. Answers what has been decided under this incarnation already. */
   async vote(r: HandoverUnder & GuestRan, signal: AbortSignal): Promise<'undecided' | Decision> {
-    const send = () => this.#redis.ferryRegisterVote(recordOf(r), r.incarnation, undecidedSeconds, guestWord(r));
+    const send = () => this.#redis.ferryRegisterVote(recordOf(r), r.incarnation, undecidedSeconds, guestWord(r), r.run);
     return this.#ask('register-vote', r, send, ['undecided', 'committed', 'aborted'], signal);
   }
 
@@ -175,7 +177,7 @@ export class HandoverRegister {
    */
   async commit(r: HandoverUnder & { readonly carried: GuestRan | undefined }, signal: AbortSignal): Promise<Verdict> {
     const [vote, guest] = r.carried === undefined ? ['recorded', ''] : ['carried', guestWord(r.carried)];
-    const args = [r.incarnation, decidedSeconds, vote, this.#host, evidenceOf(r), guest, r.migrationId];
+    const args = [r.incarnation, decidedSeconds, vote, this.#host, evidenceOf(r), guest, r.migrationId, r.run];
     const send = () => this.#redis.ferryRegisterCommit(recordOf(r), ownerKeyOf(r.domain), ...args);
     const [word, ...rest] = await this.#askAll('register-commit', r, send, [...decisions, 'vote-missing'], signal);
     if (word === 'vote-missing') {
@@ -187,7 +189,7 @@ export class HandoverRegister {
 
   /** Either side's wish that the source keeps the guest; one that is bound has none to keep, and is told 'committed'. A source that is told 'committed' ends its copy: the commit cannot be withdrawn then. */
   async abort(r: HandoverUnder, signal: AbortSignal): Promise<Verdict> {
-    const args = [r.incarnation, decidedSeconds, this.#me[0], this.#host, evidenceOf(r), r.migrationId];
+    const args = [r.incarnation, decidedSeconds, this.#me[0], this.#host, evidenceOf(r), r.migrationId, r.run];
     const send = () => this.#redis.ferryRegisterAbort(recordOf(r), ownerKeyOf(r.domain), ...args);
     return verdictOf(await this.#askAll('register-abort', r, send, decisions, signal));
   }
@@ -197,7 +199,7 @@ export class HandoverRegister {
    * abort where nothing is decided is told 'committed'. The vote is recorded with it.
    */
   async bind(r: HandoverUnder & GuestRan, signal: AbortSignal): Promise<void> {
-    const send = () => this.#redis.ferryRegisterBind(recordOf(r), r.incarnation, undecidedSeconds, guestWord(r));
+    const send = () => this.#redis.ferryRegisterBind(recordOf(r), r.incarnation, undecidedSeconds, guestWord(r), r.run);
     await this.#ask('register-bind', r, send, ['ok'], signal);
   }
 
@@ -207,7 +209,7 @@ export class HandoverRegister {
    */
   async withdraw(r: HandoverUnder & { grant: string }, signal: AbortSignal): Promise<Verdict> {
     const send = () =>
-      this.#redis.ferryRegisterWithdraw(recordOf(r), r.incarnation, decidedSeconds, r.grant, this.#host);
+      this.#redis.ferryRegisterWithdraw(recordOf(r), r.incarnation, decidedSeconds, r.grant, this.#host, r.run);
     return verdictOf(await this.#askAll('register-withdraw', r, send, decisions, signal));
   }
 
@@ -216,22 +218,25 @@ export class HandoverRegister {
    * "aborted". The guest is the source's again, so that this host may not start it. To be called before the destination's job ends.
    */
   async giveBack(r: HandoverUnder, signal: AbortSignal): Promise<void> {
-    const args = [r.incarnation, this.#host, `migration ${r.migrationId} given back`];
+    const args = [r.incarnation, this.#host, `migration ${r.migrationId} given back`, r.run];
     const send = () => this.#redis.ferryRegisterGiveBack(recordOf(r), ownerKeyOf(r.domain), ...args);
     await this.#ask('register-give-back', r, send, ['ok'], signal);
   }
 
   /**
    * What the register knows, without deciding anything, and the incarnation that the vote is for ("" for none). A vote for another
-   * life of Redis than the one that answers is void: "none".
+   * life of Redis than the one that answers is void: "none"; so is what is recorded of another run, if one is meant. Gives the
+   * run too, undefined where there is no record.
    */
   async look(
-    r: Handover,
+    r: Handover & { readonly run?: string },
     signal: AbortSignal,
-  ): Promise<{ decision: 'none' | 'undecided' | Decision; incarnation: string }> {
+  ): Promise<{ decision: 'none' | 'undecided' | Decision; incarnation: string; run: string | undefined }> {
     const reply = await registerCall('register-look', () => this.#redis.ferryRegisterLook(recordOf(r)), signal);
     const words = wordsOf(reply, 'register-look', ['none', 'undecided', 'committed', 'aborted']);
-    return { decision: words[0], incarnation: words[1] ?? '' };
+    const [decision, incarnation = '', run] = words;
+    const isAnother = r.run !== undefined && r.run !== run;
+    return { decision: isAnother ? 'none' : decision, incarnation, run };
   }
 
   async #ask<W extends string>(
@@ -259,7 +264,7 @@ export class HandoverRegister {
     const why =
       words[0] === 'changed'
         ? `Redis ${words[1]} answers instead of ${r.incarnation}`
-        : `Redis ${words[1]} has lost the migration’s record`;
+        : `Redis ${words[1]} has lost the migration’s record, or has one of another run of the id`;
     const message = `${name} of migration ${r.migrationId} of domain ${r.domain} did nothing: ${why}`;
     throw new HandoverError('register-changed', `${message}, so it may have forgotten a decision; ask the other agent`);
   }

@@ -10,11 +10,13 @@ const origin = {
   hostName: 'a',
   hostUuid: 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa',
   agentAddress: 'a:7101',
+  run: 'run-1',
 };
 const expected = {
   from: 'begin3',
   migrationId: origin.migrationId,
   domainUuid: origin.domainUuid,
+  run: 'run-1',
   hostUuid: 'bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb',
 } as const;
 const good = encodeCookie('begin3', origin, { capabilities: ['events'], paused: true }, 1_700_000_000_000);
@@ -90,6 +92,7 @@ describe('a cookie', () => {
     ['another migration', { migrationId: '33333333-3333-4333-8333-333333333333' }],
     ['another domain', { domainUuid: '33333333-3333-4333-8333-333333333333' }],
     ['another phase', { from: 'prepare' }],
+    ['another run of the id', { run: 'run-2' }],
   ] as const)('is refused when it is of %s', (_what, other) => {
     expect(kindOf(() => decodeCookie(good, { ...expected, ...other }))).toBe('cookie-foreign');
   });

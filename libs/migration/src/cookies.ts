@@ -26,6 +26,8 @@ export interface CookieOrigin {
   readonly hostUuid: string;
   /** HOST:PORT at which the other agent can ask this one. */
   readonly agentAddress: string;
+  /** The nonce of this run of the migration's id. */
+  readonly run: string;
 }
 
 /** Makes the cookie that `phase` gives to the next one. `parts` are the fields that this phase adds. */
@@ -43,6 +45,8 @@ export interface CookieExpectation {
   readonly migrationId: string;
   /** Absent where the receiver has not seen the domain yet. */
   readonly domainUuid?: string;
+  /** Absent where the receiver learns it from this cookie. */
+  readonly run?: string;
   /** The receiver's own host; a cookie that the same host sent is refused (libvirt compares host UUIDs, not names). */
   readonly hostUuid: string;
 }
@@ -113,6 +117,7 @@ export function decodeCookie(bytes: Uint8Array, expected: CookieExpectation): Co
   if (expected.domainUuid !== undefined && cookie.domainUuid !== expected.domainUuid) {
     throw foreign('domain', cookie.domainUuid, expected.domainUuid);
   }
+  if (expected.run !== undefined && cookie.run !== expected.run) throw foreign('run', cookie.run, expected.run);
   if (cookie.hostUuid === expected.hostUuid) {
     throw new MigrationError(
       'same-host',

@@ -4,7 +4,6 @@ import {
   type HeldMigrations,
   journaledOf,
   newSentCopy,
-  type OngoingStart,
   type Parts,
   type SentCopy,
   settleOwner,
@@ -65,8 +64,9 @@ export const newState = (
   incarnation: string,
   paused: boolean,
   mayHaveCommitted: boolean,
+  run: string,
 ): DestState => ({
-  ...newSentCopy(),
+  ...newSentCopy(run),
   protocol,
   incarnation,
   paused,
@@ -131,8 +131,8 @@ export async function locate(
   return known.domainUuid;
 }
 
-export function originOf(agent: DestAgent, start: OngoingStart): CookieOrigin {
-  const { migrationId, domainUuid, domainName } = start;
+export function originOf(agent: DestAgent, { ongoing, state }: HeldIn): CookieOrigin {
+  const { migrationId, domainUuid, domainName } = ongoing.start;
   return {
     migrationId,
     domainUuid,
@@ -140,6 +140,7 @@ export function originOf(agent: DestAgent, start: OngoingStart): CookieOrigin {
     hostName: agent.config.host.name,
     hostUuid: agent.config.host.uuid,
     agentAddress: agent.config.address,
+    run: state.run,
   };
 }
 

@@ -11,7 +11,7 @@ const start = { migrationId: 'm', domainUuid: 'd', domainName: 'web-1', side: 'd
 function world(sourceSays: Answer) {
   const registerAnswer = Promise.withResolvers<'committed' | 'aborted'>();
   const written: HandoverEntry[] = [];
-  const held = { ongoing: { start }, state: newState(3, 'life-1', false, true) } as unknown as HeldIn;
+  const held = { ongoing: { start }, state: newState(3, 'life-1', false, true, 'r') } as unknown as HeldIn;
   held.state.sourceAddress = 'a:1';
   const agent = {
     config: { address: 'b:1' },

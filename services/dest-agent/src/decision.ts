@@ -1,4 +1,5 @@
 /** What the destination decides, or learns, when it does not simply commit; and what it answers the source. */
+import { handoverOf } from '@ferry/agent';
 import { HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import { Answer, type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
@@ -33,10 +34,10 @@ async function askBeforeAbort(
   signal: AbortSignal,
 ): Promise<'committed' | 'aborted' | undefined> {
   const { migrationId, domainUuid: domain } = held.ongoing.start;
-  const { whole, doneWithRegister, grant, sourceAddress } = held.state;
+  const { whole, doneWithRegister, grant, sourceAddress, run } = held.state;
   if (!whole || doneWithRegister || grant !== undefined || sourceAddress === '') return undefined;
   // A register that cannot be asked is no reason to ask here: what follows asks the source then.
-  const known = await agent.register.look({ domain, migrationId }, signal).catch(() => undefined);
+  const known = await agent.register.look({ domain, migrationId, run }, signal).catch(() => undefined);
   if (known === undefined || known.decision === 'committed' || known.decision === 'aborted') return undefined;
   // In version 2 the vote is in the register: the source has stopped the guest for good, so that this copy is no older than its disks.
   if (known.decision === 'undecided') held.state.voteSeen ||= known.incarnation === held.state.incarnation;
@@ -47,9 +48,8 @@ async function askBeforeAbort(
 }
 
 async function askRegister(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<'committed' | 'aborted'> {
-  const { migrationId, domainUuid: domain } = held.ongoing.start;
   const { incarnation, grant } = held.state;
-  const r = { domain, migrationId, incarnation };
+  const r = handoverOf(held);
   try {
     const ask =
       grant !== undefined ? agent.register.withdraw({ ...r, grant }, signal) : agent.register.abort(r, signal);

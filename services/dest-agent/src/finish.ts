@@ -1,5 +1,5 @@
 /** Destination, v3 phase 4 of 5 and v2 phase 4 of 4: lets the guest run here, or ends the waiting QEMU. */
-import { domainStateOf, FailureError, type Held } from '@ferry/agent';
+import { domainStateOf, FailureError, handoverOf, type Held } from '@ferry/agent';
 import { decodeCookie, encodeCookie, MigrationError } from '@ferry/migration';
 import { FinishResponse, type FinishRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { type Domain, DomainState } from '@ferry/proto/ferry/v1/domains';
@@ -51,7 +51,7 @@ async function takeOver(
   signal: AbortSignal,
 ): Promise<FinishResponse> {
   const { state, ongoing } = held;
-  const { migrationId, domainUuid: domain } = ongoing.start;
+  const { migrationId } = ongoing.start;
   const { guest, incoming } = state;
   if (guest === undefined || incoming === undefined)
     throw new MigrationError('incoming-failed', 'there is no waiting QEMU');
@@ -68,7 +68,7 @@ async function takeOver(
   // One that has ended since must not be committed: the source would end its copy, the only one. The monitor's end may not be read yet.
   if (guest.monitor.closed.aborted || !agent.hypervisor.isAlive(guest)) await incoming.failed;
   signal.throwIfAborted();
-  const register = { domain, migrationId, incarnation: state.incarnation, carried };
+  const register = { ...handoverOf(held), carried };
   refusePromised(held);
   state.mayHaveCommitted = true;
   const { decision, grant, ran } = await agent.register.commit(register, signal);
@@ -99,7 +99,7 @@ async function takeOver(
   state.releasePort();
   await agent.hypervisor.settle(guest);
   const cookieOut =
-    state.protocol === 3 ? encodeCookie('finish3', originOf(agent, ongoing.start), { statistics }, Date.now()) : [];
+    state.protocol === 3 ? encodeCookie('finish3', originOf(agent, held), { statistics }, Date.now()) : [];
   return { domain: domainOf(held), cookieOut: Buffer.from(cookieOut), statistics };
 }
 
@@ -128,7 +128,8 @@ function refusePromised({ state, ongoing }: HeldIn): void {
 /** The source's vote: the life of the register that it is for, and whether the guest ran. */
 function voteOf(agent: DestAgent, held: HeldIn, request: FinishRequest): { incarnation: string; ran: boolean } {
   const { migrationId, domainUuid } = held.ongoing.start;
-  const expected = { from: 'perform3', migrationId, domainUuid, hostUuid: agent.config.host.uuid } as const;
+  const { run } = held.state;
+  const expected = { from: 'perform3', migrationId, domainUuid, run, hostUuid: agent.config.host.uuid } as const;
   const cookie = decodeCookie(request.cookieIn, expected);
   if (cookie.vote === undefined)
     throw new MigrationError('cookie-damaged', 'Perform’s cookie carries no vote of the source');

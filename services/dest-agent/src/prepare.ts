@@ -1,5 +1,6 @@
 /** Destination, v3 phase 2 of 5 and v2 phase 2 of 4: starts a QEMU that waits for the guest, its CPUs stopped. */
-import { notedOf, requestDigest } from '@ferry/agent';
+import { randomUUID } from 'node:crypto';
+import { handoverOf, notedOf, requestDigest } from '@ferry/agent';
 import { capabilitiesToSet, decodeCookie, encodeCookie } from '@ferry/migration';
 import { PrepareResponse, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
@@ -33,11 +34,13 @@ export async function prepare(
       agent.owners.of(domain.uuid, callSignal),
     ]);
     const paused = request.paused || cookie?.paused === true;
-    const state = newState(protocol, incarnation, paused, false);
+    // Made by who makes the record: in version 3 the source has.
+    const run = protocol === 3 ? (cookie?.run ?? '') : randomUUID();
+    const state = newState(protocol, incarnation, paused, false, run);
     state.owner = owner === undefined ? nobody : notedOf(owner);
     state.peerHost = cookie?.hostName ?? '';
     state.sourceAddress = cookie?.agentAddress ?? '';
-    const options = { protocol: String(protocol), incarnation, paused: String(paused), name: domain.name };
+    const options = { protocol: String(protocol), incarnation, run, paused: String(paused), name: domain.name };
     return { options, state };
   };
   const body = async (held: HeldIn, phaseSignal: AbortSignal): Promise<PrepareResponse> => {
@@ -51,7 +54,7 @@ export async function prepare(
     await guest.monitor.execute('migrate-set-capabilities', { capabilities }, phaseSignal);
     const [{ uri, release }] = await Promise.all([
       listen(agent, guest.monitor, request.migrationUri, phaseSignal),
-      agent.register.begin({ domain: domain.uuid, migrationId, incarnation: state.incarnation }, phaseSignal),
+      agent.register.begin(handoverOf(held), phaseSignal),
     ]);
     state.releasePort = release;
     // Finish may come over a connection that is made now.
@@ -64,7 +67,7 @@ export async function prepare(
     watchDeath(agent, held);
     const cookieOut =
       protocol === 3
-        ? encodeCookie('prepare', originOf(agent, start), { capabilities: names, migrationUri: uri }, Date.now())
+        ? encodeCookie('prepare', originOf(agent, held), { capabilities: names, migrationUri: uri }, Date.now())
         : [];
     return { migrationUri: uri, cookieOut: Buffer.from(cookieOut) };
   };

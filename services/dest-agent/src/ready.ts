@@ -1,4 +1,5 @@
 /** What the source asks while memory flows: could the guest run here, if it came now? It is stopped only if so. */
+import { handoverOf } from '@ferry/agent';
 import { JobError } from '@ferry/jobs';
 import { MigrationError } from '@ferry/migration';
 import type { CheckReadyRequest, CheckReadyResponse } from '@ferry/proto/ferry/v1/dest_agent';
@@ -19,7 +20,7 @@ export async function checkReady(
     const message = `host ${agent.config.host.name} does not wait for migration ${migrationId}`;
     throw new MigrationError('not-migrating', `${message}: its waiting QEMU has ended, or it was given up there`);
   }
-  const { ongoing, state, job } = held;
+  const { state, job } = held;
   if (job.signal.aborted) {
     const message = `the job of migration ${migrationId} on ${agent.config.host.name} is being taken back`;
     throw new JobError('lease-lost', message, { cause: job.signal.reason });
@@ -31,12 +32,24 @@ export async function checkReady(
   // By QEMU's event, which does not wait for QEMU to pause its loading, as an answer of its monitor may.
   if (request.streamOnly) return stream();
   const patience = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
+  const run = runOf(held, request);
   await Promise.all([
     state.guest?.monitor.execute('query-status', {}, patience),
-    followSource(agent, held, request, patience),
-    agent.register.join({ domain: ongoing.start.domainUuid, migrationId, incarnation: request.incarnation }, patience),
+    followSource(agent, held, { ...request, run }, patience),
+    agent.register.join({ ...handoverOf(held), incarnation: request.incarnation, run }, patience),
   ]);
   return stream();
+}
+
+/**
+ * Version 2 has no cookies: where Redis has lost the record between Prepare and Perform, the source has made it again, and the run's nonce with it. Throws
+ * MigrationError not-migrating for another run's question.
+ */
+function runOf({ state, ongoing }: HeldIn, { run }: CheckReadyRequest): string {
+  if (run === '' || run === state.run) return state.run;
+  if (state.protocol === 2) return run;
+  const { migrationId } = ongoing.start;
+  throw new MigrationError('not-migrating', `migration ${migrationId} is prepared here for another run of its id`);
 }
 
 /** This side commits under the life of the register that the source votes under; which one that will be is durable before the guest is stopped. */
@@ -47,13 +60,14 @@ async function followSource(
   signal: AbortSignal,
 ): Promise<void> {
   const { state } = held;
-  const { incarnation, askerAddress, askerHost } = request;
+  const { incarnation, run, askerAddress, askerHost } = request;
   state.peerHost ||= askerHost;
-  const known = state.incarnation === incarnation && state.sourceAddress !== '';
+  const known = state.incarnation === incarnation && state.run === run && state.sourceAddress !== '';
   if (known || state.mayHaveCommitted || state.promised.has(incarnation)) return;
   signal.throwIfAborted();
-  const before = { incarnation: state.incarnation, sourceAddress: state.sourceAddress };
+  const before = { incarnation: state.incarnation, run: state.run, sourceAddress: state.sourceAddress };
   state.incarnation = incarnation;
+  state.run = run;
   state.sourceAddress ||= askerAddress;
   await journal(agent, held).catch((error: unknown) => {
     Object.assign(state, before);

@@ -12,7 +12,7 @@ const start = { migrationId: 'm', domainUuid: 'd', domainName: 'web-1', side: 'd
 function world(read: () => Promise<HandoverEntry | undefined>, status?: string, prepared = true) {
   const asked: string[] = [];
   const monitor = { execute: async () => ({ status }), closed: { aborted: false } };
-  const state = { ...newState(3, 'life-1', false, false), revived: true, recalled: 'unread' as const };
+  const state = { ...newState(3, 'life-1', false, false, 'r'), revived: true, recalled: 'unread' as const };
   if (status !== undefined) Object.assign(state, { guest: { monitor } });
   const held = { ongoing: { start }, state, phase: 'prepare' } as unknown as HeldIn;
   const agent = {

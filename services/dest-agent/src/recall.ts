@@ -1,5 +1,5 @@
 /** What a life of this agent before this one did: its journal says so, and where that is lost, what it has left behind. */
-import { recallSent } from '@ferry/agent';
+import { handoverOf, recallSent } from '@ferry/agent';
 import { type HandoverEntry, HandoverError, readUnlessDamaged } from '@ferry/handover';
 import type { DestAgent, DestState, HeldIn } from './agent.ts';
 
@@ -21,7 +21,7 @@ export function fillIn(state: DestState, noted: HandoverEntry): void {
 export async function recall(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<void> {
   const { state, ongoing } = held;
   if (state.recalled !== 'unread' && state.recalled !== 'unreadable') return;
-  const { migrationId, domainUuid: domain } = ongoing.start;
+  const { migrationId } = ongoing.start;
   const noted = await readUnlessDamaged(agent.journals.of(migrationId)).catch((error: unknown) => {
     if (error instanceof HandoverError && error.kind === 'journal-unreadable') state.recalled = 'unreadable';
     throw error;
@@ -35,8 +35,7 @@ export async function recall(agent: DestAgent, held: HeldIn, signal: AbortSignal
   // The journal may have said that the source has our promise: what the register grants is not to be acted on.
   state.doneWithRegister = true;
   state.recalled = 'lost';
-  const { incarnation } = state;
-  const addresses = await agent.register.renew({ domain, migrationId, incarnation }, signal).catch(() => undefined);
+  const addresses = await agent.register.renew(handoverOf(held), signal).catch(() => undefined);
   state.sourceAddress ||= addresses?.source ?? '';
 }
 

@@ -1,5 +1,5 @@
 /** What the destination does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
-import { claimSent, failureOf, type OutcomeWord, settledByOwner, startedElsewhere } from '@ferry/agent';
+import { claimSent, failureOf, handoverOf, type OutcomeWord, settledByOwner, startedElsewhere } from '@ferry/agent';
 import { MigrationError, phases } from '@ferry/migration';
 import { type HandoverEntry, HandoverError } from '@ferry/handover';
 import { HypervisorError } from '@ferry/hypervisor';
@@ -53,13 +53,11 @@ async function isWhole(agent: DestAgent, state: DestState, signal: AbortSignal):
 async function destroyIncoming(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<OutcomeWord> {
   held.state.decision = 'aborted';
   await endIncoming(agent, held);
-  const { migrationId, domainUuid: domain } = held.ongoing.start;
+  const { migrationId } = held.ongoing.start;
   const courtesy = AbortSignal.any([signal, AbortSignal.timeout(1_000)]);
-  await agent.register
-    .abort({ domain, migrationId, incarnation: held.state.incarnation }, courtesy)
-    .catch((error: unknown) => {
-      agent.log.warn({ err: error, migrationId }, 'the register could not be told that the guest was dropped');
-    });
+  await agent.register.abort(handoverOf(held), courtesy).catch((error: unknown) => {
+    agent.log.warn({ err: error, migrationId }, 'the register could not be told that the guest was dropped');
+  });
   return given(held);
 }
 
@@ -126,9 +124,8 @@ async function endIfElsewhere(
  * being released. Where Redis has another incarnation, or has lost the record, the source's own claim stands.
  */
 async function giveBack(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<void> {
-  const { migrationId, domainUuid: domain } = held.ongoing.start;
-  const { incarnation } = held.state;
-  await agent.register.giveBack({ domain, migrationId, incarnation }, signal).catch((error: unknown) => {
+  const { migrationId } = held.ongoing.start;
+  await agent.register.giveBack(handoverOf(held), signal).catch((error: unknown) => {
     if (!(error instanceof HandoverError) || error.kind !== 'register-changed') throw error;
     agent.log.warn({ err: error, migrationId }, 'the guest could not be given back in the record');
   });
@@ -197,8 +194,8 @@ export async function revive(
   job: MigrationJob,
   signal: AbortSignal,
 ): Promise<{ state: DestState; outcome: OutcomeWord | undefined }> {
-  const { protocol, incarnation = '', paused } = job.options;
-  const state = newState(protocol === '2' ? 2 : 3, incarnation, paused === 'true', false);
+  const { protocol, incarnation = '', run = '', paused } = job.options;
+  const state = newState(protocol === '2' ? 2 : 3, incarnation, paused === 'true', false, run);
   let noted: HandoverEntry | undefined;
   try {
     noted = await agent.journals.of(job.migrationId).read();
@@ -272,10 +269,10 @@ async function takeUpOne(agent: DestAgent, noted: HandoverEntry, signal: AbortSi
     await agent.journals.of(noted.migrationId).write({ ...noted, decision, ended: true });
     return;
   }
-  const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation } = noted;
+  const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation, run } = noted;
   const start = { migrationId, domainUuid, domainName, side: 'dest', protocol } as const;
   const phase = protocol === 2 ? 'finish2' : 'finish3';
-  const state = newState(protocol, incarnation, !wasRunning, false);
+  const state = newState(protocol, incarnation, !wasRunning, false, run);
   try {
     const outcome = await addNoted(agent, state, noted, noted, signal);
     await agent.migrations.takeUp({ start, state, outcome }, phase, signal);

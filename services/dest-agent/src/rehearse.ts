@@ -20,15 +20,23 @@ export async function rehearse(agent: DestAgent, signal: AbortSignal): Promise<v
     hostName: 'nobody',
     hostUuid: randomUUID(),
     agentAddress: '',
+    run: 'rehearsal',
   };
-  const expected = { from: 'perform3', migrationId, domainUuid: domain, hostUuid: agent.config.host.uuid } as const;
+  const { run } = origin;
+  const expected = {
+    from: 'perform3',
+    migrationId,
+    domainUuid: domain,
+    run,
+    hostUuid: agent.config.host.uuid,
+  } as const;
   const incarnation = await agent.register.incarnation(signal);
   for (let round = 0; round < rounds; round += 1) {
     const cookieIn = Buffer.from(encodeCookie('perform3', origin, { vote: { incarnation } }, Date.now()));
     decodeCookie(cookieIn, expected);
     // Nobody knows this migration: both are refused, and nothing is written.
     await agent.register
-      .commit({ domain, migrationId, incarnation, carried: { ran: true } }, signal)
+      .commit({ domain, migrationId, incarnation, run, carried: { ran: true } }, signal)
       .catch(() => undefined);
     const request = { migrationId, domain, protocol: Protocol.PROTOCOL_V3, cookieIn, cancelled: false };
     await finish(agent, request, signal).catch(() => undefined);

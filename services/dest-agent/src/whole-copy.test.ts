@@ -26,7 +26,7 @@ function world({ status = 'paused', alive = true, recorded = 'none', aborts = 'a
   const verdict = (what: string) => async () => done.push(what) && { decision: aborts, grant: '1', ran: true };
   const monitor = { execute: async () => ({ status }), closed: { aborted: !alive } };
   const incoming = { told: false, start: async () => done.push('cont'), [Symbol.dispose]: () => undefined };
-  const state = Object.assign(newState(3, 'life-1', false, false), {
+  const state = Object.assign(newState(3, 'life-1', false, false, 'r'), {
     guest: { monitor },
     incoming,
     sourceAddress: 'a:1',

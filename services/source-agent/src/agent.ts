@@ -1,4 +1,5 @@
 /** The source agent's parts, and what its phases have in common. */
+import { randomUUID } from 'node:crypto';
 import {
   type Held,
   type HeldMigrations,
@@ -90,8 +91,8 @@ export async function locate(
   return { domainUuid, domainName };
 }
 
-export function originOf(agent: SourceAgent, start: OngoingStart): CookieOrigin {
-  const { migrationId, domainUuid, domainName } = start;
+export function originOf(agent: SourceAgent, { ongoing, state }: HeldOut): CookieOrigin {
+  const { migrationId, domainUuid, domainName } = ongoing.start;
   return {
     migrationId,
     domainUuid,
@@ -99,6 +100,7 @@ export function originOf(agent: SourceAgent, start: OngoingStart): CookieOrigin 
     hostName: agent.config.host.name,
     hostUuid: agent.config.host.uuid,
     agentAddress: agent.config.address,
+    run: state.run,
   };
 }
 
@@ -108,15 +110,17 @@ export function originOf(agent: SourceAgent, start: OngoingStart): CookieOrigin 
  */
 export async function look(
   agent: SourceAgent,
-  domainUuid: string,
-  protocol: 2 | 3,
+  { migrationId, domainUuid, protocol }: Pick<OngoingStart, 'migrationId' | 'domainUuid' | 'protocol'>,
   signal: AbortSignal,
 ): Promise<{ options: Record<string, string>; state: SourceState }> {
   const guest = await agent.hypervisor.guest(domainUuid, signal);
-  const [{ status }, incarnation] = await Promise.all([
+  const [{ status }, incarnation, recorded] = await Promise.all([
     guest.monitor.execute('query-status', {}, signal),
     agent.register.incarnation(signal),
+    protocol === 2 ? agent.register.look({ domain: domainUuid, migrationId }, signal) : undefined,
   ]);
+  // Made by who makes the record: in version 2 the destination has, and there is no cookie.
+  const run = recorded?.run ?? randomUUID();
   // It did not run when it was sent before, and is here again.
   const isBack = status === 'postmigrate' && (await openMigration(agent, domainUuid, signal)) === undefined;
   const runState = isBack ? agent.hypervisor.stoppedAs(domainUuid) : status;
@@ -135,12 +139,12 @@ export async function look(
     `about to leave host ${agent.config.host.name}`,
     signal,
   );
-  const options = { protocol: String(protocol), wasRunning: String(wasRunning), incarnation, name: guest.name };
-  return { options, state: { ...newState(protocol, wasRunning, incarnation), owner: notedOf(owner) } };
+  const options = { protocol: String(protocol), wasRunning: String(wasRunning), incarnation, run, name: guest.name };
+  return { options, state: { ...newState(protocol, wasRunning, incarnation, run), owner: notedOf(owner) } };
 }
 
-export const newState = (protocol: 2 | 3, wasRunning: boolean, incarnation: string): SourceState => ({
-  ...newSentCopy(),
+export const newState = (protocol: 2 | 3, wasRunning: boolean, incarnation: string, run: string): SourceState => ({
+  ...newSentCopy(run),
   protocol,
   wasRunning,
   incarnation,

@@ -30,7 +30,7 @@ async function watch(agent: SourceAgent, migrationId: string): Promise<void> {
     // Somebody else has settled it: peer to peer, an abort, or its time was up.
     if (held === undefined || held.unsettled !== undefined) return;
     const { domainUuid: domain, domainName } = held.ongoing.start;
-    const decision = await look(agent, { domain, migrationId });
+    const decision = await look(agent, { domain, migrationId, run: held.state.run });
     if (decision === 'none') {
       // It held our vote. Another life of it answers, and only the destination knows now (spec/README.md, step 5); the guest is paused meanwhile.
       const message = `the register has forgotten that the source of domain ${domainName} voted`;
@@ -50,7 +50,7 @@ async function watch(agent: SourceAgent, migrationId: string): Promise<void> {
 }
 
 /** What the register says; nothing while it is away for a time, or answers with an error. */
-async function look(agent: SourceAgent, of: { domain: string; migrationId: string }) {
+async function look(agent: SourceAgent, of: { domain: string; migrationId: string; run: string }) {
   try {
     return (await agent.register.look(of, AbortSignal.timeout(lookMsMax))).decision;
   } catch (error) {

@@ -1,5 +1,5 @@
 /** Source, v3 phase 1 of 5: takes the job, and gives what the destination needs to make a place for the guest. */
-import { requestDigest } from '@ferry/agent';
+import { handoverOf, requestDigest } from '@ferry/agent';
 import { encodeCookie, limitsOf } from '@ferry/migration';
 import { BeginResponse, type BeginRequest } from '@ferry/proto/ferry/v1/source_agent';
 import { guestOf, locate, look, originOf, type HeldOut, type SourceAgent } from './agent.ts';
@@ -15,19 +15,19 @@ export async function begin(agent: SourceAgent, request: BeginRequest, signal: A
   let leaving: Departure | undefined;
 
   const body = async (held: HeldOut, phaseSignal: AbortSignal): Promise<BeginResponse> => {
-    const { wasRunning, incarnation } = held.state;
+    const { wasRunning } = held.state;
     const guest = await guestOf(agent, held, phaseSignal);
     const { domainXml, cookie } = leaving ?? (await departure(agent, domainUuid, wish, phaseSignal));
     const [offered] = await Promise.all([
       guest.monitor.execute('query-migrate-capabilities', {}, phaseSignal),
-      agent.register.begin({ domain: domainUuid, migrationId, incarnation }, phaseSignal),
+      agent.register.begin(handoverOf(held), phaseSignal),
     ]);
     const capabilities = offered.map((c) => c.capability);
     const parts = { capabilities, paused: !wasRunning, ...cookie };
-    return { domainXml, cookieOut: Buffer.from(encodeCookie('begin3', originOf(agent, start), parts, Date.now())) };
+    return { domainXml, cookieOut: Buffer.from(encodeCookie('begin3', originOf(agent, held), parts, Date.now())) };
   };
   const make = async (callSignal: AbortSignal) => {
-    const looked = await look(agent, domainUuid, 3, callSignal);
+    const looked = await look(agent, start, callSignal);
     leaving = await departure(agent, domainUuid, wish, callSignal);
     return looked;
   };

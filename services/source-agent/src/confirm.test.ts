@@ -90,8 +90,8 @@ async function performing() {
   const agent = { ...parts, journals: new HandoverJournals(directory, () => undefined) } as unknown as SourceAgent;
 
   const incarnation = await register.incarnation(never);
-  await register.begin({ domain, migrationId, incarnation }, never);
-  const make = async () => ({ options: {}, state: newState(3, true, incarnation) });
+  await register.begin({ domain, migrationId, incarnation, run: 'r' }, never);
+  const make = async () => ({ options: {}, state: newState(3, true, incarnation, 'r') });
   const answer = PerformResponse.fromPartial({});
   const begun = { phase: 'begin3', codec: PerformResponse, body: async () => answer } as const;
   await migrations.open(start, make, begun, never);

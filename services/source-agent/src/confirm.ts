@@ -61,7 +61,13 @@ async function learnDecision(
 ): Promise<'committed' | 'aborted'> {
   if (request.cancelled) return decide(agent, held, signal);
   const { migrationId, domainUuid } = held.ongoing.start;
-  const expected = { from: 'finish3', migrationId, domainUuid, hostUuid: agent.config.host.uuid } as const;
+  const expected = {
+    from: 'finish3',
+    migrationId,
+    domainUuid,
+    run: held.state.run,
+    hostUuid: agent.config.host.uuid,
+  } as const;
   const cookie = decodeCookie(request.cookieIn, expected);
   addDestStatistics(held, cookie.statistics);
   held.state.decision ??= 'committed';

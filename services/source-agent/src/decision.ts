@@ -1,5 +1,5 @@
 /** The two ends of a migration on the source, and the question that comes before them. */
-import { claimSent } from '@ferry/agent';
+import { claimSent, handoverOf } from '@ferry/agent';
 import { HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import {
@@ -44,11 +44,9 @@ export async function decide(agent: SourceAgent, held: HeldOut, signal: AbortSig
 }
 
 async function askRegister(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<'committed' | 'aborted'> {
-  const { migrationId, domainUuid: domain } = held.ongoing.start;
   const { state } = held;
-  const { incarnation } = state;
   try {
-    return (await agent.register.abort({ domain, migrationId, incarnation }, signal)).decision;
+    return (await agent.register.abort(handoverOf(held), signal)).decision;
   } catch (error) {
     if (!(error instanceof HandoverError) || !mayAskInstead(agent, state, error)) throw error;
     // It may have forgotten a commit, or keeps the guest waiting. From here on only the destination itself can tell (spec/README.md, step 5).

@@ -10,7 +10,7 @@ export async function dumpXml(
   signal: AbortSignal,
 ): Promise<DumpXmlResponse> {
   const { domainUuid } = await locate(agent, request);
-  const { state } = await look(agent, domainUuid, 2, signal);
+  const { state } = await look(agent, { migrationId: request.migrationId, domainUuid, protocol: 2 }, signal);
   const { domain, domainXml } = await asItRuns(agent, domainUuid, signal);
   await refuseUnsafe(agent, domain, request.options, signal);
   return { domainXml, paused: !state.wasRunning };

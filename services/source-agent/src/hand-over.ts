@@ -1,5 +1,5 @@
 /** A guest that was sent whole and has ended on the source since: the copy at the destination is the only one, whoever called for what. */
-import { reportedFailure } from '@ferry/agent';
+import { handoverOf, reportedFailure } from '@ferry/agent';
 import { encodeCookie } from '@ferry/migration';
 import { HandoverError } from '@ferry/handover';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
@@ -36,7 +36,7 @@ export async function handOverIfLast(agent: SourceAgent, held: HeldOut, signal: 
   const { migrationId, domainUuid: domain } = ongoing.start;
   const since = (state.handingOverMs ??= agent.clock.monotonic());
   const vote = { vote: { incarnation: state.incarnation }, paused: !state.wasRunning };
-  const cookie = state.protocol === 2 ? [] : encodeCookie('perform3', originOf(agent, ongoing.start), vote, Date.now());
+  const cookie = state.protocol === 2 ? [] : encodeCookie('perform3', originOf(agent, held), vote, Date.now());
   const protocol = state.protocol === 2 ? Protocol.PROTOCOL_V2 : Protocol.PROTOCOL_V3;
   const request = { migrationId, domain, protocol, cookieIn: Buffer.from(cookie), cancelled: false };
   try {
@@ -51,10 +51,8 @@ export async function handOverIfLast(agent: SourceAgent, held: HeldOut, signal: 
 }
 
 /** Lets a destination that asks know that its copy is the only one. */
-export async function bindIfLast(agent: SourceAgent, { state, ongoing }: HeldOut, signal: AbortSignal): Promise<void> {
-  const { migrationId, domainUuid: domain } = ongoing.start;
-  const { incarnation, wasRunning: ran } = state;
-  await agent.register.bind({ domain, migrationId, incarnation, ran }, signal).catch(ifChanged);
+export async function bindIfLast(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
+  await agent.register.bind({ ...handoverOf(held), ran: held.state.wasRunning }, signal).catch(ifChanged);
 }
 
 /** A register that has changed lets nobody commit. Throws whatever else it was. */

@@ -1,5 +1,5 @@
 /** Source, v3 phase 3 of 5 and v2 phase 3 of 4: sends the guest. It is paused when the answer comes, and stays so until a decision. */
-import { requestDigest } from '@ferry/agent';
+import { handoverOf, requestDigest } from '@ferry/agent';
 import { HandoverError } from '@ferry/handover';
 import { socketMissing } from '@ferry/hypervisor';
 import {
@@ -33,7 +33,8 @@ async function perform3(agent: SourceAgent, request: PerformRequest, signal: Abo
   const { domainUuid } = await locate(agent, request);
 
   const body = async (held: HeldOut, phaseSignal: AbortSignal): Promise<PerformResponse> => {
-    const expected = { from: 'prepare', migrationId, domainUuid, hostUuid: agent.config.host.uuid } as const;
+    const { run } = held.state;
+    const expected = { from: 'prepare', migrationId, domainUuid, run, hostUuid: agent.config.host.uuid } as const;
     const cookie = decodeCookie(request.cookieIn, expected);
     held.ongoing.peer = cookie.hostName;
     held.state.peerHost = cookie.hostName;
@@ -68,11 +69,12 @@ const digestOf = (domainUuid: string, { migrationUri, options }: PerformRequest)
   requestDigest({ domainUuid, migrationUri, options });
 
 /** Perform's answer. The vote travels in the cookie; the destination's commit writes it into the register on our behalf. */
-function answer(agent: SourceAgent, { ongoing, state }: HeldOut): PerformResponse {
+function answer(agent: SourceAgent, held: HeldOut): PerformResponse {
+  const { ongoing, state } = held;
   const { statistics } = ongoing;
   const parts = { vote: { incarnation: state.incarnation }, statistics, paused: !state.wasRunning };
   return {
-    cookieOut: Buffer.from(encodeCookie('perform3', originOf(agent, ongoing.start), parts, Date.now())),
+    cookieOut: Buffer.from(encodeCookie('perform3', originOf(agent, held), parts, Date.now())),
     statistics,
   };
 }
@@ -84,23 +86,20 @@ async function perform2(agent: SourceAgent, request: PerformRequest, signal: Abo
 
   const body = async (held: HeldOut, phaseSignal: AbortSignal): Promise<PerformResponse> => {
     const { state } = held;
-    const r = { domain: domainUuid, migrationId };
-    const { dest } = await agent.register.begin({ ...r, incarnation: state.incarnation }, phaseSignal);
+    const { dest } = await agent.register.begin(handoverOf(held), phaseSignal);
     state.destinationAddress = held.ongoing.peerAddress || dest;
     await send(agent, held, request, phaseSignal, () => undefined);
     // v2 has no cookies, so the vote must be in the register before the caller may call Finish.
     state.voted = true;
-    await agent.register
-      .vote({ ...r, incarnation: state.incarnation, ran: state.wasRunning }, phaseSignal)
-      .catch((error: unknown) => {
-        // The one vote, and it was refused: nobody can commit by it.
-        if (error instanceof HandoverError && error.kind === 'register-changed') state.voted = false;
-        throw error;
-      });
+    await agent.register.vote({ ...handoverOf(held), ran: state.wasRunning }, phaseSignal).catch((error: unknown) => {
+      // The one vote, and it was refused: nobody can commit by it.
+      if (error instanceof HandoverError && error.kind === 'register-changed') state.voted = false;
+      throw error;
+    });
     return { cookieOut: Buffer.alloc(0), statistics: held.ongoing.statistics };
   };
   const make = async (callSignal: AbortSignal) => {
-    const looked = await look(agent, domainUuid, 2, callSignal);
+    const looked = await look(agent, start, callSignal);
     // v2 begins here: who has not asked DumpXml is told now.
     await refuseUnsafe(agent, await agent.hypervisor.domainOf(domainUuid), request.options, callSignal);
     return looked;

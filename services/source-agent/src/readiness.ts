@@ -3,7 +3,7 @@
  * told to send so that it does not come to an end. A guest that had all but come to its end, and is stopped nevertheless, is not sent.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { failureOf } from '@ferry/agent';
+import { failureOf, handoverOf } from '@ferry/agent';
 import { HandoverError } from '@ferry/handover';
 import { type Limits, MigrationError } from '@ferry/migration';
 import type { CheckReadyResponse } from '@ferry/proto/ferry/v1/dest_agent';
@@ -189,11 +189,10 @@ function notReady({ ongoing }: HeldOut, when: string, missing: Error): Migration
   return new MigrationError('not-ready', `${message}: ${missing.message}`, { cause: missing });
 }
 
-async function keepRegistered(agent: SourceAgent, { ongoing, state }: HeldOut, signal: AbortSignal): Promise<void> {
-  const { domainUuid: domain, migrationId } = ongoing.start;
-  const of = { domain, migrationId, incarnation: state.incarnation };
+async function keepRegistered(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
+  const of = handoverOf(held);
   const { source, dest } = await agent.register.renew(of, signal);
-  state.destinationAddress ||= dest;
+  held.state.destinationAddress ||= dest;
   // Forgotten since Begin, and made anew by the destination's Prepare: there has been no vote, so it may be told again. It is never made here: a
   // record that is forgotten once more is missed, or a late script would hide that.
   if (source === '') await agent.register.join(of, signal);
@@ -201,9 +200,8 @@ async function keepRegistered(agent: SourceAgent, { ongoing, state }: HeldOut, s
 
 /** Redis lives anew, or has lost the record: this side has not voted, so it may go on under the new life (spec/README.md, step 2). */
 async function registerAnew(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
-  const { domainUuid: domain, migrationId } = held.ongoing.start;
   const incarnation = await agent.register.incarnation(signal);
-  await agent.register.begin({ domain, migrationId, incarnation }, signal);
+  await agent.register.begin({ ...handoverOf(held), incarnation }, signal);
   signal.throwIfAborted();
   const before = held.state.incarnation;
   held.state.incarnation = incarnation;
@@ -220,13 +218,13 @@ async function askDestination(
   streamOnly: boolean,
   signal: AbortSignal,
 ): Promise<CheckReadyResponse> {
-  const { destinationAddress, incarnation } = state;
+  const { destinationAddress, incarnation, run } = state;
   if (destinationAddress === '') {
     const message = `the register does not say where the destination of ${ongoing.start.domainName} is reached`;
     throw new MigrationError('destination-unreachable', message);
   }
   const { migrationId, domainUuid: domain } = ongoing.start;
-  const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
+  const question = { migrationId, domain, incarnation, run, askerAddress: agent.config.address };
   const asker = { ...question, streamOnly, askerHost: agent.config.host.name };
   const answer = await agent.destinationAt(destinationAddress).checkReady(asker, signal);
   state.peerHost ||= answer.host;

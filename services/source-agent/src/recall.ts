@@ -1,5 +1,5 @@
 /** What a life of this agent before this one did: its journal says so, and where that is lost, what it has left behind. */
-import { recallSent } from '@ferry/agent';
+import { handoverOf, recallSent } from '@ferry/agent';
 import { type HandoverEntry, HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError, type Phase } from '@ferry/migration';
 import { guestIfAny, type HeldOut, type SourceAgent, type SourceState } from './agent.ts';
@@ -43,10 +43,7 @@ export async function recall(agent: SourceAgent, held: HeldOut, signal: AbortSig
   // The journal may have said that the register is asked no more.
   state.doneWithRegister = true;
   state.recalled = 'lost';
-  const { incarnation } = state;
-  const addresses = await agent.register
-    .renew({ domain: ongoing.start.domainUuid, migrationId, incarnation }, signal)
-    .catch(() => undefined);
+  const addresses = await agent.register.renew(handoverOf(held), signal).catch(() => undefined);
   state.destinationAddress ||= addresses?.dest ?? '';
 }
 

@@ -201,7 +201,12 @@ export async function revive(
   const incarnation = noted?.incarnation ?? options['incarnation'];
   if (protocol === undefined || incarnation === undefined)
     throw new MigrationError('in-doubt', 'the job’s record lacks what is needed to go on');
-  const state = newState(protocol, noted?.wasRunning ?? options['wasRunning'] === 'true', incarnation);
+  const state = newState(
+    protocol,
+    noted?.wasRunning ?? options['wasRunning'] === 'true',
+    incarnation,
+    options['run'] ?? '',
+  );
   if (noted === undefined) state.recalled = 'unread';
   else fillIn(state, noted);
   // The journal is written before memory flows; Redis may have come back from before that.
@@ -243,9 +248,9 @@ async function takeUpOne(agent: SourceAgent, noted: HandoverEntry, signal: Abort
     await agent.journals.of(noted.migrationId).write({ ...noted, decision, ended: true });
     return;
   }
-  const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation } = noted;
+  const { migrationId, domain: domainUuid, name: domainName, protocol, wasRunning, incarnation, run } = noted;
   const start = { migrationId, domainUuid, domainName, side: 'source', protocol } as const;
-  const state = newState(protocol, wasRunning, incarnation);
+  const state = newState(protocol, wasRunning, incarnation, run);
   fillIn(state, noted);
   await agent.migrations.takeUp({ start, state }, performOf(protocol), signal);
 }

@@ -1,6 +1,8 @@
 /** The guards of spec/handover.pml and those beside it that keep the agents' own steps apart: where each is in the code. */
 import { byTest, type Guard, inDest, inScript, inSource, schedule } from './guard.ts';
 
+/** All that go by a record compare its run's nonce. */
+const comparing = ['renew', 'vote', 'commit', 'abort', 'bind', 'withdraw', 'give-back'] as const;
 const deciding = ['register-vote', 'register-commit', 'register-abort', 'register-withdraw'] as const;
 
 export const handoverGuards: readonly Guard[] = [
@@ -16,7 +18,7 @@ export const handoverGuards: readonly Guard[] = [
     edits: [
       inSource(
         'decision',
-        'return (await agent.register.abort({ domain, migrationId, incarnation }, signal)).decision;',
+        'return (await agent.register.abort(handoverOf(held), signal)).decision;',
         "return 'aborted';",
       ),
     ],
@@ -63,6 +65,20 @@ export const handoverGuards: readonly Guard[] = [
     shownBy: byTest(
       'libs/handover/src/register.test.ts',
       'does not take back what was granted anew: a withdrawal that comes late is void',
+    ),
+  },
+  {
+    name: 'NO_NONCE',
+    about: 'the record of an earlier run of the id is taken for this one’s',
+    edits: [
+      ...comparing.map((script) =>
+        inScript(`register-${script}`, / or \(redis\.call\('HGET', KEYS\[1\], 'run'\) or ''\) ~= ARGV\[\d\]/g),
+      ),
+      inScript('register-begin', "exists and (before[4] or '') ~= ARGV[7]", 'false'),
+    ],
+    shownBy: byTest(
+      'libs/handover/src/register.test.ts',
+      'that is decided: it decides nothing for this run, nor does it change',
     ),
   },
   {

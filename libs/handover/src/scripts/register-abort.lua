@@ -3,11 +3,12 @@
 -- a new grant. spec/handover.pml: abortByS, abortByD, which need no vote.
 -- A source that is bound has no copy to keep: then an undecided record is committed instead (spec/edges.pml), as register-commit.lua does.
 -- A record that another destination has joined since, or none, is not the one that this host has joined: "forgotten".
+-- A record of another run of the id (another nonce) is none of this one: "forgotten". spec/edges.pml: MINE.
 -- KEYS  1 record   2 owner of the domain (hash)
--- ARGV  1 incarnation meant   2 time to live, s   3 side, "source" | "dest"   4 its host   5 evidence of a commit   6 migration id
+-- ARGV  1 incarnation meant   2 time to live, s   3 side, "source" | "dest"   4 its host   5 evidence of a commit   6 migration id   7 run
 -- Replies {"committed", grant or "", "ran" | "paused" | ""} | {"aborted"} | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
-if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
+if redis.call('EXISTS', KEYS[1]) == 0 or (redis.call('HGET', KEYS[1], 'run') or '') ~= ARGV[7] then return { 'forgotten', incarnation } end
 local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote', 'guest', 'binding', 'destHost', 'sourceHost', 'ownerEpoch')
 if ARGV[3] == 'dest' and recorded[5] ~= ARGV[4] then return { 'forgotten', incarnation } end
 local voted = recorded[2] == incarnation -- else what is recorded is void

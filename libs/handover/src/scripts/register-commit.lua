@@ -2,12 +2,13 @@
 -- destination its owner. spec/handover.pml: decide(COMMITTED); with a carried vote, voteIn and then decide, in one step.
 -- If the guest is not the source's as it was when the source began (spec/owner.pml, commit: somebody said that the source is gone, and it may run elsewhere), "aborted".
 -- A record that another destination has joined since, or none, is not the one that this host has joined: "forgotten".
+-- A record of another run of the id (another nonce) is none of this one: "forgotten". spec/edges.pml: MINE.
 -- KEYS  1 record   2 owner of the domain (hash)
 -- ARGV  1 incarnation meant   2 time to live, s   3 "carried" | "recorded": where the source's vote is
---       4 host of the destination   5 evidence   6 with a carried vote: "ran" | "paused", as register-vote.lua   7 migration id
+--       4 host of the destination   5 evidence   6 with a carried vote: "ran" | "paused", as register-vote.lua   7 migration id   8 run
 -- Replies {"committed", grant, "ran" | "paused" | ""} | {"aborted"} | {"vote-missing"} | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
-if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
+if redis.call('EXISTS', KEYS[1]) == 0 or (redis.call('HGET', KEYS[1], 'run') or '') ~= ARGV[8] then return { 'forgotten', incarnation } end
 if redis.call('HGET', KEYS[1], 'destHost') ~= ARGV[4] then return { 'forgotten', incarnation } end
 local recorded = redis.call('HMGET', KEYS[1], 'decision', 'vote', 'sourceHost', 'ownerEpoch', 'guest')
 local voted = recorded[2] == incarnation -- else what is recorded is void

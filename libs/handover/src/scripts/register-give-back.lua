@@ -1,11 +1,12 @@
 -- register-give-back.lua: the destination was granted its commit and may not act on it, since it has promised: the guest is the source's again.
 -- The decision stays as it is recorded, for both agents are done with this register. spec/owner.pml: give back.
 -- A record that another destination has joined since, or none, is not the one that this host has joined: "forgotten".
+-- A record of another run of the id (another nonce) is none of this one: "forgotten". spec/edges.pml: MINE.
 -- KEYS  1 record   2 owner of the domain (hash)
--- ARGV  1 incarnation meant   2 host of the destination   3 evidence
+-- ARGV  1 incarnation meant   2 host of the destination   3 evidence   4 run
 -- Replies {"ok"} (also if there is nothing to give back) | {"changed", incarnation} | {"forgotten", incarnation}
 if incarnation ~= ARGV[1] then return { 'changed', incarnation } end
-if redis.call('EXISTS', KEYS[1]) == 0 then return { 'forgotten', incarnation } end
+if redis.call('EXISTS', KEYS[1]) == 0 or (redis.call('HGET', KEYS[1], 'run') or '') ~= ARGV[4] then return { 'forgotten', incarnation } end
 if redis.call('HGET', KEYS[1], 'destHost') ~= ARGV[2] then return { 'forgotten', incarnation } end
 local recorded = redis.call('HMGET', KEYS[1], 'grantedEpoch', 'sourceHost')
 local owner = redis.call('HMGET', KEYS[2], 'host', 'epoch')
