@@ -174,3 +174,28 @@ describe('a migration id that is used again', () => {
     await world.expectSettled(guest, world.a);
   });
 });
+
+it('a first replica that connects while Prepare launches QEMU: the migration begins under the incarnation that Redis has then', async () => {
+  const guest = await world.boot(world.a);
+  const names = { migrationId: randomUUID(), domain: guest.uuid };
+  const { client } = world.lab.redis;
+  const preparing = prepared(names, v3, world.a, world.b);
+  preparing.catch(() => undefined);
+  // Its incarnation has been asked for by then.
+  await eventually(
+    'the destination holds its job',
+    async () => (await client.exists(`ferry:{${guest.uuid}}:job:b`)) === 1,
+  );
+  await client.multi().replicaof('127.0.0.1', '1').replicaof('NO', 'ONE').exec();
+  const { cookieOut, migrationUri } = await preparing;
+  const way = { cookieIn: cookieOut, migrationUri, options: undefined };
+  const performed = await callsOf(world.a).perform({ ...names, protocol: v3, ...way });
+  const finished = await callsOf(world.b).finish({
+    ...names,
+    protocol: v3,
+    cookieIn: performed.cookieOut,
+    cancelled: false,
+  });
+  await callsOf(world.a).confirm({ ...names, cookieIn: finished.cookieOut, cancelled: false });
+  await world.expectSettled(guest, world.b);
+});

@@ -29,7 +29,7 @@ export {
   settleOwner,
   startedElsewhere,
 } from './sent-copies.ts';
-export { handoverOf } from './handover-of.ts';
+export { beginHandover, handoverOf } from './handover-of.ts';
 export { resolveByWord, type Resolvable } from './resolution.ts';
 export { untilAsked } from './until-asked.ts';
 export { openCredentials, type Credentials } from './tls.ts';

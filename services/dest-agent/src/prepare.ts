@@ -1,6 +1,6 @@
 /** Destination, v3 phase 2 of 5 and v2 phase 2 of 4: starts a QEMU that waits for the guest, its CPUs stopped. */
 import { randomUUID } from 'node:crypto';
-import { handoverOf, notedOf, requestDigest } from '@ferry/agent';
+import { beginHandover, notedOf, requestDigest } from '@ferry/agent';
 import { capabilitiesToSet, decodeCookie, encodeCookie } from '@ferry/migration';
 import { PrepareResponse, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
@@ -54,7 +54,7 @@ export async function prepare(
     await guest.monitor.execute('migrate-set-capabilities', { capabilities }, phaseSignal);
     const [{ uri, release }] = await Promise.all([
       listen(agent, guest.monitor, request.migrationUri, phaseSignal),
-      agent.register.begin(handoverOf(held), phaseSignal),
+      beginHandover(agent.register, held, phaseSignal),
     ]);
     state.releasePort = release;
     // Finish may come over a connection that is made now.

@@ -1,5 +1,5 @@
 /** Source, v3 phase 1 of 5: takes the job, and gives what the destination needs to make a place for the guest. */
-import { handoverOf, requestDigest } from '@ferry/agent';
+import { beginHandover, requestDigest } from '@ferry/agent';
 import { encodeCookie, limitsOf } from '@ferry/migration';
 import { BeginResponse, type BeginRequest } from '@ferry/proto/ferry/v1/source_agent';
 import { guestOf, locate, look, originOf, type HeldOut, type SourceAgent } from './agent.ts';
@@ -20,7 +20,7 @@ export async function begin(agent: SourceAgent, request: BeginRequest, signal: A
     const { domainXml, cookie } = leaving ?? (await departure(agent, domainUuid, wish, phaseSignal));
     const [offered] = await Promise.all([
       guest.monitor.execute('query-migrate-capabilities', {}, phaseSignal),
-      agent.register.begin(handoverOf(held), phaseSignal),
+      beginHandover(agent.register, held, phaseSignal),
     ]);
     const capabilities = offered.map((c) => c.capability);
     const parts = { capabilities, paused: !wasRunning, ...cookie };

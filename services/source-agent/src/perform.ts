@@ -1,5 +1,5 @@
 /** Source, v3 phase 3 of 5 and v2 phase 3 of 4: sends the guest. It is paused when the answer comes, and stays so until a decision. */
-import { handoverOf, requestDigest } from '@ferry/agent';
+import { beginHandover, handoverOf, requestDigest } from '@ferry/agent';
 import { HandoverError } from '@ferry/handover';
 import { socketMissing } from '@ferry/hypervisor';
 import {
@@ -86,7 +86,7 @@ async function perform2(agent: SourceAgent, request: PerformRequest, signal: Abo
 
   const body = async (held: HeldOut, phaseSignal: AbortSignal): Promise<PerformResponse> => {
     const { state } = held;
-    const { dest } = await agent.register.begin(handoverOf(held), phaseSignal);
+    const { dest } = await beginHandover(agent.register, held, phaseSignal);
     state.destinationAddress = held.ongoing.peerAddress || dest;
     await send(agent, held, request, phaseSignal, () => undefined);
     // v2 has no cookies, so the vote must be in the register before the caller may call Finish.
