@@ -55,6 +55,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'migration-id-used': false,
   'owned-elsewhere': false,
   'journal-unreadable': true,
+  'journal-unwritable': true,
   'journal-damaged': false,
 
   'domain-not-found': false,
@@ -70,6 +71,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'ports-exhausted': true,
   'address-unusable': false,
   'state-unreadable': false,
+  'state-unwritable': true,
 
   'job-held': true,
   'already-migrating': false,

@@ -39,6 +39,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'migration-id-used': status.FAILED_PRECONDITION,
   'owned-elsewhere': status.FAILED_PRECONDITION,
   'journal-unreadable': status.UNAVAILABLE,
+  'journal-unwritable': status.UNAVAILABLE,
   'journal-damaged': status.DATA_LOSS,
 
   'domain-not-found': status.NOT_FOUND,
@@ -54,6 +55,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'ports-exhausted': status.RESOURCE_EXHAUSTED,
   'address-unusable': status.FAILED_PRECONDITION,
   'state-unreadable': status.DATA_LOSS,
+  'state-unwritable': status.UNAVAILABLE,
 
   'job-held': status.ABORTED,
   'already-migrating': status.FAILED_PRECONDITION,

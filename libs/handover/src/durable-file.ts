@@ -21,8 +21,18 @@ export async function unlessMissing<T>(path: string, read: () => Promise<T>): Pr
 /**
  * A new file beside the old one, synced, then renamed over it, then the directory synced: rename(2) alone may be lost in a crash. One that is not
  * synced may take the place of the old one and be empty after a power failure: the rename is in the file system's log before the data are on the disk.
+ * Throws HandoverError journal-unwritable.
  */
 export async function writeWhole(path: string, text: string): Promise<void> {
+  try {
+    await writeAndRename(path, text);
+  } catch (cause) {
+    const message = `${path} cannot be written (${String(cause)}): what it must say before the migration goes on is not durable`;
+    throw new HandoverError('journal-unwritable', `${message}; make room on that file system, or mend it`, { cause });
+  }
+}
+
+async function writeAndRename(path: string, text: string): Promise<void> {
   const fresh = `${path}.new`;
   await makeDirectory(dirname(path));
   {

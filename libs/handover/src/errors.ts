@@ -16,6 +16,8 @@ export type HandoverErrorKind =
   | 'owned-elsewhere'
   /** The journal's file cannot be read now; what it says is not known. */
   | 'journal-unreadable'
+  /** The journal cannot be written: what must be durable before the next step is not. */
+  | 'journal-unwritable'
   /** What the journal said is lost. */
   | 'journal-damaged';
 

@@ -120,6 +120,16 @@ describe('durability', () => {
   });
 });
 
+it('a journal that cannot be written says so, and where, and the next try may succeed', async () => {
+  await writeFile(join(dir, 'guest'), '');
+  const journal = new HandoverJournal(path);
+  const unwritable = { kind: 'journal-unwritable', message: expect.stringContaining(path) };
+  await expect(journal.write(entry)).rejects.toMatchObject(unwritable);
+  await rm(join(dir, 'guest'));
+  await journal.write(entry);
+  expect(await journal.read()).toEqual(entry);
+});
+
 describe('a journal that cannot be read', () => {
   it('is not one that is not there', async () => {
     await mkdir(path, { recursive: true });

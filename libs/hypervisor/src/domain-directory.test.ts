@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { appendFile, mkdtemp, open, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { appendFile, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
@@ -18,6 +18,11 @@ const made = async (): Promise<string> => {
   await directory.create({ uuid, name: 'web-1' }, '<domain/>');
   return uuid;
 };
+
+it('that cannot be written is no domain: the state directory’s disk is full, or fails', async () => {
+  await writeFile(join(stateDir, 'domains'), '');
+  await expect(made()).rejects.toMatchObject({ kind: 'state-unwritable', message: expect.stringContaining(stateDir) });
+});
 
 describe('the log of a QEMU', () => {
   it('is cut to its end when a guest makes it grow, and goes on behind that', async () => {

@@ -83,6 +83,11 @@ async function writeWhole(path: string, text: string): Promise<void> {
   await rename(`${path}.new`, path);
 }
 
+function unwritable(path: string, cause: unknown): HypervisorError {
+  const message = `${path} cannot be written (${String(cause)}): make room on the state directory’s file system, or mend it`;
+  return new HypervisorError('state-unwritable', message, { cause });
+}
+
 /** The end of a log; nothing of one that cannot be read. */
 async function tailOf(path: string): Promise<Buffer> {
   try {
@@ -136,21 +141,27 @@ export class DomainDirectory {
     );
   }
 
-  /** Makes a domain's directory; throws domain-exists if there is one: of two that try at once, one fails. */
+  /** Makes a domain's directory, or nothing. Throws domain-exists if there is one: of two that try at once, one fails; state-unwritable. */
   async create(definition: Definition, xml: string): Promise<DomainPaths> {
     const paths = this.paths(definition.uuid);
-    await mkdir(this.#root, { recursive: true, mode: 0o700 });
     try {
+      await mkdir(this.#root, { recursive: true, mode: 0o700 });
       await mkdir(paths.dir, { mode: 0o700 });
     } catch (cause) {
+      if (errnoOf(cause) !== 'EEXIST' || !(await this.has(definition.uuid))) throw unwritable(paths.dir, cause);
       throw new HypervisorError(
         'domain-exists',
         `domain ${definition.name} (${definition.uuid}) has a place on this host already: ${paths.dir}`,
         { cause },
       );
     }
-    await writeWhole(paths.xml, xml);
-    await writeWhole(join(paths.dir, 'domain.json'), JSON.stringify(definition));
+    try {
+      await writeWhole(paths.xml, xml);
+      await writeWhole(join(paths.dir, 'domain.json'), JSON.stringify(definition));
+    } catch (cause) {
+      await rm(paths.dir, { recursive: true, force: true });
+      throw unwritable(paths.dir, cause);
+    }
     return paths;
   }
 

@@ -25,7 +25,9 @@ export type HypervisorErrorKind =
   /** The migration address cannot be listened on. */
   | 'address-unusable'
   /** A file in the state directory is damaged. */
-  | 'state-unreadable';
+  | 'state-unreadable'
+  /** A file in the state directory cannot be written. */
+  | 'state-unwritable';
 
 /** The one class that this package throws; `kind` is also the reason a caller of an agent sees. */
 export class HypervisorError extends Error {
