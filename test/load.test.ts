@@ -5,7 +5,7 @@ import { Outcome } from '@ferry/proto/ferry/v1/migration';
 import { startLoad } from './bench/load.ts';
 import { endOf, eventually, World } from './world.ts';
 
-/** What the machine of these tests bears: `./dev bench --load` has more. */
+/** What the machine of these tests bears. */
 const load = { watchers: 200, lists: 200, callsPerSecond: 500, bombs: true };
 
 it('a migration beside watchers who never read, lists in a loop and calls given up at once', async () => {

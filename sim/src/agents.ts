@@ -217,6 +217,7 @@ function configOf(host: Host, side: Side): Config {
     networks: new Map(),
     allowQemuArguments: false,
     memoryReserveBytes: 0,
+    guestLogBytesMax: Infinity,
     logLevel: 'silent',
     metricsListen: undefined,
   };

@@ -53,6 +53,7 @@ describe('readConfig', () => {
       sharedPaths: [],
       networks: new Map(),
       memoryReserveBytes: 0,
+      guestLogBytesMax: 64 * 2 ** 20,
       logLevel: 'info',
       metricsListen: undefined,
     });
@@ -86,6 +87,7 @@ describe('readConfig', () => {
       FERRY_NETWORKS: 'default=virbr0,ovs=net;2/a=b/c=br-1.5',
       FERRY_QEMU_COMMANDLINE: 'allow',
       FERRY_MEMORY_RESERVE_MIB: '2',
+      FERRY_SERIAL_LOG_MIB: '3',
       FERRY_LEASE_MS: '2000',
       FERRY_METRICS_LISTEN: '0.0.0.0:9464',
     });
@@ -101,6 +103,7 @@ describe('readConfig', () => {
       ]),
       allowQemuArguments: true,
       memoryReserveBytes: 2 * 2 ** 20,
+      guestLogBytesMax: 3 * 2 ** 20,
       leaseMs: 2_000,
       metricsListen: { host: '0.0.0.0', port: 9464 },
     });

@@ -50,6 +50,8 @@ export interface Config {
   /** Whether documents may add arguments for QEMU of their own. */
   readonly allowQemuArguments: boolean;
   readonly memoryReserveBytes: number;
+  /** What a file may take on the disk that a guest makes its QEMU write. */
+  readonly guestLogBytesMax: number;
   readonly logLevel: (typeof logLevels)[number];
   readonly metricsListen: HostPort | undefined;
 }
@@ -136,6 +138,7 @@ const variables = z.object({
   FERRY_NETWORKS: networks.default(new Map()),
   FERRY_QEMU_COMMANDLINE: z.enum(['allow', 'refuse'], 'must be allow or refuse').default('refuse'),
   FERRY_MEMORY_RESERVE_MIB: integer(0, 2 ** 30).default(0),
+  FERRY_SERIAL_LOG_MIB: integer(1, 2 ** 20).default(64),
   FERRY_LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
   FERRY_METRICS_LISTEN: hostPort.optional(),
 });
@@ -183,6 +186,7 @@ function configOf(v: Variables): Config {
     networks: v.FERRY_NETWORKS,
     allowQemuArguments: v.FERRY_QEMU_COMMANDLINE === 'allow',
     memoryReserveBytes: v.FERRY_MEMORY_RESERVE_MIB * 2 ** 20,
+    guestLogBytesMax: v.FERRY_SERIAL_LOG_MIB * 2 ** 20,
     logLevel: v.FERRY_LOG_LEVEL,
     metricsListen: v.FERRY_METRICS_LISTEN,
   };

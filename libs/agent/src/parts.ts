@@ -65,6 +65,7 @@ export async function openParts(
         sharedPaths: config.sharedPaths,
         networks: config.networks,
         memoryReserveBytes: config.memoryReserveBytes,
+        guestLogBytesMax: config.guestLogBytesMax,
       },
       shutdown,
     ),

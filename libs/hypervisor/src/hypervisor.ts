@@ -8,6 +8,7 @@ import { type Definition, DomainDirectory, isUuid } from './domain-directory.ts'
 import { HypervisorError } from './errors.ts';
 import { knownFilesOf } from './file-checks.ts';
 import { makeFromTemplates } from './host-checks.ts';
+import { cutGrown } from './guest-logs.ts';
 import { KnownFiles } from './known-files.ts';
 import { launch } from './launch.ts';
 import { isAlive, isAliveNow, send, waitGone, type ProcessIdentity } from './qemu-process.ts';
@@ -30,6 +31,8 @@ export interface HypervisorOptions {
   readonly protectedPaths?: readonly string[];
   /** Directories that all hosts see, whatever their file system says. */
   readonly sharedPaths?: readonly string[];
+  /** What a file may take on the disk that a guest makes its QEMU write; without bound if not given. */
+  readonly guestLogBytesMax?: number;
   /** Which bridges of this host are networks; none if not given. */
   readonly networks?: Networks;
 }
@@ -281,7 +284,12 @@ export class Hypervisor {
 
   /** Bounds what this host's guests make their QEMUs write. */
   async trimLogs(): Promise<void> {
-    await Promise.all((await this.#directory.uuids()).map((uuid) => this.#directory.trimLog(uuid)));
+    for (const uuid of await this.#directory.uuids()) {
+      await this.#directory.trimLog(uuid);
+      // What a QEMU of somebody else's writes is theirs.
+      const process = this.#directory.definition(uuid)?.adoptedMonitor === undefined && this.#directory.process(uuid);
+      if (process && isAliveNow(process)) await cutGrown(process.pid, this.#options.guestLogBytesMax ?? Infinity);
+    }
   }
 
   /** Whether its QEMU runs, asked without waiting: the monitor's end may not be read yet. */
