@@ -1,8 +1,9 @@
 /** A host: its QEMUs and their directories, which survive the agents; and the hypervisor as one life of an agent has it. */
 import { once } from 'node:events';
-import { completeDomain, type Domain, parseDomain } from '@ferry/domain-xml';
+import type { Domain } from '@ferry/domain-xml';
 import { type Guest, HypervisorError, type Hypervisor } from '@ferry/hypervisor';
 import { Monitor } from '@ferry/qemu-qmp';
+import { domainIn } from './documents.ts';
 import type { Disk } from './journals.ts';
 import { Qemu, type Side } from './qemu.ts';
 import type { Life } from './timeline.ts';
@@ -42,19 +43,6 @@ export class Host {
     this.name = name;
     this.uuid = uuid;
   }
-}
-
-const documents = new Map<string, Domain>();
-
-/** Parsed once: a document is the same in every schedule. */
-function domainIn(xml: string): Domain {
-  const known = documents.get(xml);
-  if (known !== undefined) return known;
-  const domain = completeDomain(parseDomain(xml, { allowedRoots: ['/'], maxBytes: 2 ** 20 }), {
-    machineAliases: { q35: 'pc-q35-7.2' },
-  });
-  documents.set(xml, domain);
-  return domain;
 }
 
 /** A directory in which no QEMU was ever noted down is left over once it is this old. */

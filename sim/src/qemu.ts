@@ -3,6 +3,7 @@
  * itself is in transfer.ts.
  */
 import type { Duplex } from 'node:stream';
+import { devicesIn } from './documents.ts';
 import { MonitorLine } from './monitor-line.ts';
 import type { HostName } from './host.ts';
 import type { Life } from './timeline.ts';
@@ -210,6 +211,10 @@ export class Qemu {
         return {};
       case 'query-status':
         return { status: this.runState, running: this.runState === 'running', singlestep: false };
+      case 'qom-list': {
+        const xml = this.#world.hosts[this.host].places.get(this.uuid)?.xml;
+        return xml === undefined || args['path'] !== '/machine/peripheral' ? [] : devicesIn(xml);
+      }
       case 'query-jobs':
       case 'query-block':
         return [];

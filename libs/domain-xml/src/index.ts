@@ -9,6 +9,7 @@ export { migrationHazards } from './hazards.ts';
 export { parseDomain } from './parse.ts';
 export { type Pinning, pinningOf } from './pinning.ts';
 export { qemuArguments } from './qemu/arguments.ts';
+export { deviceIds, type DeviceIds } from './qemu/device-ids.ts';
 export { spiceHost } from './qemu/spice-port.ts';
 export { type StartCommand, startCommands } from './start-commands.ts';
 export { type Networks, networksOf, type Tap, tapsToPlugIn } from './taps.ts';

@@ -3,6 +3,7 @@ import { type Domain, writeDomainForOlderLibvirt } from '@ferry/domain-xml';
 import { MigrationError } from '@ferry/migration';
 import type { Commands, Monitor } from '@ferry/qemu-qmp';
 import type { SourceAgent } from './agent.ts';
+import { refusePlugged } from './plugged-devices.ts';
 
 type Drive = Commands['query-block']['returns'][number];
 type Disk = Domain['devices']['disk'][number];
@@ -20,7 +21,7 @@ export async function refuseBlockJobs(monitor: Monitor, name: string, signal: Ab
   throw new MigrationError('migration-blocked', `${message}; wait for their end, or cancel them (block-job-cancel)`);
 }
 
-/** The guest's document as it runs now. Throws MigrationError migration-blocked for a disk that runs on another image than its document says. */
+/** The guest's document as it runs now. Throws MigrationError migration-blocked for a disk on another image than its document says, and for devices that it does not name. */
 export async function asItRuns(
   agent: SourceAgent,
   domainUuid: string,
@@ -28,9 +29,10 @@ export async function asItRuns(
 ): Promise<{ domain: Domain; domainXml: string }> {
   const { hypervisor } = agent;
   const [domain, domainXml] = await Promise.all([hypervisor.domainOf(domainUuid), hypervisor.xmlOf(domainUuid)]);
+  const guest = await hypervisor.guest(domainUuid, signal);
+  await refusePlugged(domain, guest, signal);
   if (domain.devices.disk.length === 0) return { domain, domainXml };
-  const { monitor } = await hypervisor.guest(domainUuid, signal);
-  const drives = await monitor.execute('query-block', {}, signal);
+  const drives = await guest.monitor.execute('query-block', {}, signal);
   const disk = domain.devices.disk.map((each) => follow(domain, each, drives));
   if (disk.every((each, i) => each === domain.devices.disk[i])) return { domain, domainXml };
   const devices = { ...domain.devices, disk };
