@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
 import { type PrivateRedis, startRedis } from '@ferry/jobs/testing';
 import { openLog } from './log.ts';
@@ -30,6 +32,18 @@ it('names a replica', async () => {
   const redis = server.client();
   await redis.call('REPLICAOF', '127.0.0.1', '1');
   expect(await settingsOf()).toEqual(['role=slave']);
+});
+
+it('names min-replicas-to-write of a master that has a replica, and of no other', async () => {
+  const redis = server.client();
+  await redis.config('SET', 'appendonly', 'yes');
+  expect(await settingsOf()).toEqual([]);
+  using replica = Object.assign(connect(server.socket), { [Symbol.dispose]: () => void replica.destroy() });
+  replica.write('SYNC\r\n');
+  await once(replica, 'data');
+  expect(await settingsOf()).toEqual(['min-replicas-to-write=0']);
+  await redis.config('SET', 'min-replicas-to-write', '1');
+  expect(await settingsOf()).toEqual([]);
 });
 
 it('is said by a client whenever it has connected, and once if it stays the same; that CONFIG is refused likewise', async () => {
