@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
 import { Lab, type LabOptions } from '@ferry/lab';
+import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
+import { callsOf, eventually, refusal, World } from './world.ts';
 
 const [uuid, other] = [randomUUID(), randomUUID()];
 let dir: string;
@@ -41,4 +43,36 @@ it('a second host of one UUID is refused, and told both names', async () => {
 it('a second daemon of one state directory is refused', async () => {
   const said = await refused({ FERRY_STATE_DIR: join(dir, 'state') });
   expect(said).toMatch(/another source agent \(pid \d+\) uses the state directory/);
+});
+
+it('a host that was renamed keeps its guests, and the migrations of them that are open', async () => {
+  await using world = await World.start({
+    env: ({ host }) => ({ FERRY_IDLE_MS: '4000', FERRY_HOST_UUID: host === 'a' ? uuid : other }),
+  });
+  const { a, b } = world;
+  const [kept, leaving] = [await world.boot(a), await world.boot(a)];
+  const names = { migrationId: randomUUID(), domain: leaving.uuid };
+  const begun = await callsOf(a).begin({ ...names, options: undefined });
+  const protocol = Protocol.PROTOCOL_V3;
+  const place = { domainXml: begun.domainXml, cookieIn: begun.cookieOut, migrationUri: '' };
+  const prepared = await callsOf(b).prepare({ migrationId: names.migrationId, protocol, ...place });
+  const way = { cookieIn: prepared.cookieOut, migrationUri: prepared.migrationUri, options: undefined };
+  const { cookieOut } = await callsOf(a).perform({ ...names, protocol, ...way });
+  await Promise.all([a.source.kill('SIGKILL'), a.dest.kill('SIGKILL')]);
+  const redis = world.lab.redis.client;
+  // As after 15 s.
+  await redis.del('ferry:host:a:alive', `ferry:host-uuid:${uuid}:alive`);
+  await Promise.all([a.source.start({ FERRY_HOST: 'renamed' }), a.dest.start({ FERRY_HOST: 'renamed' })]);
+  await callsOf(b)
+    .finish({ ...names, protocol, cookieIn: cookieOut, cancelled: false })
+    .catch(() => undefined);
+  const migration = await eventually('it has ended', async () => {
+    const found = (await callsOf(a).get(names)).migration;
+    return found?.active === false ? found : undefined;
+  });
+  const at = migration.outcome === Outcome.OUTCOME_COMPLETED ? 'b' : 'renamed';
+  await eventually('it has one owner', async () => (await redis.hget(`ferry:{${leaving.uuid}}:owner`, 'host')) === at);
+  expect(await redis.hget(`ferry:{${kept.uuid}}:owner`, 'host')).toBe('renamed');
+  expect(await redis.keys('ferry:{*}:*:a')).toEqual([]);
+  expect(await refusal(callsOf(b).start(kept.xml))).toMatchObject({ reason: 'owned-elsewhere' });
 });

@@ -31,9 +31,10 @@ function refusal(one: Registered, { answer, by }: Registration): string | undefi
   return undefined;
 }
 
-/** Guests and jobs that are kept under a name. */
-async function leftUnder(one: Registered, name: string, signal: AbortSignal): Promise<number> {
-  let count = name === one.config.host.name ? (await one.jobs.domains(signal)).length : 0;
+/** Guests and jobs that are kept under this host's name. */
+async function leftUnder(one: Registered, signal: AbortSignal): Promise<number> {
+  const { name } = one.config.host;
+  let count = (await one.jobs.domains(signal)).length;
   for await (const { host } of one.owners.all(signal, () => undefined)) if (host === name) count += 1;
   return count;
 }
@@ -59,16 +60,23 @@ const isAway = (error: unknown): boolean =>
 async function registerOnce(one: Registered, names: HostNames, signal: AbortSignal): Promise<void> {
   const { host } = one.config;
   let answered = await names.register(host, 'ask', signal);
-  if (answered.answer === 'left' || answered.answer === 'renamed') {
-    const { answer, by } = answered;
-    const under = answer === 'left' ? host.name : by;
-    const count = await leftUnder(one, under, signal);
-    const what = `${whoIs(one)}, and ${count} guests or jobs are recorded under the name ${under}`;
-    const why =
-      answer === 'left'
-        ? `${what} of host UUID ${by}: choose another FERRY_HOST. If that host is gone for good, or its UUID has changed: redis-cli DEL ferry:host:${under}`
-        : `${what}, which this host had before: start it with FERRY_HOST=${under}, and rename it once they have ended`;
+  if (answered.answer === 'left') {
+    const { by } = answered;
+    const count = await leftUnder(one, signal);
+    const why = `${whoIs(one)}, and ${count} guests or jobs are recorded under the name ${host.name} of host UUID ${by}: choose another FERRY_HOST. If that host is gone for good, or its UUID has changed: redis-cli DEL ferry:host:${host.name}`;
     if (count > 0) throw new AgentError('config-invalid', why);
+    answered = await names.register(host, 'take', signal);
+  }
+  if (answered.answer === 'renamed') {
+    const { by: before } = answered;
+    // Under a name that another host has taken meanwhile nothing is this one's.
+    if ((await names.uuidOf(before, signal)) === host.uuid) {
+      one.log.warn(
+        { before, now: host.name },
+        'this host was renamed: its guests and jobs are kept under its new name',
+      );
+      await names.rename(before, host.name, signal);
+    }
     answered = await names.register(host, 'take', signal);
   }
   const why = refusal(one, answered);

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
 import { type PrivateRedis, startRedis } from '@ferry/jobs/testing';
 import { HostNames } from './index.ts';
@@ -44,4 +45,26 @@ it('is asked for where its host is not alive, and then taken', async () => {
   await silence();
   expect(await register('b', other)).toEqual({ answer: 'renamed', by: 'a' });
   expect(await register('b', other, 'take')).toEqual({ answer: 'ok', by: '' });
+});
+
+it('keeps what was under the old name of a renamed host under its new one, and nothing of another host’s', async () => {
+  const redis = server.client();
+  const at = `ferry:{${randomUUID()}}`;
+  const id = randomUUID();
+  await redis.hset(`${at}:owner`, { host: 'old', epoch: '3' });
+  await redis.hset(`${at}:handover:${id}`, { sourceHost: 'x', destHost: 'old' });
+  await redis.hset(`${at}:job:old`, { migration: id, owner: 'dest-agent@old' });
+  await redis.hset(`${at}:job:x`, { migration: id, owner: 'source-agent@x' });
+  await redis.set(`${at}:lease:old`, 'token', 'PX', 60_000);
+  await redis.hset(`${at}:migration:${id}:old`, { owner: 'dest-agent@old' });
+  await redis.hset(`${at}:migration:${id}:x`, { owner: 'source-agent@x' });
+  for (let times = 0; times < 2; times += 1) await names.rename('old', 'new', never);
+  expect(await redis.hgetall(`${at}:owner`)).toEqual({ host: 'new', epoch: '3' });
+  expect(await redis.hgetall(`${at}:handover:${id}`)).toEqual({ sourceHost: 'x', destHost: 'new' });
+  expect(await redis.hget(`${at}:job:new`, 'owner')).toBe('dest-agent@new');
+  expect(await redis.hget(`${at}:job:x`, 'owner')).toBe('source-agent@x');
+  expect(await redis.pttl(`${at}:lease:new`)).toBeGreaterThan(0);
+  expect(await redis.hget(`${at}:migration:${id}:new`, 'owner')).toBe('dest-agent@new');
+  expect(await redis.hget(`${at}:migration:${id}:x`, 'owner')).toBe('source-agent@x');
+  expect(await redis.keys('*:old')).toEqual([]);
 });

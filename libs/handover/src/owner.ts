@@ -214,7 +214,8 @@ export class OwnerRecords {
   }
 }
 
-function pageOf(reply: unknown): [cursor: string, keys: string[]] {
+/** A page of SCAN. */
+export function pageOf(reply: unknown): [cursor: string, keys: string[]] {
   const [cursor, keys]: unknown[] = Array.isArray(reply) ? reply : [];
   if (typeof cursor === 'string' && Array.isArray(keys))
     return [cursor, keys.filter((key): key is string => typeof key === 'string')];
