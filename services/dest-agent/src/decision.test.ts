@@ -10,12 +10,18 @@ const start = { migrationId: 'm', domainUuid: 'd', domainName: 'web-1', side: 'd
 /** A destination that asks a register whose answer the test gives, and a source that has decided. */
 function world(sourceSays: Answer) {
   const registerAnswer = Promise.withResolvers<'committed' | 'aborted'>();
+  const registerAsked = Promise.withResolvers<undefined>();
   const written: HandoverEntry[] = [];
   const held = { ongoing: { start }, state: newState(3, 'life-1', false, true, 'r') } as unknown as HeldIn;
   held.state.sourceAddress = 'a:1';
   const agent = {
     config: { address: 'b:1' },
-    register: { abort: () => registerAnswer.promise },
+    register: {
+      abort: async () => {
+        registerAsked.resolve(undefined);
+        return { decision: await registerAnswer.promise, grant: '1' };
+      },
+    },
     journals: {
       of: () => ({
         read: async () => written.at(-1),
@@ -27,12 +33,13 @@ function world(sourceSays: Answer) {
   } as unknown as DestAgent;
   const ask = () =>
     answerSource(agent, { migrationId: 'm', domain: 'd', incarnation: 'life-1', askerAddress: 'a:1' }, never);
-  return { agent, held, ask, written, registerSays: registerAnswer.resolve };
+  return { agent, held, ask, written, registerSays: registerAnswer.resolve, registerAsked: registerAsked.promise };
 }
 
 it('does not believe the register that it committed, if it has given its promise while it asked', async () => {
-  const { agent, held, ask, written, registerSays } = world(Answer.ANSWER_ABORTED);
+  const { agent, held, ask, written, registerSays, registerAsked } = world(Answer.ANSWER_ABORTED);
   const deciding = decide(agent, held, never);
+  await registerAsked;
   expect(await ask()).toEqual({ answer: Answer.ANSWER_PROMISED });
   expect(written.at(-1)?.promised).toEqual(['life-1']);
   // An answer to an earlier commit, which arrives late.

@@ -1,7 +1,8 @@
 import { expect, it } from '@jest/globals';
-import { HandoverError } from '@ferry/handover';
+import { type HandoverEntry, HandoverError } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import { Answer } from '@ferry/proto/ferry/v1/migration';
+import { QmpError } from '@ferry/qemu-qmp';
 import { type DestAgent, type HeldIn, newState } from './agent.ts';
 import { answerSource } from './decision.ts';
 import { recover } from './recover.ts';
@@ -23,6 +24,9 @@ interface Around {
 /** A destination to which the guest has come, and for which nobody has called Finish. */
 function world({ status = 'paused', alive = true, recorded = 'none', aborts = 'aborted', source }: Around) {
   const done: string[] = [];
+  /** What was done besides, and when: what had been done until then. */
+  const noted: { readonly what: string; readonly after: readonly string[] }[] = [];
+  const note = (what: string): void => void noted.push({ what, after: [...done] });
   const verdict = (what: string) => async () => done.push(what) && { decision: aborts, grant: '1', ran: true };
   const monitor = { execute: async () => ({ status }), closed: { aborted: !alive } };
   const incoming = { told: false, start: async () => done.push('cont'), [Symbol.dispose]: () => undefined };
@@ -48,9 +52,14 @@ function world({ status = 'paused', alive = true, recorded = 'none', aborts = 'a
       look: async () => ({ decision: recorded }),
       abort: verdict('abort'),
       withdraw: verdict('withdraw'),
-      giveBack: async () => undefined,
+      giveBack: async () => note('given back'),
     },
-    journals: { of: () => ({ read: async () => undefined, write: async () => undefined }) },
+    journals: {
+      of: () => ({
+        read: async () => undefined,
+        write: async ({ decision }: HandoverEntry) => note(`journal ${decision}`),
+      }),
+    },
     migrations: { find: () => held },
     sourceAt: () => ({
       ask: async () => {
@@ -60,7 +69,7 @@ function world({ status = 'paused', alive = true, recorded = 'none', aborts = 'a
       },
     }),
   } as unknown as DestAgent;
-  return { agent, held, done };
+  return { agent, held, done, noted };
 }
 
 it('keeps a whole copy whose source does not answer', async () => {
@@ -142,4 +151,30 @@ it('owes what it was granted and does not act on until Redis has recorded that t
   expect(await recover(agent, held, never)).toBe('failed');
   expect(done.filter((each) => each === 'gave back')).toHaveLength(3);
   expect(done.filter((each) => each === 'asked')).toHaveLength(1);
+});
+
+it('writes down that it drops its copy before its QEMU ends, and gives the guest back in the record', async () => {
+  const { agent, held, noted } = world({ recorded: 'aborted', source: unreachable });
+  expect(await recover(agent, held, never)).toBe('failed');
+  expect(noted).toEqual([
+    { what: 'journal aborted', after: ['abort'] },
+    { what: 'given back', after: ['abort', 'ended'] },
+  ]);
+});
+
+it('withdraws a commit that QEMU refuses to act on, and not that of a guest that has gone on here and is paused since', async () => {
+  const refusal = new QmpError('qemu-refused', 'Failed to get "write" lock');
+  const refused = (started: boolean) => {
+    const { agent, held, done } = world({});
+    Object.assign(held.state, { mayHaveCommitted: true, decision: 'committed', grant: '1', started });
+    Object.assign(held.state.incoming ?? {}, { start: () => Promise.reject(refusal) });
+    return { starting: startGuest(agent, held, never), held, done };
+  };
+  const first = refused(false);
+  await expect(first.starting).rejects.toBe(refusal);
+  expect(first.done).toEqual(['withdraw']);
+  const again = refused(true);
+  await expect(again.starting).rejects.toBe(refusal);
+  expect(again.done).toEqual([]);
+  expect(again.held.state.decision).toBe('committed');
 });
