@@ -9,7 +9,10 @@ export interface Guard {
   readonly shownBy: Shown;
 }
 
-/** A schedule that breaks a rule, by its seed; a test with real parts that fails; or why nothing can go wrong without it. */
+/**
+ * A schedule that breaks a rule, by its seed; a test that fails, with real parts or with the agents' own functions in the order that does harm; or why the
+ * models assume it: it is nothing that the agents do, and is taken away in the models alone (spec/check.sh --guards).
+ */
 export type Shown =
   | {
       readonly by: 'schedule';
@@ -19,7 +22,7 @@ export type Shown =
       readonly kinds?: string | undefined;
     }
   | { readonly by: 'test'; readonly file: string; readonly test: string }
-  | { readonly by: 'reason'; readonly why: string };
+  | { readonly by: 'assumption'; readonly why: string };
 
 const scripts = 'libs/handover/src/scripts';
 const source = 'services/source-agent/src';
@@ -49,3 +52,11 @@ export const schedule = (seed: number, rules: 'outcomes' | 'all' = 'outcomes', k
   kinds,
 });
 export const byTest = (file: string, test: string): Shown => ({ by: 'test', file, test });
+
+/** Of the models alone. */
+export const assumed = (name: string, about: string, why: string): Guard => ({
+  name,
+  about,
+  edits: [],
+  shownBy: { by: 'assumption', why },
+});

@@ -16,6 +16,17 @@ describe('the list of guards', () => {
         expect(edited(join(root, edit.file), textOf(edit.file), [edit])).not.toBe(textOf(edit.file));
   });
 
+  it('has each guard and each assumption of the models', () => {
+    const check = textOf('spec/check.sh');
+    const [, body = ''] = /guards_of\(\) \{\n(.*?)\n\}/s.exec(check) ?? [];
+    // Post-copy is a model of what there is no code of.
+    const [models = ''] = body.split('postcopy)');
+    const named = [...models.matchAll(/\b[A-Z]+(?:_[A-Z]+)+\b/g)].map(([name]) => name);
+    expect(named.length).toBeGreaterThan(35);
+    const listed = guards.map(({ name }) => name);
+    expect(named.filter((name) => !listed.includes(name))).toEqual([]);
+  });
+
   it('names tests that are there', () => {
     for (const { shownBy } of guards) if (shownBy.by === 'test') expect(textOf(shownBy.file)).toContain(shownBy.test);
   });

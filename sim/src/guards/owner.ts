@@ -1,5 +1,7 @@
 /** The guards of spec/owner.pml: where each is in the code. */
-import { byTest, type Guard, inScript, inSource, schedule } from './guard.ts';
+import { byTest, type Guard, inDest, inScript, inSource, schedule } from './guard.ts';
+
+const keeperTest = 'services/source-agent/src/ownership.test.ts';
 
 export const ownerGuards: readonly Guard[] = [
   {
@@ -33,7 +35,11 @@ export const ownerGuards: readonly Guard[] = [
     name: 'NO_SEEN',
     about: 'a guest of which Redis has brought back an older owner stays that owner’s, who may start it',
     edits: [
-      inScript('owner-claim', "local behind = ARGV[4] == 'seen' and known[5] ~= incarnation", 'local behind = false'),
+      inScript(
+        'owner-claim',
+        "local over = ARGV[4] == 'seen' and (known[5] ~= incarnation or known[7])",
+        'local over = false',
+      ),
     ],
     shownBy: byTest(
       'libs/handover/src/owner.test.ts',
@@ -103,5 +109,59 @@ export const ownerGuards: readonly Guard[] = [
     about: 'the ownership of a guest is released while a migration holds it',
     edits: [inSource('ownership', ' && !(await migrating(domain, signal))')],
     shownBy: schedule(1015, 'all', 'qemu,call-lost,stall'),
+  },
+  {
+    name: 'NO_LOOK_FIRST',
+    about: 'the record is read after the look at the guest, and one that was started meanwhile is released',
+    edits: [
+      inSource(
+        'ownership',
+        /const owner = await owners\.of\(domain, signal\);\n\s*const sight = await this\.#see\(domain, signal\);/g,
+        'const sight = await this.#see(domain, signal); const owner = await owners.of(domain, signal);',
+      ),
+    ],
+    shownBy: byTest(keeperTest, 'a guest that is started while it is looked at is not given up by that look'),
+  },
+  {
+    name: 'NO_EXPECT',
+    about: 'a look between Adopt’s claim and the adoption finds no guest, and releases it',
+    edits: [inSource('domains', 'using _coming = agent.ownership.expect(domain.uuid);')],
+    shownBy: byTest(keeperTest, 'a guest that is being adopted is not given up because it is not here yet'),
+  },
+  {
+    name: 'ADOPT_KEEPS',
+    about: 'Adopt keeps the epoch: a late release or commit cannot tell that there is another guest now',
+    edits: [inSource('domains', "claim(domain, 'start', `adopted", "claim(domain, 'keep', `adopted")],
+    shownBy: byTest(
+      keeperTest,
+      'a guest that was adopted is another one: a release that means the one before comes to nothing',
+    ),
+  },
+  {
+    name: 'NO_KEEP',
+    about: 'a guest that was paused while another host was given it is resumed',
+    edits: [
+      inSource('domains', 'await agent.owners.refuseForeign({ uuid: id, name }, signal);'),
+      inSource('domains', /await agent\.owners\.claim\(\{ uuid: id, name \}, 'keep'[^;]*;/g),
+    ],
+    shownBy: byTest(keeperTest, 'a guest that was paused while another host was given it is not resumed'),
+  },
+  {
+    name: 'NO_SENT_CLAIM',
+    about: 'the source resumes its copy on the destination’s promise, and the guest was started elsewhere since',
+    edits: [inSource('decision', 'await claimSent(agent, held, signal);')],
+    shownBy: byTest(
+      'services/source-agent/src/decision.test.ts',
+      'claims the guest before it resumes a copy that was sent, and does not where another host owns it',
+    ),
+  },
+  {
+    name: 'NO_GIVE_BACK',
+    about: 'a commit was granted and not acted on; the guest runs on the source, and the record says the destination',
+    edits: [inDest('recover', 'await giveBack(agent, held, signal);')],
+    shownBy: byTest(
+      'services/dest-agent/src/whole-copy.test.ts',
+      'writes down that it drops its copy before its QEMU ends, and gives the guest back in the record',
+    ),
   },
 ];

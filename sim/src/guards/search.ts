@@ -1,4 +1,4 @@
-/** For each guard: the schedule in which its absence shows, the test that fails without it, or why nothing can go wrong. */
+/** For each guard: the schedule in which its absence shows, the test that fails without it, or why it is assumed. */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -47,8 +47,8 @@ function shown(guard: Guard, options: SearchOptions): Promise<string | undefined
       return bySchedule(guard, shownBy, options);
     case 'test':
       return byTest(guard, shownBy, options.known);
-    case 'reason':
-      return Promise.resolve(`nothing goes wrong without it: ${shownBy.why}`);
+    case 'assumption':
+      return Promise.resolve(`assumed: ${shownBy.why}`);
   }
 }
 
@@ -118,5 +118,5 @@ async function byTest(
     child.once('exit', resolve);
   });
   const said = await text(child.stderr);
-  return (await ended) === 1 && /Tests: +1 failed/.test(said) ? `${file} fails: ${test}` : undefined;
+  return (await ended) === 1 && /Tests: +[1-9]\d* failed/.test(said) ? `${file} fails: ${test}` : undefined;
 }
