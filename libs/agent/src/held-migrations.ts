@@ -383,11 +383,18 @@ export class HeldMigrations<State> {
     }
   }
 
-  /** Likewise, of a migration that Redis has forgotten and this host has not: its job is taken anew, to be settled from `phase`. */
-  async takeUp(found: Found<State>, phase: Phase, signal: AbortSignal): Promise<void> {
-    const { domainUuid: domain, migrationId, domainName, protocol } = found.start;
+  /**
+   * Likewise, of a migration that Redis has forgotten and this host has not: its job is taken anew, to be settled from `phase`. Its record keeps the
+   * same options as before: yet another life of this agent may have nothing else.
+   */
+  async takeUp(
+    found: Found<State> & { readonly options: Record<string, string> },
+    phase: Phase,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { domainUuid: domain, migrationId } = found.start;
+    const { options } = found;
     if (this.#held.has(migrationId)) return;
-    const options = { name: domainName, protocol: String(protocol) };
     const job = await this.#options.jobs.migrationJobStart({ domain, migrationId, options }, signal);
     const cause = new MigrationError('abandoned', `the agent was restarted during migration ${migrationId}`);
     await this.#settleFound(found, job, phase, cause);

@@ -88,6 +88,15 @@ export const newState = (
   releasePort: () => undefined,
 });
 
+/** What the job's record keeps for a later life of this agent. */
+export const optionsOf = (name: string, { protocol, incarnation, run, paused }: DestState): Record<string, string> => ({
+  protocol: String(protocol),
+  incarnation,
+  run,
+  paused: String(paused),
+  name,
+});
+
 /**
  * The guest has not run here, if its QEMU has ended: nobody ever sent that one `cont`, and its user was not given it. Whether an earlier life of this agent did is
  * not known.

@@ -5,7 +5,7 @@ import { capabilitiesToSet, decodeCookie, encodeCookie } from '@ferry/migration'
 import { PrepareResponse, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
 import { admit } from './admit.ts';
-import { journal, originOf, type DestAgent, type HeldIn, newState } from './agent.ts';
+import { journal, originOf, type DestAgent, type HeldIn, newState, optionsOf } from './agent.ts';
 import { Incoming } from './incoming.ts';
 import { listen, mayListen } from './listen.ts';
 import { watchDeath } from './recover.ts';
@@ -40,8 +40,7 @@ export async function prepare(
     state.owner = owner === undefined ? nobody : notedOf(owner);
     state.peerHost = cookie?.hostName ?? '';
     state.sourceAddress = cookie?.agentAddress ?? '';
-    const options = { protocol: String(protocol), incarnation, run, paused: String(paused), name: domain.name };
-    return { options, state };
+    return { options: optionsOf(domain.name, state), state };
   };
   const body = async (held: HeldIn, phaseSignal: AbortSignal): Promise<PrepareResponse> => {
     const { state, ongoing } = held;

@@ -4,7 +4,7 @@ import { MigrationError, phases } from '@ferry/migration';
 import { type HandoverEntry, HandoverError } from '@ferry/handover';
 import { HypervisorError } from '@ferry/hypervisor';
 import type { MigrationJob } from '@ferry/jobs';
-import { type DestAgent, type DestState, type HeldIn, journal, newState, wasNeverTold } from './agent.ts';
+import { type DestAgent, type DestState, type HeldIn, journal, newState, optionsOf, wasNeverTold } from './agent.ts';
 import { decide } from './decision.ts';
 import { Incoming } from './incoming.ts';
 import { fillIn, recall } from './recall.ts';
@@ -275,7 +275,8 @@ async function takeUpOne(agent: DestAgent, noted: HandoverEntry, signal: AbortSi
   const state = newState(protocol, incarnation, !wasRunning, false, run);
   try {
     const outcome = await addNoted(agent, state, noted, noted, signal);
-    await agent.migrations.takeUp({ start, state, outcome }, phase, signal);
+    const options = optionsOf(domainName, state);
+    await agent.migrations.takeUp({ start, state, outcome, options }, phase, signal);
   } catch (error) {
     // The next try asks QEMU anew.
     if (agent.migrations.find(migrationId) === undefined) state.incoming?.[Symbol.dispose]();

@@ -139,9 +139,21 @@ export async function look(
     `about to leave host ${agent.config.host.name}`,
     signal,
   );
-  const options = { protocol: String(protocol), wasRunning: String(wasRunning), incarnation, run, name: guest.name };
-  return { options, state: { ...newState(protocol, wasRunning, incarnation, run), owner: notedOf(owner) } };
+  const state = { ...newState(protocol, wasRunning, incarnation, run), owner: notedOf(owner) };
+  return { options: optionsOf(guest.name, state), state };
 }
+
+/** What the job's record keeps for a later life of this agent. */
+export const optionsOf = (
+  name: string,
+  { protocol, wasRunning, incarnation, run }: SourceState,
+): Record<string, string> => ({
+  protocol: String(protocol),
+  wasRunning: String(wasRunning),
+  incarnation,
+  run,
+  name,
+});
 
 export const newState = (protocol: 2 | 3, wasRunning: boolean, incarnation: string, run: string): SourceState => ({
   ...newSentCopy(run),

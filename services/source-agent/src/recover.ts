@@ -2,9 +2,9 @@
 import { failureOf, settledByOwner, startedElsewhere } from '@ferry/agent';
 import { type HandoverEntry, HandoverError } from '@ferry/handover';
 import type { MigrationJob } from '@ferry/jobs';
-import { MigrationError, phases, type Phase } from '@ferry/migration';
+import { isPhase, MigrationError, phases, type Phase } from '@ferry/migration';
 import type { HeldOut, OutcomeWord, SourceAgent } from './agent.ts';
-import { guestIfAny, journal, newState } from './agent.ts';
+import { guestIfAny, journal, newState, optionsOf } from './agent.ts';
 import { decide, releaseGuest, resumeGuest } from './decision.ts';
 import { stopOutgoing } from './outgoing.ts';
 import { fillIn, performOf, recall } from './recall.ts';
@@ -197,21 +197,22 @@ export async function revive(
   // What cannot be read now is read before anything is decided, and the migration is shown as in doubt until then.
   const noted = await agent.journals.of(job.migrationId).read().catch(unlessJournal);
   const { options } = job;
-  const protocol = noted?.protocol ?? (options['protocol'] === '2' ? 2 : options['protocol'] === '3' ? 3 : undefined);
-  const incarnation = noted?.incarnation ?? options['incarnation'];
-  if (protocol === undefined || incarnation === undefined)
-    throw new MigrationError('in-doubt', 'the job’s record lacks what is needed to go on');
-  const state = newState(
-    protocol,
-    noted?.wasRunning ?? options['wasRunning'] === 'true',
-    incarnation,
-    options['run'] ?? '',
-  );
+  const protocol = noted?.protocol ?? protocolOf(job);
+  // A record that lacks them, as Redis has evicted it, is of no incarnation: the register answers "changed", and QEMU and the destination tell.
+  const incarnation = noted?.incarnation ?? options['incarnation'] ?? '';
+  const wasRunning = noted?.wasRunning ?? options['wasRunning'] !== 'false';
+  const state = newState(protocol, wasRunning, incarnation, options['run'] ?? '');
   if (noted === undefined) state.recalled = 'unread';
   else fillIn(state, noted);
   // The journal is written before memory flows; Redis may have come back from before that.
   const behind = noted !== undefined && (job.phase === 'none' || job.phase === 'begin3');
   return { state, outcome: endOf(noted), phase: behind ? performOf(protocol) : undefined };
+}
+
+/** By the phase where the record does not say it. */
+function protocolOf({ options, phase }: MigrationJob): 2 | 3 {
+  const isOfVersion2 = isPhase(phase) && !phases[phase].protocols.includes(3);
+  return (options['protocol'] ?? (isOfVersion2 ? '2' : '3')) === '2' ? 2 : 3;
 }
 
 function unlessJournal(error: unknown): undefined {
@@ -252,5 +253,6 @@ async function takeUpOne(agent: SourceAgent, noted: HandoverEntry, signal: Abort
   const start = { migrationId, domainUuid, domainName, side: 'source', protocol } as const;
   const state = newState(protocol, wasRunning, incarnation, run);
   fillIn(state, noted);
-  await agent.migrations.takeUp({ start, state }, performOf(protocol), signal);
+  const options = optionsOf(domainName, state);
+  await agent.migrations.takeUp({ start, state, options }, performOf(protocol), signal);
 }
