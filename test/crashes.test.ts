@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { DomainState } from '@ferry/proto/ferry/v1/domains';
 import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
-import { startMigration } from './under-way.ts';
+import { endless, startMigration } from './under-way.ts';
 import { callsOf, endOf, eventually, refusal, type TestGuest, World } from './world.ts';
 
 const none = Buffer.alloc(0);
@@ -83,8 +83,11 @@ describe.each(['SIGKILL', 'SIGTERM'] as const)('%s and a restart while memory fl
     const { migration } = await callsOf(world.a).get({ ...names, domain: guest.uuid });
     expect(migration).toMatchObject({ active: false, outcome: Outcome.OUTCOME_FAILED });
     expect(migration?.failure?.reason).toMatch(/^(abandoned|draining)$/);
-    // Asked for again, it tells how it ended and does nothing.
-    expect(endOf(await world.migrate(guest, { migrationId: names.migrationId })).outcome).toBe(Outcome.OUTCOME_FAILED);
+    // Asked for again, it tells how it ended and does nothing; another request is not answered with that.
+    const again = { migrationId: names.migrationId, options: endless };
+    expect(endOf(await world.migrate(guest, again)).outcome).toBe(Outcome.OUTCOME_FAILED);
+    const other = await refusal(world.migrate(guest, { migrationId: names.migrationId }));
+    expect(other.reason).toBe('request-differs');
   });
 
   it('of both: the guest runs on', async () => {

@@ -8,7 +8,7 @@ import type { MigrationEvent } from '@ferry/proto/ferry/v1/migration';
 import { callsOf, endOf, eventually, patience, type TestGuest, type Wish, type World } from './world.ts';
 
 /** Never ends by itself: the world's guests write faster than that. */
-const endless = { bandwidthBytesPerSecond: 500_000n, downtimeLimitMs: 1 };
+export const endless = { bandwidthBytesPerSecond: 500_000n, downtimeLimitMs: 1 };
 
 export interface UnderWay {
   readonly migrationId: string;

@@ -14,7 +14,7 @@ import type { OngoingMigrations, OngoingStart, OutcomeWord } from './ongoing.ts'
 import type { PhaseChoice, PhaseRun } from './phase-run.ts';
 import { regainLease } from './regain-lease.ts';
 import { replay, replyOf, type Reply } from './replies.ts';
-import { askedOption, noDigest } from './request-digest.ts';
+import { askedFrom, askedOption, noDigest } from './request-digest.ts';
 import { Settling, type SettlingOptions } from './settling.ts';
 
 /** How long it is tried to record that a phase is done. */
@@ -151,8 +151,11 @@ export class HeldMigrations<State> {
   }
 
   #hold(start: OngoingStart, state: State, job: MigrationJob, phase: Phase | undefined): Held<State> {
+    const ongoing = this.#options.ongoing.open(start);
+    // Of a migration that this agent's predecessor left, its job says what was asked for.
+    if (ongoing.asked === noDigest) ongoing.asked = askedFrom(job.options);
     const held: Held<State> = {
-      ongoing: this.#options.ongoing.open(start),
+      ongoing,
       state,
       job,
       phase,
