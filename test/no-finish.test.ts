@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from '@jest/globals';
 import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
-import { callsOf, eventually, type TestGuest, World } from './world.ts';
+import { callsOf, eventually, refusal, type TestGuest, World } from './world.ts';
 
 const { PROTOCOL_V2: v2, PROTOCOL_V3: v3 } = Protocol;
 
@@ -61,6 +61,21 @@ it.each([
 it('without a Confirm the source’s copy of a guest that has gone on is ended', async () => {
   const { names, finish } = await sent(v3);
   await callsOf(world.b).finish(finish);
+  await outcomeAt(names, Outcome.OUTCOME_COMPLETED);
+  await world.expectSettled(guest, world.b);
+});
+
+it('a Confirm while Redis is away: the source’s copy is ended all the same', async () => {
+  const { names, finish } = await sent(v3);
+  const { cookieOut } = await callsOf(world.b).finish(finish);
+  world.lab.redis.signal('SIGSTOP');
+  try {
+    await refusal(callsOf(world.a).confirm({ ...names, cookieIn: cookieOut, cancelled: false }));
+    const qemus = () => world.lab.qemus().filter(({ domain }) => domain === guest.uuid);
+    await eventually('the source’s QEMU has ended', () => qemus().length === 1);
+  } finally {
+    world.lab.redis.signal('SIGCONT');
+  }
   await outcomeAt(names, Outcome.OUTCOME_COMPLETED);
   await world.expectSettled(guest, world.b);
 });

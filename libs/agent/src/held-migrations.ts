@@ -13,6 +13,7 @@ import { type Held, labelsOf } from './held.ts';
 import type { OngoingMigrations, OngoingStart, OutcomeWord } from './ongoing.ts';
 import type { PhaseChoice, PhaseRun } from './phase-run.ts';
 import { regainLease } from './regain-lease.ts';
+import { saidIfLong } from './said-if-long.ts';
 import { replay, replyOf, type Reply } from './replies.ts';
 import { askedFrom, askedOption, noDigest } from './request-digest.ts';
 import { Settling, type SettlingOptions } from './settling.ts';
@@ -234,7 +235,8 @@ export class HeldMigrations<State> {
     const learning = learn(held, signal);
     const run = learning instanceof Promise ? await learning : learning;
     // The phase before may still be writing its record; what it says must be there before ours.
-    await held.bookkeeping.catch(() => undefined);
+    const records = held.bookkeeping.catch(() => undefined);
+    await saidIfLong(this.#options.log, `the record of phase ${held.phase} in Redis`, labelsOf(held), records);
     if (held.job.signal.aborted) await this.#regain(held);
     held.job = this.#options.jobs.migrationJobIsActive(domainUuid, migrationId);
     return run;

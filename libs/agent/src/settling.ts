@@ -12,6 +12,7 @@ import { recordOfEnd } from './known-migrations.ts';
 import type { Log } from './log.ts';
 import type { OutcomeWord } from './ongoing.ts';
 import { refusalOf, type Reply } from './replies.ts';
+import { saidIfLong } from './said-if-long.ts';
 
 /** How long one attempt may take. What cannot be settled now is tried again. */
 const settleMs = 20_000;
@@ -80,7 +81,8 @@ export class Settling<State> {
     held.executing = true;
     try {
       const patience = AbortSignal.any([AbortSignal.timeout(settleMs), stopping]);
-      unsettled.outcome ??= await recover(held, patience);
+      const what = `the recovery of phase ${held.phase}: ${held.firstFailure?.message ?? ''}`;
+      unsettled.outcome ??= await saidIfLong(this.#options.log, what, labelsOf(held), recover(held, patience));
       const refused = refusalOf(unsettled.phase, held.firstFailure ?? Failure.fromPartial({}), held.request);
       await this.finish(held, unsettled.outcome, unsettled.reply ?? refused);
     } catch (error) {
@@ -131,8 +133,8 @@ export class Settling<State> {
     const end = { outcome, record, reply: { phase: reply.phase, bytes: reply.bytes() } };
     const signal = AbortSignal.timeout(settleMs);
     try {
-      await held.bookkeeping.catch(() => undefined);
-      await held.regaining?.catch(() => undefined);
+      const records = held.bookkeeping.catch(() => undefined).then(() => held.regaining?.catch(() => undefined));
+      await saidIfLong(log, `the records of phases before ${held.phase} in Redis`, labelsOf(held), records);
       if (!held.jobEnded) {
         await jobs.migrationJobFinish(held.job, end, signal).catch(async (error: unknown) => {
           if (!(error instanceof JobError) || error.kind !== 'lease-lost') throw error;

@@ -326,9 +326,10 @@ export class Hypervisor {
     const closed = once(guest.monitor.closed, 'abort', { signal: AbortSignal.timeout(killMs) });
     closed.catch(() => undefined);
     await send(guest.process, 'SIGKILL');
-    // The monitor's end tells sooner than /proc can be asked.
-    if (!guest.monitor.closed.aborted) await closed.catch(() => undefined);
-    await waitGone(guest.process, AbortSignal.timeout(killMs));
+    // The monitor's end tells sooner than /proc can be asked; where it is not heard of, the process's own end counts.
+    const gone = waitGone(guest.process, AbortSignal.timeout(killMs));
+    if (!guest.monitor.closed.aborted) await Promise.race([closed.catch(() => undefined), gone]);
+    await gone;
     await guest.monitor[Symbol.asyncDispose]();
     await this.#directory.remove(guest.uuid);
   }

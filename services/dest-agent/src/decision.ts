@@ -1,5 +1,5 @@
 /** What the destination decides, or learns, when it does not simply commit; and what it answers the source. */
-import { handoverOf } from '@ferry/agent';
+import { handoverOf, labelsOf, saidIfLong } from '@ferry/agent';
 import { HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import { Answer, type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
@@ -100,7 +100,9 @@ async function askSource(agent: DestAgent, held: HeldIn, signal: AbortSignal): P
   }
   await noteVote(agent, held);
   const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
-  const { answer, startedOn } = await agent.sourceAt(sourceAddress).ask(question, signal);
+  const asking = agent.sourceAt(sourceAddress).ask(question, signal);
+  const what = `the agent at ${sourceAddress}, which is asked how it was decided`;
+  const { answer, startedOn } = await saidIfLong(agent.log, what, labelsOf(held), asking);
   if (answer === Answer.ANSWER_COMMITTED) return 'committed';
   if (answer === Answer.ANSWER_ABORTED) return 'aborted';
   if (answer === Answer.ANSWER_STARTED_ELSEWHERE) held.state.startedOn = startedOn ?? '';

@@ -1,5 +1,5 @@
 /** The two ends of a migration on the source, and the question that comes before them. */
-import { claimSent, handoverOf } from '@ferry/agent';
+import { claimSent, handoverOf, labelsOf, saidIfLong } from '@ferry/agent';
 import { HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import {
@@ -17,6 +17,8 @@ import { lostJournal, recall } from './recall.ts';
 
 /** How long the register may be away before the destination is asked: the guest is paused meanwhile, ms. */
 const registerPatienceMs = 1_000;
+/** How long QEMU may take to give its last figures: its copy is ended without them, ms. */
+const figuresMs = 1_000;
 
 /**
  * Makes the decision, or learns it: the register says 'aborted' if the destination has not committed, and from then on it cannot; a register that has changed, or stays away, is asked no more. Only
@@ -83,7 +85,9 @@ async function askDestination(
   // A life of this agent that does not know that it has asked would believe the register again.
   await journal(agent, held);
   const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
-  const { answer, startedOn } = await agent.destinationAt(destinationAddress).ask(question, signal);
+  const asking = agent.destinationAt(destinationAddress).ask(question, signal);
+  const what = `the agent at ${destinationAddress}, which is asked how it was decided`;
+  const { answer, startedOn } = await saidIfLong(agent.log, what, labelsOf(held), asking);
   if (answer === Answer.ANSWER_COMMITTED) return 'committed';
   if (answer === Answer.ANSWER_ABORTED || answer === Answer.ANSWER_PROMISED) return 'aborted';
   if (answer === Answer.ANSWER_STARTED_ELSEWHERE) held.state.startedOn = startedOn ?? '';
@@ -163,9 +167,17 @@ export async function releaseGuest(agent: SourceAgent, held: HeldOut, signal: Ab
     return;
   }
   // QEMU says `completed` just before its figures are final, so they are asked for now.
-  const info = await guest.monitor.execute('query-migrate', {}, signal).catch(() => undefined);
+  const patience = AbortSignal.any([signal, AbortSignal.timeout(figuresMs)]);
+  const info = await guest.monitor.execute('query-migrate', {}, patience).catch(() => undefined);
   if (info !== undefined) held.ongoing.statistics = { ...held.ongoing.statistics, ...statisticsOf(info) };
-  await agent.hypervisor.end(guest, 'kill');
+  const { domainName } = held.ongoing.start;
+  const ending = agent.hypervisor.end(guest, 'kill');
+  await saidIfLong(
+    agent.log,
+    `the end of ${domainName}’s QEMU here (pid ${guest.process.pid})`,
+    labelsOf(held),
+    ending,
+  );
 }
 
 /** The decision is 'aborted', or was never asked for: lets the guest run on here, if it ran before. Throws HandoverError owned-elsewhere. */
