@@ -122,7 +122,11 @@ export class AgentProcess {
       ask: (request: AskRequest, signal: AbortSignal) =>
         world.network.call(from, address, 'ask', request, signal) as Promise<AskResponse>,
     });
-    const agent = destAgent(parts, { ports: new Ports(parts.config.migration.ports), sourceAt });
+    const agent = destAgent(parts, {
+      ports: new Ports(parts.config.migration.ports),
+      sourceAt,
+      sourceRuns: () => Promise.resolve(true),
+    });
     this.agent = agent;
     await takeUpIncoming(agent, this.#shutdown.signal);
     return destAgentService(agent, edge).implementation as unknown as Record<string, Handler>;
@@ -169,6 +173,8 @@ export class AgentProcess {
       journals: new SimJournals(world, life, this.host.disks[this.side]),
       ongoing: new OngoingMigrations(gate),
       gate,
+      // Names lead where they should.
+      lookUp: () => Promise.resolve([]),
     };
     const untilRedis = async (): Promise<void> => {
       while (world.redis.wayOf(host) !== 'open' || world.redis.serverOf(host) === undefined)

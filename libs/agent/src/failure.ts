@@ -93,6 +93,8 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'request-differs': false,
   'invalid-uri': false,
   'destination-unreachable': true,
+  'source-unreachable': false,
+  'source-agent-away': true,
   'destination-refused': false,
   'migration-failed': true,
   'migration-cancelled': true,

@@ -9,6 +9,8 @@ export { AgentError, type AgentErrorKind } from './errors.ts';
 export { FailureError, failureFromWire, failureOf, reportedFailure, type Reason, type Where } from './failure.ts';
 export { logOf, openLog, type Log, type LogFields } from './log.ts';
 export { openRedis, waitForRedis } from './redis.ts';
+export { isUnconnected, type LookUp, reachProblem } from './reach.ts';
+export { agentRuns } from './one-daemon.ts';
 export { saidIfLong } from './said-if-long.ts';
 export { serve, type ServedService, type ServeOptions, type Server } from './serve.ts';
 export { toStatus, type CallFailure } from './status.ts';

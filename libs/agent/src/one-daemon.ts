@@ -1,6 +1,6 @@
 /** One daemon a side and state directory: two would take each other's QEMUs, journals and jobs for their own. */
 import { mkdir, stat } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import type { Side } from '@ferry/migration';
 import { listenerOf } from '@ferry/hypervisor';
 import { AgentError } from './errors.ts';
@@ -11,8 +11,7 @@ import { AgentError } from './errors.ts';
  */
 export async function holdStateDirectory(side: Side, stateDir: string): Promise<Disposable> {
   await mkdir(stateDir, { recursive: true });
-  const { dev, ino } = await stat(stateDir, { bigint: true });
-  const name = `ferry-${side}-${dev}-${ino}`;
+  const name = await nameOf(side, stateDir);
   const server = createServer((socket) => socket.destroy()).unref();
   try {
     await listening(server, `\0${name}`);
@@ -36,4 +35,17 @@ function listening(server: Server, path: string): Promise<void> {
   server.once('error', reject);
   server.listen({ path }, resolve);
   return promise;
+}
+
+async function nameOf(side: Side, stateDir: string): Promise<string> {
+  const { dev, ino } = await stat(stateDir, { bigint: true });
+  return `ferry-${side}-${dev}-${ino}`;
+}
+
+/** Whether an agent of that side has the state directory, and its process lives. */
+export async function agentRuns(side: Side, stateDir: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = connect({ path: `\0${await nameOf(side, stateDir)}` });
+  socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+  return promise.finally(() => socket.destroy());
 }

@@ -10,6 +10,7 @@ import { openLog, type Log } from './log.ts';
 import { OngoingMigrations } from './ongoing.ts';
 import { registerHost } from './host-name.ts';
 import { holdStateDirectory } from './one-daemon.ts';
+import { type LookUp, systemLookUp } from './reach.ts';
 import { openRedis, waitForRedis } from './redis.ts';
 import { tryStateDir } from './state-dir.ts';
 import { type Credentials, openCredentials } from './tls.ts';
@@ -27,6 +28,7 @@ export interface Parts {
   readonly ongoing: OngoingMigrations;
   /** Closed while a guest of this agent stands still for its switchover. */
   readonly gate: BlackoutGate;
+  readonly lookUp: LookUp;
 }
 
 const jobKind = { source: 'MIGRATION_OUT', dest: 'MIGRATION_IN' } as const;
@@ -101,6 +103,7 @@ export async function openParts(
     journals,
     ongoing,
     gate,
+    lookUp: systemLookUp,
     credentials,
     [Symbol.asyncDispose]: () => ours.disposeAsync(),
   };

@@ -77,6 +77,8 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'request-differs': status.ALREADY_EXISTS,
   'invalid-uri': status.INVALID_ARGUMENT,
   'destination-unreachable': status.UNAVAILABLE,
+  'source-unreachable': status.FAILED_PRECONDITION,
+  'source-agent-away': status.UNAVAILABLE,
   'destination-refused': status.FAILED_PRECONDITION,
   'migration-failed': status.ABORTED,
   'migration-cancelled': status.CANCELLED,

@@ -20,6 +20,10 @@ export type MigrationErrorKind =
   | 'invalid-uri'
   /** The destination agent cannot be reached. */
   | 'destination-unreachable'
+  /** The destination cannot reach the source agent, and would not learn from it how a migration was decided. */
+  | 'source-unreachable'
+  /** The destination's host has no source agent that runs: a guest would be beyond all commands there. */
+  | 'source-agent-away'
   /** The destination agent refused. */
   | 'destination-refused'
   /** QEMU reports that the migration failed. */

@@ -117,6 +117,8 @@ export interface DestAgent extends Parts {
   readonly migrations: HeldMigrations<DestState>;
   /** The source agent at HOST:PORT. Throws MigrationError invalid-request. */
   readonly sourceAt: (address: string) => Source;
+  /** Whether this host's source agent runs. */
+  readonly sourceRuns: () => Promise<boolean>;
 }
 
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;

@@ -1,6 +1,6 @@
 /** The destination agent's process. */
 import { flushCompileCache } from 'node:module';
-import { edgeOf, invoke, openParts, Peers, serve, untilAsked } from '@ferry/agent';
+import { agentRuns, edgeOf, invoke, openParts, Peers, serve, untilAsked } from '@ferry/agent';
 import { Ports } from '@ferry/hypervisor';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
 import type { Source } from './agent.ts';
@@ -16,7 +16,8 @@ await untilAsked(async (shutdown) => {
     const client = peers.at(address);
     return { ask: (request, signal) => invoke(client, SourceAgentService.ask, request, signal) };
   };
-  const agent = destAgent(parts, { ports: new Ports(config.migration.ports), sourceAt });
+  const sourceRuns = () => agentRuns('source', config.stateDir);
+  const agent = destAgent(parts, { ports: new Ports(config.migration.ports), sourceAt, sourceRuns });
   await using _migrations = agent.migrations;
 
   await takeUpWork(agent, shutdown);

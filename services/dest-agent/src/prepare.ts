@@ -9,6 +9,7 @@ import { journal, originOf, type DestAgent, type HeldIn, newState, optionsOf } f
 import { Incoming } from './incoming.ts';
 import { listen, mayListen } from './listen.ts';
 import { watchDeath } from './recover.ts';
+import { refuseStranded } from './stranded.ts';
 
 /** What is noted of a guest that nobody has owned: every record is newer. */
 const nobody = { epoch: 0, sinceMs: 0 };
@@ -27,7 +28,10 @@ export async function prepare(
   const start = { migrationId, domainUuid: domain.uuid, domainName: domain.name, side: 'dest', protocol } as const;
 
   const make = async (callSignal: AbortSignal) => {
-    await mayListen(agent, request.migrationUri);
+    await Promise.all([
+      mayListen(agent, request.migrationUri),
+      refuseStranded(agent, domain.name, cookie?.agentAddress, callSignal),
+    ]);
     await admit(agent, domain, request.domainXml, cookie, callSignal);
     const [incarnation, owner] = await Promise.all([
       agent.register.incarnation(callSignal),

@@ -20,6 +20,7 @@ import { refuseBlockJobs } from './as-it-runs.ts';
 import { firstCause } from './first-cause.ts';
 import { refuseUnsafe } from './safety.ts';
 import { configureOutgoing, sendGuest, type SwitchoverTimes } from './outgoing.ts';
+import { refuseUnreachable } from './reachable.ts';
 import { Readiness } from './readiness.ts';
 
 export function perform(agent: SourceAgent, request: PerformRequest, signal: AbortSignal): Promise<PerformResponse> {
@@ -132,6 +133,7 @@ async function send(
     if (problem !== undefined) throw refusedUri(request.migrationUri, problem);
   }
   refuseDecided(held);
+  await refuseUnreachable(agent, held, uri, signal);
   const limits = limitsOf(request.options);
   const { ongoing } = held;
   const { monitor } = await guestOf(agent, held, signal);
@@ -141,6 +143,7 @@ async function send(
   await refuseBlockJobs(monitor, ongoing.start.domainName, signal);
   await configureOutgoing(monitor, limits, signal);
   await Promise.all([journal(agent, held), readiness.check(signal)]);
+  await readiness.connected(signal);
   const report = {
     progress: (status: string, figures: Partial<MigrationStatistics>) =>
       ongoing.progress(status, { ...ongoing.statistics, ...figures }),

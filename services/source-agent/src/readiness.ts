@@ -3,7 +3,7 @@
  * told to send so that it does not come to an end. A guest that had all but come to its end, and is stopped nevertheless, is not sent.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { failureOf, handoverOf } from '@ferry/agent';
+import { failureOf, handoverOf, isUnconnected } from '@ferry/agent';
 import { HandoverError } from '@ferry/handover';
 import { type Limits, MigrationError } from '@ferry/migration';
 import type { CheckReadyResponse } from '@ferry/proto/ferry/v1/dest_agent';
@@ -13,6 +13,8 @@ import { type HeldOut, journal, type SourceAgent } from './agent.ts';
 /** How often it is looked at, and how long the others may take to answer, ms. */
 const checkMs = 500;
 const answerMs = 1_500;
+/** How long, before memory flows, an agent that refuses connections is waited for, ms. */
+const connectMsMax = 10_000;
 /** What was asked longer ago than this, and answered, is asked once more when the guest has been stopped, ms. */
 const freshMs = 1_500;
 /** How often the destination is asked whether its QEMU receives, until it does; how long a guest that was stopped first waits for that, ms. */
@@ -134,6 +136,28 @@ export class Readiness {
       }
     }
     await this.#set(missing, signal);
+  }
+
+  /**
+   * Before memory flows: an agent that cannot be connected to may be starting; after some seconds it is not. What answers, and is missing something,
+   * and Redis, are waited for while memory flows. Throws MigrationError destination-unreachable.
+   */
+  async connected(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#agent;
+    const untilMs = clock.monotonic() + connectMsMax;
+    while (isUnconnected(this.#missing)) {
+      if (clock.monotonic() >= untilMs) {
+        const { ongoing, state } = this.#held;
+        const message = `domain ${ongoing.start.domainName} was not sent: its destination’s agent cannot be connected to at ${state.destinationAddress}`;
+        const { message: why } = this.#missing;
+        throw new MigrationError(
+          'destination-unreachable',
+          `${message} (${why}): is it running, and is that FERRY_ADDRESS right?`,
+        );
+      }
+      await delay(checkMs, undefined, { signal });
+      await this.check(signal);
+    }
   }
 
   /** Goes on looking until `signal` aborts. Throws MigrationError not-ready when something stays missing for longer than FERRY_HOLD_MS. */
