@@ -94,7 +94,7 @@ const commands: Readonly<Record<string, Command>> = {
     run: (args) => script('sim/src/main.ts', args),
   },
   bench: {
-    usage: 'bench [--rounds N] [--guests N]',
+    usage: 'bench [--rounds N] [--guests N] [--busy N]',
     what: 'QEMU alone against Ferry, interleaved in one run',
     run: (args) => script('test/bench/main.ts', args),
   },

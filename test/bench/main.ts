@@ -11,6 +11,7 @@ import { qemuAlone } from './alone.ts';
 import type { Contender } from './contender.ts';
 import { connect, ferryByCaller, ferryPeerToPeer } from './ferry.ts';
 import type { GuestKind } from './guests.ts';
+import { burners } from './burners.ts';
 import { measureMany, rowsOfMany } from './many-guests.ts';
 import { measure, rowsOf } from './one-guest.ts';
 import { type BenchOptions, readOptions, usage } from './options.ts';
@@ -49,7 +50,7 @@ async function inTurn<T>(
 const load = (): string => `load average ${loadavg()[0]?.toFixed(1)} on ${cpus().length} CPUs`;
 
 async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> {
-  const { rounds, warmUp, manyRounds, guests, kind, cpuProfile } = options;
+  const { rounds, warmUp, manyRounds, guests, busy, kind, cpuProfile } = options;
   const loadBefore = loadavg();
   const profiling = { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${resolve(cpuProfile ?? '')}` };
   const rom = await buildGuest();
@@ -80,6 +81,7 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
     'control plane: the part of the blackout from STOP to leaving pre-switchover, and from the guest loaded to RESUME\n',
   );
 
+  using _burners = guests === 0 ? undefined : burners(busy);
   const many =
     guests === 0
       ? undefined
@@ -92,7 +94,7 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
         );
   if (many !== undefined) {
     say(
-      `\n${guests} idle guests of ${manyKind.memoryMiB} MiB at once; median (range) of ${manyRounds} rounds; ${load()}\n\n`,
+      `\n${guests} idle guests of ${manyKind.memoryMiB} MiB at once${busy === 0 ? '' : `, beside ${busy} busy processes`}; median (range) of ${manyRounds} rounds; ${load()}\n\n`,
     );
     say(`${formatTable(rowsOfMany(many))}\n`);
   }

@@ -7,6 +7,8 @@ export interface BenchOptions {
   readonly rounds: number;
   /** Guests at once in the second table; 0 leaves it out. */
   readonly guests: number;
+  /** Processes that do nothing but use processors, while the second table is measured. */
+  readonly busy: number;
   /** Rounds of the second table that count. */
   readonly manyRounds: number;
   /** Rounds before, which do not count: the agents are processes that have run for long when a guest comes. */
@@ -21,6 +23,7 @@ export const usage = `usage: ./dev bench [OPTIONS]
 
   --rounds N        rounds of one guest at a time (5)
   --guests N        guests at once in the second table, 0 to leave it out (20)
+  --busy N          processes that use all the processor they get beside them (0)
   --many-rounds N   rounds of that (2)
   --warm-up N       rounds before, which do not count (3)
   --dirty SIZE      how much of its memory the guest works on (1M)
@@ -40,6 +43,7 @@ export function readOptions(args: string[]): BenchOptions | undefined {
     options: {
       rounds: text,
       guests: text,
+      busy: text,
       'many-rounds': text,
       'warm-up': text,
       dirty: text,
@@ -53,6 +57,7 @@ export function readOptions(args: string[]): BenchOptions | undefined {
     rounds: count('rounds', values.rounds ?? '5', 1, 1_000),
     // The ports of a lab's host are 62.
     guests: count('guests', values.guests ?? '20', 0, 60),
+    busy: count('busy', values.busy ?? '0', 0, 64),
     manyRounds: count('many-rounds', values['many-rounds'] ?? '2', 1, 100),
     warmUp: count('warm-up', values['warm-up'] ?? '3', 0, 100),
     kind: { memoryMiB, tickMs, dirty: values.dirty ?? '1M', rate: values.rate ?? '0' },

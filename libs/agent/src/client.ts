@@ -11,6 +11,7 @@ import {
 } from '@grpc/grpc-js';
 import { formatHostPort, isLoopback, parseHostPort } from './address.ts';
 import { connectionOptions } from './limits.ts';
+import { isUnconnected } from './reach.ts';
 import { type Credentials, serverNameOf } from './tls.ts';
 
 /** What a call needs of a generated method's definition. */
@@ -98,9 +99,36 @@ export function invoke<Request, Response>(
     callOptions,
     done,
   );
-  const hangUp = (): void => call.cancel();
+  // An answer that lies in the socket, of a process that had no processor for longer than its limit, is read before a second timer is over.
+  const hangUp = (): void => void setTimeout(() => call.cancel(), 0);
   signal.addEventListener('abort', hangUp, { once: true });
   return promise;
+}
+
+/** How often a call is made again, and the pause before. */
+const repeatsMax = 3;
+const repeatAfterMs = 100;
+/** gRPC's words where nobody was connected to: then who is called is not there. */
+const nobody = /No connection established|Name resolution failed/;
+
+/**
+ * Likewise, of a method that gives the same answer when it is repeated: a connection that broke off before the answer came, or was given up by a
+ * process that had no processor, is no answer. Throws as `invoke` does.
+ */
+export async function invokeAgain<Request, Response>(
+  client: Client,
+  method: Method<Request, Response>,
+  request: Request,
+  signal: AbortSignal,
+): Promise<Response> {
+  for (let left = repeatsMax; ; left -= 1) {
+    try {
+      return await invoke(client, method, request, signal);
+    } catch (error) {
+      if (left === 0 || signal.aborted || !isUnconnected(error) || nobody.test(error.message)) throw error;
+      await delay(repeatAfterMs, undefined, { signal });
+    }
+  }
 }
 
 /** A call that was opened ahead of its request. */

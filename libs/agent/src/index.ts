@@ -3,7 +3,7 @@ export { formatHostPort, isLoopback, parseHostPort, type HostPort } from './addr
 export { BlackoutGate } from './blackout-gate.ts';
 export { SharedAnswers } from './shared-answers.ts';
 export { edgeOf, type Call, type Edge, type EdgeOptions, type PhaseOf } from './call.ts';
-export { dial, follow, invoke, type InvokeOptions, standBy, type StandingBy, warm } from './client.ts';
+export { dial, follow, invoke, invokeAgain, type InvokeOptions, standBy, type StandingBy, warm } from './client.ts';
 export { readConfig, type Config, type TlsFiles } from './config.ts';
 export { AgentError, type AgentErrorKind } from './errors.ts';
 export { FailureError, failureFromWire, failureOf, reportedFailure, type Reason, type Where } from './failure.ts';

@@ -7,9 +7,10 @@ export const messageBytesMax = 8 * 2 ** 20;
 export const connectionOptions: ChannelOptions = {
   'grpc.max_receive_message_length': messageBytesMax,
   'grpc.max_send_message_length': messageBytesMax,
-  // A host that vanished is noticed within seconds, and a connection that nobody uses stays ready for the blackout.
+  // A connection that nobody uses stays ready for the blackout, and one to a host that vanished is given up in half a minute. It is shared by all
+  // migrations there: an agent that has no processor for some seconds must not lose it. What a guest waits for has limits of its own.
   'grpc.keepalive_time_ms': 5_000,
-  'grpc.keepalive_timeout_ms': 5_000,
+  'grpc.keepalive_timeout_ms': 20_000,
   'grpc.keepalive_permit_without_calls': 1,
 };
 

@@ -23,7 +23,8 @@ const retryMs = (tries: number): number => Math.min(10 * 2 ** Math.min(tries, 10
  * caller has long decided otherwise. For the same reason a command whose connection broke is not sent again, to this Redis or to another.
  */
 const bounds = {
-  commandTimeout: replyMsMax,
+  // For what is asked without a limit of its own. The scripts have one, which comes first and looks at the socket once more before it counts.
+  commandTimeout: 2 * replyMsMax,
   connectTimeout: replyMsMax,
   maxRetriesPerRequest: 0,
   enableOfflineQueue: false,

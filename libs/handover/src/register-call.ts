@@ -21,8 +21,11 @@ export async function registerCall(name: string, send: () => Promise<unknown>, s
       const late = Promise.withResolvers<never>();
       const aborted = () => late.reject(signal.reason);
       signal.addEventListener('abort', aborted, { once: true });
-      const bound = setTimeout(() => {
+      const tooLate = (): void =>
         late.reject(new HandoverError('register-unavailable', `Redis did not answer ${name} within ${replyMsMax} ms`));
+      // A process that had no processor finds its timers over before it has read what came in time: sockets are looked at between two timers.
+      let bound = setTimeout(() => {
+        bound = setTimeout(tooLate, 0);
       }, replyMsMax);
       try {
         const sent = send();

@@ -3,7 +3,7 @@
  * QEMUs. `domain.json` is written before QEMU is started, `qemu.json` when it has a pid.
  */
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, type Stats, statSync } from 'node:fs';
 import { appendFile, mkdir, open, readFile, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -58,17 +58,31 @@ const removed = '.removed-';
 
 const isMissing = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '');
 
+/** A file that is always replaced as a whole, so that these three say whether it is the one that was read. */
+const versionOf = ({ ino, mtimeMs, size }: Stats): string => `${ino} ${mtimeMs} ${size}`;
+
+/** What was read of a domain's files, until they are replaced: they are looked at for every call, of every domain. */
+const known = new Map<string, { readonly version: string; readonly value: unknown }>();
+
 /** Read without a turn of the event loop: these files have a few hundred bytes, and a thread pool's answer takes ten times as long. */
 function readJson<T>(path: string, schema: z.ZodType<T>): T | undefined {
   let text: string;
+  let version: string;
   try {
+    version = versionOf(statSync(path));
+    const before = known.get(path);
+    // A path is always read by the same schema.
+    if (before?.version === version) return before.value as T;
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw error;
+    if (!isMissing(error)) throw error;
+    known.delete(path);
+    return undefined;
   }
   try {
-    return schema.parse(JSON.parse(text));
+    const value = schema.parse(JSON.parse(text));
+    known.set(path, { version, value });
+    return value;
   } catch (cause) {
     throw new HypervisorError(
       'state-unreadable',
@@ -172,6 +186,11 @@ export class DomainDirectory {
   /** Replaces what is known of a domain, e.g. when it is no longer incoming. */
   redefine(definition: Definition): Promise<void> {
     return writeWhole(join(this.paths(definition.uuid).dir, 'domain.json'), JSON.stringify(definition));
+  }
+
+  /** Changes whenever the domain's document does. */
+  async xmlVersion(uuid: string): Promise<string> {
+    return versionOf(await stat(this.paths(uuid).xml));
   }
 
   xml(uuid: string): Promise<string> {

@@ -1,5 +1,6 @@
 /** This host's QEMUs, as one agent sees them: found by their directories, driven over this agent's own monitors. */
 import { once } from 'node:events';
+import { availableParallelism } from 'node:os';
 import { filesOf, writeDomainForOlderLibvirt, type Domain, type Networks, type XmlPolicy } from '@ferry/domain-xml';
 import { Monitor, QmpError } from '@ferry/qemu-qmp';
 import { Admission } from './admission.ts';
@@ -10,9 +11,10 @@ import { knownFilesOf } from './file-checks.ts';
 import { makeFromTemplates } from './host-checks.ts';
 import { cutGrown } from './guest-logs.ts';
 import { KnownFiles } from './known-files.ts';
-import { launch } from './launch.ts';
+import { type Launch, launch, type Launched } from './launch.ts';
 import { isAlive, isAliveNow, send, waitGone, type ProcessIdentity } from './qemu-process.ts';
 import { listenerOf } from './socket-owner.ts';
+import { Turns } from './turns.ts';
 
 /** How long QEMU may take to write back its disks' caches before it is killed. */
 const quitMs = 5_000;
@@ -53,6 +55,8 @@ export class Hypervisor {
   readonly #monitors = new Map<string, Promise<Monitor>>();
   /** Guests that belong here, as long as the monitor is open: they are looked for in every phase. */
   readonly #guests = new Map<string, Guest>();
+  /** Documents that were read, until they change; a migration looks at one several times. */
+  readonly #domains = new Map<string, { readonly version: string; readonly domain: Domain }>();
 
   private constructor(options: HypervisorOptions, binary: QemuBinary) {
     this.#options = options;
@@ -81,7 +85,12 @@ export class Hypervisor {
 
   /** The document that a domain of this host was built from. */
   async domainOf(uuid: string): Promise<Domain> {
-    return this.read(await this.#directory.xml(uuid));
+    const version = await this.#directory.xmlVersion(uuid);
+    const known = this.#domains.get(uuid);
+    if (known?.version === version) return known.domain;
+    const domain = this.read(await this.#directory.xml(uuid));
+    this.#domains.set(uuid, { version, domain });
+    return domain;
   }
 
   xmlOf(uuid: string): Promise<string> {
@@ -202,7 +211,7 @@ export class Hypervisor {
         side: this.#options.side,
         incoming: incoming !== undefined,
       };
-      const launching = launch(order, signal);
+      const launching = launchInTurn(order, signal);
       // QEMU serves one client: who looks at the guest meanwhile waits for the same connection.
       this.#keep(
         domain.uuid,
@@ -237,6 +246,7 @@ export class Hypervisor {
     if ((await this.#processOf(uuid)) !== undefined) return false;
     const started = this.#directory.process(uuid) !== undefined;
     if (!started && (await this.#directory.ageMs(uuid)) < leftoverMs) return false;
+    this.#domains.delete(uuid);
     await this.#directory.keepLog(uuid).catch(() => undefined);
     await this.#directory.remove(uuid);
     return true;
@@ -331,6 +341,7 @@ export class Hypervisor {
     if (!guest.monitor.closed.aborted) await Promise.race([closed.catch(() => undefined), gone]);
     await gone;
     await guest.monitor[Symbol.asyncDispose]();
+    this.#domains.delete(guest.uuid);
     await this.#directory.remove(guest.uuid);
   }
 
@@ -347,6 +358,14 @@ export class Hypervisor {
       await monitor?.[Symbol.asyncDispose]();
     }
   }
+}
+
+/** A QEMU that starts takes a processor for some tens of milliseconds: more at once than there are would only keep each other, and the agent, waiting. */
+const launches = new Turns(Math.max(2, availableParallelism()));
+
+async function launchInTurn(order: Launch, signal: AbortSignal): Promise<Launched> {
+  using _turn = await launches.take(signal);
+  return launch(order, signal);
 }
 
 /** A QEMU that runs answers at once; one that somebody else's monitor client keeps busy never does. */

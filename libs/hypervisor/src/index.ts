@@ -3,4 +3,5 @@ export { guestMonitor } from './guest-monitor.ts';
 export { Hypervisor, type Guest, type HypervisorOptions } from './hypervisor.ts';
 export { newSocketProblem, socketMissing } from './migration-socket.ts';
 export { Ports, type PortRange } from './ports.ts';
+export { Turns } from './turns.ts';
 export { listenerOf } from './socket-owner.ts';

@@ -27,8 +27,11 @@ export async function redisCall<T>(
       const late = Promise.withResolvers<never>();
       const aborted = () => late.reject(signal.reason);
       signal.addEventListener('abort', aborted, { once: true });
-      using _bound = clock.after(replyMsMax, () => {
+      const tooLate = (): void =>
         late.reject(new JobError('redis-unavailable', `Redis did not answer ${name} within ${replyMsMax} ms`));
+      // A process that had no processor finds its timers over before it has read what came in time: sockets are looked at between two timers.
+      let bound = clock.after(replyMsMax, () => {
+        bound = clock.after(0, tooLate);
       });
       try {
         const sent = send();
@@ -39,6 +42,7 @@ export async function redisCall<T>(
         span.setStatus({ code: SpanStatusCode.ERROR, message: String(failure) });
         throw failure;
       } finally {
+        bound[Symbol.dispose]();
         signal.removeEventListener('abort', aborted);
         span.end();
       }

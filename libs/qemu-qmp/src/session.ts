@@ -215,7 +215,8 @@ export class QmpSession implements AsyncDisposable {
   /** The reply with an id. When the signal aborts, the waiter stays until the reply comes, or the reply would be a stranger. */
   #reply(id: number, name: string, signal: AbortSignal): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const abandon = () => reject(signal.reason as Error);
+      // A limit that is over in a process that had no processor: QEMU's reply may lie in the socket, which is looked at between two timers.
+      const abandon = () => setTimeout(() => reject(signal.reason as Error), 0);
       signal.addEventListener('abort', abandon, { once: true });
       const done = () => signal.removeEventListener('abort', abandon);
       this.#waiters.set(id, {

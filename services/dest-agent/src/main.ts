@@ -1,6 +1,6 @@
 /** The destination agent's process. */
 import { flushCompileCache } from 'node:module';
-import { agentRuns, edgeOf, invoke, openParts, Peers, serve, untilAsked } from '@ferry/agent';
+import { agentRuns, edgeOf, invokeAgain, openParts, Peers, serve, untilAsked } from '@ferry/agent';
 import { Ports } from '@ferry/hypervisor';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
 import type { Source } from './agent.ts';
@@ -14,7 +14,7 @@ await untilAsked(async (shutdown) => {
   using peers = new Peers(credentials);
   const sourceAt = (address: string): Source => {
     const client = peers.at(address);
-    return { ask: (request, signal) => invoke(client, SourceAgentService.ask, request, signal) };
+    return { ask: (request, signal) => invokeAgain(client, SourceAgentService.ask, request, signal) };
   };
   const sourceRuns = () => agentRuns('source', config.stateDir);
   const agent = destAgent(parts, { ports: new Ports(config.migration.ports), sourceAt, sourceRuns });

@@ -13,7 +13,7 @@ import {
   settleOwner,
 } from '@ferry/agent';
 import { readUnlessDamaged } from '@ferry/handover';
-import { HypervisorError, type Guest } from '@ferry/hypervisor';
+import { HypervisorError, type Guest, type Turns } from '@ferry/hypervisor';
 import { Outcome } from '@ferry/proto/ferry/v1/migration';
 import { MigrationError, type CookieOrigin } from '@ferry/migration';
 import { refuseBlockJobs } from './as-it-runs.ts';
@@ -60,6 +60,8 @@ export type HeldOut = Held<SourceState>;
 export interface SourceAgent extends Parts {
   readonly migrations: HeldMigrations<SourceState>;
   readonly ownership: OwnershipKeeper;
+  /** Guests that are sent at once. */
+  readonly sending: Turns;
   /** One migration's calls to the destination agent at HOST:PORT. Throws MigrationError invalid-request. */
   readonly destinationAt: (address: string) => Destination;
 }

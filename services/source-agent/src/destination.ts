@@ -1,6 +1,6 @@
 /** A destination agent, as the driver of one migration sees it. */
 import assert from 'node:assert/strict';
-import { invoke, type Peers, standBy, type StandingBy } from '@ferry/agent';
+import { invoke, invokeAgain, isUnconnected, type Peers, standBy, type StandingBy } from '@ferry/agent';
 import type { DestCalls } from '@ferry/migration';
 import type {
   AbortMigrationRequest,
@@ -41,7 +41,7 @@ export function destinationAt(peers: Peers, address: string): Destination {
   let standing: StandingBy<StandByRequest, StandByResponse> | undefined;
   return {
     prepare: async (request, signal) => {
-      const prepared = await invoke(client, DestAgentService.prepare, request, signal);
+      const prepared = await invokeAgain(client, DestAgentService.prepare, request, signal);
       standing = standBy(client, DestAgentService.standBy, ({ response }) => response?.$case === 'finished');
       const { migrationId } = request;
       const times = rehearsed.has(client) ? 1 : rehearsals;
@@ -49,16 +49,22 @@ export function destinationAt(peers: Peers, address: string): Destination {
       standing.warmUp({ request: { $case: 'getReady', value: { migrationId, domain: '' } } }, times);
       return prepared;
     },
-    checkReady: (request, signal) => invoke(client, DestAgentService.checkReady, request, signal),
+    checkReady: (request, signal) => invokeAgain(client, DestAgentService.checkReady, request, signal),
     getMigration: (names, signal) => invoke(client, DestAgentService.getMigration, names, signal),
     abortMigration: (names, signal) => invoke(client, DestAgentService.abortMigration, names, signal),
-    ask: (request, signal) => invoke(client, DestAgentService.ask, request, signal),
+    ask: (request, signal) => invokeAgain(client, DestAgentService.ask, request, signal),
     getReady: (names) => standing?.warmUp({ request: { $case: 'getReady', value: names } }),
     finish: async (request, signal) => {
       const ahead = standing;
       standing = undefined;
-      if (ahead?.usable !== true) return invoke(client, DestAgentService.finish, request, signal);
-      const { response } = await ahead.ask({ request: { $case: 'finish', value: request } }, signal);
+      if (ahead?.usable !== true) return invokeAgain(client, DestAgentService.finish, request, signal);
+      const asked = ahead.ask({ request: { $case: 'finish', value: request } }, signal);
+      // One that broke off may have been carried out: a second one is told so.
+      const answered = await asked.catch((error: unknown) => {
+        if (signal.aborted || !isUnconnected(error)) throw error;
+      });
+      if (answered === undefined) return invokeAgain(client, DestAgentService.finish, request, signal);
+      const { response } = answered;
       assert(response?.$case === 'finished');
       return response.value;
     },

@@ -22,6 +22,7 @@ import { refuseUnsafe } from './safety.ts';
 import { configureOutgoing, sendGuest, type SwitchoverTimes } from './outgoing.ts';
 import { refuseUnreachable } from './reachable.ts';
 import { Readiness } from './readiness.ts';
+import { takeSendingTurn } from './switchover-turns.ts';
 
 export function perform(agent: SourceAgent, request: PerformRequest, signal: AbortSignal): Promise<PerformResponse> {
   return request.protocol === Protocol.PROTOCOL_V2
@@ -176,6 +177,7 @@ async function send(
       almostThere();
     },
   };
+  using _turn = await takeSendingTurn(agent.sending, signal);
   const way = { uri: formatMigrationUri(uri), stallMs: agent.config.stallMs };
   await sendGuest(monitor, way, report, signal).catch(async (error: unknown) => {
     agent.gate.open(ongoing.start.migrationId);

@@ -4,6 +4,7 @@ import type { Phase } from '@ferry/migration';
 import { endJournal, type SourceAgent, type SourceState } from './agent.ts';
 import { openMigration } from './open-migration.ts';
 import { OwnershipKeeper } from './ownership.ts';
+import { sendingTurns } from './switchover-turns.ts';
 import { recover, revive, settledBy, takeUpJournaled } from './recover.ts';
 
 /** A guest that ended by itself is nobody's concern now: who needs its domain goes first. */
@@ -44,7 +45,7 @@ export function sourceAgent(parts: Parts, destinationAt: SourceAgent['destinatio
       if ((await openMigration(agent, domain, signal)) === undefined) await act();
     },
   });
-  const agent: SourceAgent = { ...parts, destinationAt, migrations, ownership };
+  const agent: SourceAgent = { ...parts, destinationAt, migrations, ownership, sending: sendingTurns() };
   return agent;
 }
 

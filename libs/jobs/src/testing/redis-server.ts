@@ -33,7 +33,7 @@ export async function startRedis(): Promise<PrivateRedis> {
     socket,
     client(options = {}) {
       // ioredis 6 keeps its disconnect timer, 2 s, where the connection had gone already: too long for Jest to wait.
-      const bounds = { maxRetriesPerRequest: 1, commandTimeout: 1000, disconnectTimeout: 100 };
+      const bounds = { maxRetriesPerRequest: 1, commandTimeout: 2000, disconnectTimeout: 100 };
       const client = new Redis({ path: socket, ...bounds, ...options });
       client.on('error', () => {}); // each command rejects by itself
       clients.push(client);
