@@ -117,7 +117,6 @@ export async function sendGuest(
     if (status === 'active') report.sending(AbortSignal.any([signal, over.signal]));
     else if (status === 'pre-switchover') {
       flowing.abort();
-      watchStall(monitor, stallMs, AbortSignal.any([signal, over.signal, monitor.closed])).catch(fail);
       const mayRun = report.mayRun();
       const stoppedAtUs = mayRun ? cpus.stoppedAtUs : undefined;
       times.stoppedAtUs = stoppedAtUs;
@@ -138,6 +137,8 @@ export async function sendGuest(
       const why = report.notReady();
       if (why instanceof Promise) why.then(goOnUnless, ended.reject);
       else goOnUnless(why);
+      // Not before QEMU has been told to go on.
+      watchStall(monitor, stallMs, AbortSignal.any([signal, over.signal, monitor.closed])).catch(fail);
     } else if (status === 'device') {
       times.continuedAtUs = event.atUs;
       report.almostThere(times);
