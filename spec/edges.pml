@@ -1,12 +1,13 @@
 /*
  * What lies around the decision of handover.pml: an id that was used before, an id that is prepared at two destinations
- * (version 2), QEMUs that end between the vote and the start, and guests that did not run when they were sent.
+ * (version 2), QEMUs that end between the vote and the start, a source's host that reboots, and guests that did not run when they were sent.
  *
  * Host 0 has the guest, 1 and 2 may become its destination. The register is that of handover.pml in one incarnation, which
- * may be lost once; agents do not crash. What more incarnations and crashes add is searched there.
+ * may be lost once; agents do not crash, but that the source's host may reboot once the guest was sent. What more incarnations and crashes add is searched there.
  *
  * exclusive  at most one copy executes, or is given to its user as it is
  * survivor   no agent ends a whole copy while no other one is whole, unless its guest had gone on elsewhere
+ * fresh      no copy executes the guest that is older than one which has executed it since
  * state      a guest that did not run at its STOP is not started by an agent
  *
  * Each guard can be taken away with -D: the list is in README.md and check.sh.
@@ -31,6 +32,8 @@ byte  target, peer;                            /* where the memory goes; whom S 
 bool  pledged[3], took[3], dDone[3], dDropped[3]; /* D's pledge; D is past its gate; D is done */
 bool  sDone, sReleased, bound;                 /* S ends, or has no copy; it has bound R to D's */
 bool  lived[3];                                /* the guest has gone on there                   */
+bool  unsure, voteGiven, seen[3];              /* S's host has rebooted before its journal said that it voted; it has; D has the vote */
+bool  stale;                                   /* a copy goes on that is older                  */
 bool  lost, tooLate, oldCommit, oldAbort;
 byte  losses, deaths;
 
@@ -79,7 +82,7 @@ inline abort(n, answer) {
   :: !MINE(n) -> answer = CHANGED
   :: else ->
      if                                        /* Qs lives, or S has not noticed: its death counts as one after the abort */
-     :: decision == NONE && !bound -> tooLate = true
+     :: decision == NONE && !bound && !unsure -> tooLate = true
      :: else -> skip
      fi;
      decision = (decision == NONE -> WISH : decision); answer = decision
@@ -117,6 +120,7 @@ inline give(x) {                               /* the guest is as it was at its 
 #else
   q[x] = (ran -> RUNS : HALTED);
 #endif
+  if :: x != 0 && lived[0] -> stale = true :: else -> skip fi;
   lived[x] = true
 }
 
@@ -175,9 +179,11 @@ active proctype Source() {
 #endif
   };
   if
-  :: atomic { v2 && MINE(NOW) -> vote = true }
+  :: atomic { deaths < DEATHS && q[0] == SENT -> deaths++; q[0] = GONE; unsure = true;   /* its host reboots          */
+       if :: skip :: lived[0] = true fi }                               /* QEMU failed late, and it ran on (P104) */
+  :: atomic { v2 && MINE(NOW) -> vote = true; voteGiven = true }
   :: atomic { v2 && !MINE(NOW) -> if :: q[0] == SENT -> give(0) :: else -> skip fi; sDone = true; goto over }
-  :: atomic { !v2 }
+  :: atomic { !v2 -> voteGiven = true }
   fi;
 end:
   do
@@ -194,7 +200,19 @@ end:
           :: else -> skip
           fi
        fi; a = NONE }
-  :: atomic { !sDone && q[0] == GONE -> bind(NOW); sReleased = (bound || !MINE(NOW)); sDone = true }
+#ifdef NO_UNSURE
+  :: atomic { !sDone && q[0] == GONE && unsure -> abort(NOW, a); sReleased = (a == COMMITTED); a = NONE; sDone = true }
+#else
+  :: atomic { !sDone && q[0] == GONE && unsure ->                       /* what R does not know D may   */
+       if
+       :: MINE(NOW) && vote && decision == NONE -> unsure = false
+       :: MINE(NOW) && decision != NONE -> sReleased = (decision == COMMITTED); sDone = true
+       :: lived[peer] -> sReleased = true; sDone = true
+       :: dDropped[peer] -> sDone = true
+       :: else -> skip                                                  /* in doubt                     */
+       fi }
+#endif
+  :: atomic { !sDone && q[0] == GONE && !unsure -> bind(NOW); sReleased = (bound || !MINE(NOW)); sDone = true }
   :: atomic { sDone -> break }
   od;
 over:
@@ -205,12 +223,18 @@ proctype Destination(byte i) {
   mtype a = NONE; bool tried;
 end:
   do
-  :: atomic { !dDone[i] && q[i] == WHOLE && !tried -> tried = true;     /* Finish                       */
-       commit(NOW, i, !v2, a) }; goto gate
+  :: atomic { !dDone[i] && q[i] == WHOLE && !tried && voteGiven ->      /* Finish                       */
+       tried = true; seen[i] = !v2; commit(NOW, i, !v2, a) }; goto gate
 #ifdef NO_ASK
   :: atomic { !dDone[i] && q[i] == WHOLE && !tried -> dDropped[i] = true; drop(i); dDone[i] = true }
 #else
-  :: atomic { !dDone[i] && q[i] == WHOLE && !pledged[i] -> abort(NOW, a) }; goto gate   /* idle, or cancelled */
+  :: atomic { !dDone[i] && q[i] == WHOLE && !pledged[i] && (!unsure || sDone) ->       /* idle, or cancelled */
+       abort(NOW, a) }; goto gate
+#endif
+#ifdef NO_SEEN_VOTE
+  :: atomic { !dDone[i] && q[i] == WHOLE && unsure && i == target -> give(i); dDone[i] = true }
+#else
+  :: atomic { !dDone[i] && q[i] == WHOLE && unsure && seen[i] -> give(i); dDone[i] = true }  /* S's copy has ended, and it had voted */
 #endif
   :: atomic { !dDone[i] && q[i] == WHOLE && (pledged[i] || !MINE(NOW)) ->  /* S has decided for good, or says nothing */
        if
@@ -245,6 +269,7 @@ active proctype Faults() {
 end:
   do
   :: atomic { deaths < DEATHS && q[0] == SENT -> deaths++; q[0] = GONE }
+  :: atomic { deaths < DEATHS && q[0] == SENT && voteGiven -> deaths++; q[0] = GONE; unsure = true }   /* with its host */
   :: atomic { losses < LOSSES && record -> losses++; changed = true }
   :: atomic { oldCommit -> oldCommit = false; commit(OLD, 1, true, a); a = NONE }
   :: atomic { oldAbort -> oldAbort = false; abort(OLD, a); a = NONE }
@@ -257,16 +282,18 @@ init { atomic { run Destination(1); run Destination(2) } }
 #define HERE(x)    (q[x] == RUNS || q[x] == HALTED)
 #define exclusive  (HERE(0) + HERE(1) + HERE(2) < 2)
 #define survivor   (!lost)
+#define fresh      (!stale)
 #define state      (ran || !(q[0] == RUNS || q[1] == RUNS || q[2] == RUNS))
 
 /* A broken rule is found by its name in the assertion. */
-bool not_exclusive, not_survivor, not_state;
+bool not_exclusive, not_survivor, not_fresh, not_state;
 
 active proctype Watch() {
 end:
   do
   :: atomic { !exclusive -> not_exclusive = true; assert(!not_exclusive) }
   :: atomic { !survivor -> not_survivor = true; assert(!not_survivor) }
+  :: atomic { !fresh -> not_fresh = true; assert(!not_fresh) }
   :: atomic { !state -> not_state = true; assert(!not_state) }
   od
 }

@@ -48,7 +48,7 @@ export class Operator {
       const other = came[0]?.host ?? this.#world.leg.to;
       const isGuest = sent?.alive === true && way?.wentOn.dest !== true;
       if (!came.some(({ alive }) => alive)) this.#settle(process, migrationId, other, isGuest);
-    } else if (sent !== undefined && hosts[sent.host].gone) {
+    } else if (sent !== undefined && (hosts[sent.host].gone || !sent.alive)) {
       const isGuest = came.some(({ alive }) => alive) && way?.completed === true && !way.wentOn.source;
       this.#settle(process, migrationId, sent.host, isGuest);
     }
@@ -63,6 +63,8 @@ export class Operator {
     const commits = side === 'dest' && resolution === Resolution.RESOLUTION_RUN_HERE;
     const handover = rules.handover(migrationId);
     handover.committedByWord ||= commits;
+    // No agent knows that the copy is not older than the disks: it is ended, and the guest is to be started anew.
+    rules.endedByWord ||= isGuest && this.#refused;
     const from = { life: this.#life, host: 'client' };
     network.call(from, addressOf(host.name, side), 'resolveMigration', request, AbortSignal.timeout(20_000)).then(
       () => {

@@ -122,6 +122,8 @@ class Handover {
   readonly aborted = new Set<string>();
   /** A person has said that the destination's copy goes on. */
   committedByWord = false;
+  /** The source, which had voted, has said that its copy has ended: the destination commits by that. */
+  leftToDest = false;
   /** The destination has asked for the commit: what ends from then on it could not see before. */
   commitSent = false;
 
@@ -130,7 +132,7 @@ class Handover {
   }
 
   get isCommitted(): boolean {
-    return this.committed.size > 0 || this.committedByWord;
+    return this.committed.size > 0 || this.committedByWord || this.leftToDest;
   }
 }
 
@@ -150,6 +152,8 @@ export class Rules {
   readonly #poweredOff = new Set<Qemu>();
   #destroyWished = false;
   #pauseWished = false;
+  /** A person has ended the last copy, since no agent knew whether it was older than its disks. */
+  endedByWord = false;
   /** How often the guest was started. */
   #generation = 0;
   /** Something has happened that an assumption of the models rules out (spec/README.md): what follows is not judged. */
@@ -318,8 +322,10 @@ export class Rules {
     }
     if (answer === 'aborted') {
       handover.aborted.add(life);
-      // The source has not said yet that its copy has ended: no other agent can know.
-      this.#excuses ||= !before.binding && this.killedByFault.some((qemu) => this.#sentBy(qemu) === handover);
+      // The source has not said yet that its copy has ended: no other agent can know. The source itself does.
+      const bySource = name === 'ferryRegisterAbort' && String(args[2]) === 'source' && handover.voted;
+      this.#excuses ||=
+        !bySource && !before.binding && this.killedByFault.some((qemu) => this.#sentBy(qemu) === handover);
       // Withdrawn: nobody may act on it any more.
       handover.committed.delete(life);
     }
@@ -347,6 +353,8 @@ export class Rules {
     if (before?.decision !== undefined && entry.decision !== before.decision) {
       this.break('journal', `${life.name} had written ${before.decision} and writes ${entry.decision ?? 'nothing'}`);
     }
+    // Peer to peer, nobody else sees the vote.
+    if (entry.voteSeen) this.handover(entry.migrationId).voted = true;
     if (before?.promised.some((each) => !entry.promised.includes(each)) === true)
       this.break('promise', `${life.name} takes a promise back`);
   }
@@ -360,11 +368,24 @@ export class Rules {
       if (!disks.source.has(migrationId))
         this.break('journal', 'the source gives its vote, and its journal knows nothing of it');
     }
+    if (method === 'ask') this.#asked(this.handover(migrationId), request as AskRequest, response as AskResponse);
     if (side === 'dest' && method === 'ask' && (response as AskResponse).answer === Answer.ANSWER_PROMISED) {
       const { incarnation } = request as AskRequest;
       if (disks.dest.get(migrationId)?.promised.includes(incarnation) !== true)
         this.break('promise', 'the destination gives a promise that is not in its journal');
     }
+  }
+
+  /** A source that says that its copy has ended never resumes it; what it claims of its vote must be true. */
+  #asked(handover: Handover, { copyEnded, voted }: AskRequest, response: AskResponse): void {
+    const ended = copyEnded === true || response.answer === Answer.ANSWER_SOURCE_ENDED;
+    if (!ended) return;
+    const sent = this.#world.qemus.some(
+      (qemu) => qemu.departure?.completed === true && !qemu.departure.wentOn.source && this.#sentBy(qemu) === handover,
+    );
+    if ((voted === true || response.voted === true) && !sent)
+      this.break('vote', 'the source says that it has voted, and its guest was not sent, or has run on');
+    handover.leftToDest ||= sent;
   }
 
   /** Something that nobody foresaw. */
@@ -427,7 +448,7 @@ export class Rules {
     const { qemus, plan } = this.#world;
     const [copy] = qemus.filter((qemu) => qemu.alive);
     if (copy === undefined) {
-      if (this.#poweredOff.size > 0 || this.#destroyWished) return;
+      if (this.#poweredOff.size > 0 || this.#destroyWished || this.endedByWord) return;
       if (!this.#guestKilled && !this.#guestWasIn(this.killedByFault)) this.break('survivor', 'no copy is left');
       return;
     }

@@ -45,6 +45,14 @@ describe('the simulation', () => {
     expect(status).toBe(0);
   });
 
+  it.each([
+    ['its source’s host reboots before Redis has recorded that Perform is done', '5123', 'reboot,redis-way'],
+    ['its source’s host reboots after Redis has changed', '213', 'reboot,fail-over'],
+  ])('does not lose a guest that its destination holds whole: %s', async (_what, seed, kinds) => {
+    const { said } = await simulate('--seed', seed, '--kinds', kinds);
+    expect(said).toMatch(/ at rest, the guest is at b /);
+  });
+
   it('finds the accident that each guard keeps away, when it is removed', async () => {
     const { status, said } = await simulate('--guards', '--known', '--schedules', '2000');
     expect(said).not.toMatch(/NOT FOUND/);

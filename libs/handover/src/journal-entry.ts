@@ -29,7 +29,7 @@ export interface HandoverEntry {
   readonly startedOn: string;
   /** The source is done with the register: it has asked the destination, or is about to, and trusts its word alone. */
   readonly asking: boolean;
-  /** The destination has the source's vote: it has been said that the guest was stopped for good. */
+  /** The source has voted, as this side knows: the guest was sent whole and stopped for good. */
   readonly voteSeen: boolean;
   /** The lives of the register under which this side will never commit. */
   readonly promised: readonly string[];

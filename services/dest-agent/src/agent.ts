@@ -53,6 +53,8 @@ export interface DestState extends SentCopy {
   revived: boolean;
   /** The source has said that it has stopped the guest for good: without that nobody may start it here, whatever else is known. */
   voteSeen: boolean;
+  /** The source's copy has ended, and never continues: a whole copy here is the only one. */
+  sourceEnded: boolean;
   /** A person has decided, since the source is gone for good. */
   decidedByWord: boolean;
   /** Gives the migration's port back. */
@@ -84,6 +86,7 @@ export const newState = (
   recalled: 'here',
   revived: false,
   voteSeen: false,
+  sourceEnded: false,
   decidedByWord: false,
   releasePort: () => undefined,
 });

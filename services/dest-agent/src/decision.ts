@@ -18,11 +18,15 @@ export async function decide(agent: DestAgent, held: HeldIn, signal: AbortSignal
   if (state.promised.has(state.incarnation)) state.doneWithRegister = true;
   if (state.decision === undefined) {
     const ask = state.doneWithRegister ? askSource : askRegister;
-    const learned = (await askBeforeAbort(agent, held, signal)) ?? (await ask(agent, held, signal));
+    const learned = onlyCopy(state) ?? (await askBeforeAbort(agent, held, signal)) ?? (await ask(agent, held, signal));
     state.decision ??= learned;
   }
   return state.decision;
 }
+
+/** The source has voted and its copy has ended: whatever the register would say, nobody else has the guest. */
+const onlyCopy = ({ sourceEnded, voteSeen }: DestState): 'committed' | undefined =>
+  sourceEnded && voteSeen ? 'committed' : undefined;
 
 /**
  * A whole copy may be the only one: before it is given up in a register that has not decided, the source is asked. One that has not decided is there,
@@ -102,16 +106,57 @@ async function askSource(agent: DestAgent, held: HeldIn, signal: AbortSignal): P
   const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
   const asking = agent.sourceAt(sourceAddress).ask(question, signal);
   const what = `the agent at ${sourceAddress}, which is asked how it was decided`;
-  const { answer, startedOn } = await saidIfLong(agent.log, what, labelsOf(held), asking);
+  const reply = await saidIfLong(agent.log, what, labelsOf(held), asking);
+  const { answer, startedOn } = reply;
   if (answer === Answer.ANSWER_COMMITTED) return 'committed';
   if (answer === Answer.ANSWER_ABORTED) return 'aborted';
   if (answer === Answer.ANSWER_STARTED_ELSEWHERE) held.state.startedOn = startedOn ?? '';
+  if (answer === Answer.ANSWER_SOURCE_ENDED) return decideAlone(agent, held, reply);
   throw new MigrationError('other-undecided', `the source of ${domainName} has not decided yet: it will ask us`);
+}
+
+/** The source never continues; what it says of its vote counts as the vote. */
+function noteEnded(state: DestState, { voted, paused }: Pick<AskRequest, 'voted' | 'paused'>): void {
+  state.sourceEnded = true;
+  if (voted !== true) return;
+  state.voteSeen = true;
+  state.paused = paused === true;
+}
+
+/**
+ * The source's copy has ended. The vote says that the guest did not run on there after it was sent (P104); where neither agent has it, a whole copy
+ * here may be older than the disks: throws MigrationError in-doubt.
+ */
+async function decideAlone(agent: DestAgent, held: HeldIn, reply: AskResponse): Promise<'committed' | 'aborted'> {
+  const { state, ongoing } = held;
+  noteEnded(state, reply);
+  const { guest } = state;
+  if (state.voteSeen) return 'committed';
+  if (guest === undefined || guest.monitor.closed.aborted || !agent.hypervisor.isAlive(guest)) return 'aborted';
+  const { domainName } = ongoing.start;
+  throw new MigrationError(
+    'in-doubt',
+    `the source’s copy of ${domainName} has ended, and neither agent knows whether the guest ran on there after it was sent: its copy here may be older than its disks`,
+  );
 }
 
 /** A journal that is not read, or lost, may say that a guest was committed that its user had paused, and which shows nobody. */
 const isForgetful = ({ recalled, paused }: DestState): boolean =>
   recalled === 'unread' || recalled === 'unreadable' || (recalled === 'lost' && paused);
+
+/** A source whose copy has ended needs no pledge, and this side's copy is whole: it goes on with the guest if it knows that the source has voted. */
+function leftAlone(agent: DestAgent, held: HeldIn, request: AskRequest): AskResponse {
+  const { state, ongoing } = held;
+  noteEnded(state, request);
+  if (state.voteSeen) {
+    const { migrationId, domainName } = ongoing.start;
+    const cause = new MigrationError('abandoned', `the source’s copy of ${domainName} has ended: the one here goes on`);
+    agent.migrations
+      .giveUp(held, cause)
+      .catch((error: unknown) => agent.log.error({ err: error, migrationId }, 'could not go on'));
+  }
+  return { answer: Answer.ANSWER_UNDECIDED };
+}
 
 /** Answers the source's question. A guest that is not decided yet is promised not to be committed under that life of the register. */
 export async function answerSource(agent: DestAgent, request: AskRequest, signal: AbortSignal): Promise<AskResponse> {
@@ -134,8 +179,10 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
       const mayStillRefuse = waits || (gone && wasNeverTold(state));
       return { answer: mayStillRefuse ? Answer.ANSWER_UNDECIDED : Answer.ANSWER_COMMITTED };
     }
+    if (request.copyEnded === true && !gone && status?.status !== 'inmigrate') return leftAlone(agent, held, request);
     // The guest may have gone on here, and ended with its host or stopped, before anybody wrote that down: then the source's copy is old.
-    const mayHaveRun = gone || (!state.paused && status !== undefined && hasLeftLoading(status.status));
+    const mayHaveRun =
+      request.copyEnded !== true && (gone || (!state.paused && status !== undefined && hasLeftLoading(status.status)));
     if (mayHaveRun && state.revived && state.mayHaveCommitted) return { answer: Answer.ANSWER_UNDECIDED };
     if (isForgetful(state)) return { answer: Answer.ANSWER_UNDECIDED };
     state.promised.add(incarnation);

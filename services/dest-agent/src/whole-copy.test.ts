@@ -19,10 +19,20 @@ interface Around {
   readonly recorded?: string;
   readonly aborts?: string;
   readonly source?: Answer | Error;
+  readonly voted?: boolean;
+  readonly paused?: boolean;
 }
 
 /** A destination to which the guest has come, and for which nobody has called Finish. */
-function world({ status = 'paused', alive = true, recorded = 'none', aborts = 'aborted', source }: Around) {
+function world({
+  status = 'paused',
+  alive = true,
+  recorded = 'none',
+  aborts = 'aborted',
+  source,
+  voted,
+  paused,
+}: Around) {
   const done: string[] = [];
   /** What was done besides, and when: what had been done until then. */
   const noted: { readonly what: string; readonly after: readonly string[] }[] = [];
@@ -60,12 +70,12 @@ function world({ status = 'paused', alive = true, recorded = 'none', aborts = 'a
         write: async ({ decision }: HandoverEntry) => note(`journal ${decision}`),
       }),
     },
-    migrations: { find: () => held },
+    migrations: { find: () => held, giveUp: async () => void done.push('gave up') },
     sourceAt: () => ({
       ask: async () => {
         done.push('asked');
         if (source instanceof Error) throw source;
-        return { answer: source };
+        return { answer: source, voted, paused };
       },
     }),
   } as unknown as DestAgent;
@@ -177,4 +187,37 @@ it('withdraws a commit that QEMU refuses to act on, and not that of a guest that
   await expect(again.starting).rejects.toBe(refusal);
   expect(again.done).toEqual([]);
   expect(again.held.state.decision).toBe('committed');
+});
+
+it('goes on with the only copy: the source says that it has voted and that its own has ended', async () => {
+  const { agent, held, done } = world({ source: Answer.ANSWER_SOURCE_ENDED, voted: true });
+  expect(await recover(agent, held, never)).toBe('completed');
+  expect(done).toEqual(['asked', 'cont']);
+  const paused = world({ source: Answer.ANSWER_SOURCE_ENDED, voted: true, paused: true });
+  expect(await recover(paused.agent, paused.held, never)).toBe('completed');
+  expect(paused.done).toEqual(['asked']);
+  const seen = world({ source: Answer.ANSWER_SOURCE_ENDED });
+  seen.held.state.voteSeen = true;
+  expect(await recover(seen.agent, seen.held, never)).toBe('completed');
+});
+
+it('neither goes on with a whole copy nor ends it where nobody knows of a vote and the source’s has ended', async () => {
+  const { agent, held, done } = world({ source: Answer.ANSWER_SOURCE_ENDED });
+  await expect(recover(agent, held, never)).rejects.toMatchObject({ kind: 'in-doubt' });
+  expect(done).toEqual(['asked']);
+  const gone = world({ source: Answer.ANSWER_SOURCE_ENDED, alive: false });
+  Object.assign(gone.held.state, { mayHaveCommitted: true, doneWithRegister: true });
+  expect(await recover(gone.agent, gone.held, never)).toBe('failed');
+});
+
+it('pledges nothing to a source whose copy has ended, and goes on by its vote', async () => {
+  const { agent, held, done } = world({});
+  const question = { ...start, domain: 'd', incarnation: 'life-1', askerAddress: 'a:1', copyEnded: true };
+  expect(await answerSource(agent, question, never)).toEqual({ answer: Answer.ANSWER_UNDECIDED });
+  expect(done).toEqual([]);
+  expect(await answerSource(agent, { ...question, voted: true }, never)).toEqual({ answer: Answer.ANSWER_UNDECIDED });
+  expect([...held.state.promised]).toEqual([]);
+  expect(done).toEqual(['gave up']);
+  expect(await recover(agent, held, never)).toBe('completed');
+  expect(done).toEqual(['gave up', 'cont']);
 });

@@ -30,6 +30,8 @@ export interface SourceState extends SentCopy {
   incarnation: string;
   /** The source has given its vote: its copy may only run again by a decision. */
   voted: boolean;
+  /** QEMU has said `completed` and the vote was given: the guest did not run on here before its QEMU ended (P104). After a restart, only if that is recorded. */
+  sent: boolean;
   /** The destination agent's address, once it is known: the one to ask when the register has forgotten. */
   destinationAddress: string;
   /** The register is asked no more: it lives anew, or stays away. Journaled before the destination is asked. */
@@ -163,6 +165,7 @@ export const newState = (protocol: 2 | 3, wasRunning: boolean, incarnation: stri
   wasRunning,
   incarnation,
   voted: false,
+  sent: false,
   destinationAddress: '',
   doneWithRegister: false,
   registerAwayMs: undefined,
@@ -206,7 +209,7 @@ export function journal(agent: SourceAgent, { ongoing, state }: HeldOut, ended =
     peerAddress: state.destinationAddress,
     ...journaledOf(state),
     asking: state.doneWithRegister,
-    voteSeen: false,
+    voteSeen: state.sent,
     promised: [],
     decision: state.decision,
     ended,

@@ -11,7 +11,7 @@ import {
 } from '@ferry/proto/ferry/v1/migration';
 import { isHere } from '@ferry/qemu-qmp';
 import { guestIfAny, guestOf, type HeldOut, journal, type SourceAgent } from './agent.ts';
-import { bindIfLast, handOverIfLast } from './hand-over.ts';
+import { bindIfLast, handOverIfLast, hasEnded, isInRegister, isSent } from './hand-over.ts';
 import { statisticsOf } from './outgoing.ts';
 import { lostJournal, recall } from './recall.ts';
 
@@ -29,11 +29,14 @@ export async function decide(agent: SourceAgent, held: HeldOut, signal: AbortSig
   await recall(agent, held, signal);
   const { state } = held;
   if (state.decision === undefined) {
+    const isLost = await hasEnded(agent, held, signal);
+    // Whether it ran on here after the destination had everything is not recorded: the destination knows if it has the vote (spec/README.md, step 10).
+    const isUnsure = isLost && !isSent(held) && !(await isInRegister(agent, held, signal));
     // A copy that is left elsewhere is not to be given up for one that has ended here.
     await handOverIfLast(agent, held, signal);
     const ask = (await isMisplaced(agent, held))
       ? lookAtDestination
-      : state.doneWithRegister
+      : state.doneWithRegister || isUnsure
         ? askDestination
         : askRegister;
     const learned = await ask(agent, held, signal).catch((error: unknown) => {
@@ -82,9 +85,11 @@ async function askDestination(
       `the register has forgotten the migration of ${domainName}, and its destination is not known`,
     );
   }
+  const copyEnded = await hasEnded(agent, held, signal);
+  const asker = { askerAddress: agent.config.address, copyEnded, voted: isSent(held), paused: !held.state.wasRunning };
   // A life of this agent that does not know that it has asked would believe the register again.
   await journal(agent, held);
-  const question = { migrationId, domain, incarnation, askerAddress: agent.config.address };
+  const question = { migrationId, domain, incarnation, ...asker };
   const asking = agent.destinationAt(destinationAddress).ask(question, signal);
   const what = `the agent at ${destinationAddress}, which is asked how it was decided`;
   const { answer, startedOn } = await saidIfLong(agent.log, what, labelsOf(held), asking);
@@ -138,7 +143,11 @@ export async function answerDestination(
   if (startedOn !== '') return { answer: Answer.ANSWER_STARTED_ELSEWHERE, startedOn };
   const known = remembered ?? journaled?.decision;
   if (known !== undefined) return { answer: known === 'committed' ? Answer.ANSWER_COMMITTED : Answer.ANSWER_ABORTED };
-  if (held !== undefined) await bindIfSentAndGone(agent, held, signal);
+  if (held !== undefined) {
+    if (await hasEnded(agent, held, signal))
+      return { answer: Answer.ANSWER_SOURCE_ENDED, voted: isSent(held), paused: !held.state.wasRunning };
+    await bindIfSentAndGone(agent, held, signal);
+  }
   // A guest that is here, and was not sent, is evidence enough, whatever an agent that was restarted still knows.
   const guest = await agent.hypervisor.guest(domain, signal).catch(() => undefined);
   const status = await guest?.monitor.execute('query-status', {}, signal);
@@ -148,8 +157,7 @@ export async function answerDestination(
 
 /** A destination that asks may give its copy up next: the register must know by then that it is the only one. */
 async function bindIfSentAndGone(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
-  // Only what is recorded after `completed` tells that the guest did not run on here before it ended.
-  if (held.phase !== 'perform3-done' && held.phase !== 'perform2-done') return;
+  if (!isSent(held)) return;
   if (held.state.doneWithRegister || held.state.destroyed) return;
   const guest = await guestIfAny(agent, held, signal);
   if (guest !== undefined && agent.hypervisor.isAlive(guest)) return;

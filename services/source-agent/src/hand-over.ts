@@ -5,6 +5,35 @@ import { HandoverError } from '@ferry/handover';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
 import { guestIfAny, type HeldOut, originOf, type SourceAgent } from './agent.ts';
 
+/** Only what is recorded after `completed` tells that the guest did not run on here before it ended (P104). */
+export const isSent = ({ state, phase }: HeldOut): boolean =>
+  state.sent || phase === 'perform3-done' || phase === 'perform2-done';
+
+/**
+ * This copy has ended after the guest was, or may have been, sent, and was not resumed by a decision: it never continues, so that a destination
+ * with the whole guest has the only copy. Without its journal this side does not know whether it was resumed.
+ */
+export async function hasEnded(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<boolean> {
+  const { voted, decision, destroyed, destinationAddress, recalled } = held.state;
+  const isKnown = recalled === 'here' || recalled === 'journaled';
+  if (!isKnown || !(voted || isSent(held)) || decision !== undefined || destroyed || destinationAddress === '')
+    return false;
+  const guest = await guestIfAny(agent, held, signal);
+  // Its monitor's end may not be read yet.
+  return guest === undefined || !agent.hypervisor.isAlive(guest);
+}
+
+/** Whether the register has recorded the vote, or a decision; a vote there (version 2, or bound) is this side's own. */
+export async function isInRegister(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<boolean> {
+  const { state, ongoing } = held;
+  const { migrationId, domainUuid: domain } = ongoing.start;
+  if (state.doneWithRegister) return false;
+  const known = await agent.register.look({ domain, migrationId }, signal).catch(() => undefined);
+  if (known === undefined || known.decision === 'none' || known.incarnation !== state.incarnation) return false;
+  state.sent ||= known.decision === 'undecided';
+  return true;
+}
+
 /** How long it is tried before the guest is given up, ms. */
 const handOverMs = 30_000;
 
@@ -24,9 +53,8 @@ const askAgain: ReadonlySet<string> = new Set([
  * done so, when it cannot, or when it could not be asked for 30 s: the register knows. Throws why it is not known yet.
  */
 export async function handOverIfLast(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<void> {
-  const { state, ongoing, phase } = held;
-  // Only what is recorded after `completed` tells that the guest did not run on here before it ended (P104).
-  if (phase !== 'perform3-done' && phase !== 'perform2-done') return;
+  const { state, ongoing } = held;
+  if (!isSent(held)) return;
   if (state.destroyed || state.destinationAddress === '') return;
   // One whose journal is lost may not have been done with the register; a destination that has promised refuses by itself.
   if (state.doneWithRegister && state.recalled !== 'lost') return;

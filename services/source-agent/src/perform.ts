@@ -48,7 +48,8 @@ async function perform3(agent: SourceAgent, request: PerformRequest, signal: Abo
     await send(agent, held, request, phaseSignal, () => {
       response = answer(agent, held);
     });
-    held.state.voted = true;
+    Object.assign(held.state, { voted: true, sent: true });
+    void recordVote(agent, held);
     return response;
   };
   return agent.migrations.step(
@@ -98,6 +99,8 @@ async function perform2(agent: SourceAgent, request: PerformRequest, signal: Abo
       if (error instanceof HandoverError && error.kind === 'register-changed') state.voted = false;
       throw error;
     });
+    state.sent = true;
+    void recordVote(agent, held);
     return { cookieOut: Buffer.alloc(0), statistics: held.ongoing.statistics };
   };
   const make = async (callSignal: AbortSignal) => {
@@ -117,6 +120,18 @@ async function perform2(agent: SourceAgent, request: PerformRequest, signal: Abo
   const response = await agent.migrations.open(start, make, run, signal);
   awaitDecision(agent, migrationId);
   return response;
+}
+
+/**
+ * Should this host reboot, the journal says that the guest was sent whole, also where Redis has not recorded the phase. Not inside the blackout: until this
+ * is written only the destination that has the vote can tell.
+ */
+async function recordVote(agent: SourceAgent, held: HeldOut): Promise<void> {
+  await agent.gate.opened();
+  if (held.ongoing.ended) return;
+  await journal(agent, held).catch((error: unknown) => {
+    agent.log.warn({ err: error, migrationId: held.ongoing.start.migrationId }, 'the vote could not be journaled');
+  });
 }
 
 /** Sends the guest's memory and state; `almostThere` is called when all figures of the switchover are known. */

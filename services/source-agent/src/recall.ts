@@ -15,6 +15,7 @@ export function fillIn(state: SourceState, noted: HandoverEntry): void {
   state.incarnation = noted.incarnation;
   // The journal comes before the vote; whether the vote followed is not known, so it counts as given.
   state.voted = true;
+  state.sent ||= noted.voteSeen;
   state.decision = noted.decision;
   state.doneWithRegister = noted.asking;
   state.destinationAddress ||= noted.peerAddress;

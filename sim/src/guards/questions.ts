@@ -107,6 +107,24 @@ export const questionGuards: readonly Guard[] = [
     shownBy: byTest(wholeTest, 'withdraws the commit of a QEMU that has ended before it was told to start the guest'),
   },
   {
+    name: 'NO_UNSURE',
+    about: 'a source whose QEMU ended with its host just after the vote aborts, and the destination ends the only copy',
+    edits: [inSource('decision', 'state.doneWithRegister || isUnsure', 'state.doneWithRegister')],
+    shownBy: byTest(
+      'services/source-agent/src/hand-over.test.ts',
+      'does not abort where it may have voted: the destination is told that this copy has ended',
+    ),
+  },
+  {
+    name: 'NO_SEEN_VOTE',
+    about: 'a destination goes on with a whole copy without the vote: the guest may have run on at the source since',
+    edits: [inDest('decision', "if (state.voteSeen) return 'committed';", "return 'committed';")],
+    shownBy: byTest(
+      wholeTest,
+      'neither goes on with a whole copy nor ends it where nobody knows of a vote and the source’s has ended',
+    ),
+  },
+  {
     name: 'WITHDRAW_STARTED',
     about: 'a commit is withdrawn of a guest that has gone on at the destination, and was paused by its user since',
     edits: [inDest('start', 'if (state.started) return false;')],
