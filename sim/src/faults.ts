@@ -1,22 +1,9 @@
 /** Everything that may go wrong in this world, each as a thing that strikes once. */
-import type { AgentProcess } from './agents.ts';
-import type { Host } from './host.ts';
+import { agentIn, type Draw, type Fault, hostIn, someSide } from './fault.ts';
+import { partialKinds } from './partial-faults.ts';
 import type { Side } from './qemu.ts';
 import type { Random } from './random.ts';
 import type { RedisWay } from './redis-client.ts';
-import type { World } from './world.ts';
-
-export interface Fault {
-  readonly name: string;
-  readonly strike: (world: World) => void;
-}
-
-type Draw = (random: Random) => Fault;
-
-/** The latest migration's agent of that side. */
-const agentIn = (world: World, side: Side): AgentProcess => world.party(side);
-const hostIn = (world: World, side: Side): Host => agentIn(world, side).host;
-const someSide = (random: Random): Side => random.pick(['source', 'dest']);
 
 const someSides: readonly [Side[], ...Side[][]] = [[], [], ['source'], ['dest'], ['source', 'dest']];
 
@@ -219,7 +206,7 @@ const reboot: Draw = (random) => {
 };
 
 /** By its name, and how often each is drawn. */
-const kinds = {
+const wholeKinds = {
   crash: [crash, 3],
   'crash-both': [crashOfBoth, 1],
   restart: [restart, 1],
@@ -240,15 +227,22 @@ const kinds = {
   stream: [streamCut, 1],
 } as const satisfies Readonly<Record<string, readonly [Draw, number]>>;
 
-export type FaultKind = keyof typeof kinds;
+const kinds: Readonly<Record<FaultKind, readonly [Draw, number]>> = { ...wholeKinds, ...partialKinds };
+
+export type FaultKind = keyof typeof wholeKinds | keyof typeof partialKinds;
 export const faultKinds = Object.keys(kinds) as FaultKind[];
 
 /** One of these kinds. */
-export function drawFault(random: Random, of: readonly FaultKind[] = faultKinds): Fault {
-  const all = of.flatMap((kind) => {
-    const [draw, times] = kinds[kind];
-    return Array.from({ length: times }, () => draw);
-  });
+export const drawFault = (random: Random, of = Object.keys(wholeKinds) as readonly FaultKind[]): Fault =>
+  drawOf(
+    random,
+    of.map((kind) => kinds[kind]),
+  );
+
+export const drawPartialFault = (random: Random): Fault => drawOf(random, Object.values(partialKinds));
+
+function drawOf(random: Random, of: readonly (readonly [Draw, number])[]): Fault {
+  const all = of.flatMap(([draw, times]) => Array.from({ length: times }, () => draw));
   const draw = all[random.below(all.length)] ?? crash;
   return draw(random);
 }

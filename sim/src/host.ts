@@ -4,7 +4,7 @@ import type { Domain } from '@ferry/domain-xml';
 import { type Guest, HypervisorError, type Hypervisor } from '@ferry/hypervisor';
 import { Monitor } from '@ferry/qemu-qmp';
 import { domainIn } from './documents.ts';
-import type { Disk } from './journals.ts';
+import { Disk } from './journals.ts';
 import { Qemu, type Side } from './qemu.ts';
 import type { Life } from './timeline.ts';
 import type { World } from './world.ts';
@@ -31,7 +31,7 @@ export class Host {
   readonly name: HostName;
   readonly uuid: string;
   readonly places = new Map<string, Place>();
-  readonly disks: Readonly<Record<Side, Disk>> = { source: new Map(), dest: new Map() };
+  readonly disks: Readonly<Record<Side, Disk>> = { source: new Disk(), dest: new Disk() };
   /** The next QEMU ends while it starts. */
   startFails = false;
   /** It has gone for good, and all that ran on it. */

@@ -1,10 +1,15 @@
 /** The agents' journals on a disk that survives them. */
-import type { HandoverEntry, Journal, Journals, Unfinished } from '@ferry/handover';
+import { type HandoverEntry, HandoverError, type Journal, type Journals, type Unfinished } from '@ferry/handover';
 import type { Life } from './timeline.ts';
 import type { World } from './world.ts';
 
 /** One side's disk: what is durable now. */
-export type Disk = Map<string, HandoverEntry>;
+export class Disk extends Map<string, HandoverEntry> {
+  /** Set by a fault: what is written is there, and cannot be read. */
+  readable = true;
+}
+
+const unreadable = (): HandoverError => new HandoverError('journal-unreadable', 'EIO: i/o error, read');
 
 /** The journals as one life of an agent has them. A crash in the middle of a write leaves the old entry or the new one. */
 export class SimJournals implements Journals {
@@ -29,7 +34,11 @@ export class SimJournals implements Journals {
         this.#writing.set(migrationId, written);
         return written;
       },
-      read: () => this.#world.act(this.#life, 'journal read', () => this.#disk.get(migrationId)),
+      read: () =>
+        this.#world.act(this.#life, 'journal read', () => {
+          if (!this.#disk.readable) throw unreadable();
+          return this.#disk.get(migrationId);
+        }),
     };
   }
 
@@ -39,6 +48,11 @@ export class SimJournals implements Journals {
 
   unfinished(): Promise<Unfinished> {
     return this.#world.act(this.#life, 'journal list', () => {
+      if (!this.#disk.readable)
+        return {
+          entries: [],
+          unknown: [...this.#disk.keys()].map((migrationId) => ({ migrationId, error: unreadable() })),
+        };
       const entries = [...this.#disk.values()].filter((entry) => !entry.ended);
       return { entries, unknown: [] };
     });

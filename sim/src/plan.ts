@@ -1,5 +1,6 @@
 /** What a schedule is going to do, drawn from its seed: who calls how, and which faults strike when. */
-import { drawFault, type Fault, type FaultKind } from './faults.ts';
+import type { Fault } from './fault.ts';
+import { drawFault, drawPartialFault, type FaultKind } from './faults.ts';
 import { type HostName, hostNames } from './host.ts';
 import type { Side } from './qemu.ts';
 import type { Random } from './random.ts';
@@ -107,7 +108,7 @@ export class Plan {
   readonly loadFailure: boolean;
   /** The destination has loaded the guest, and the source fails all the same. */
   readonly lateFailure: boolean;
-  readonly strikes: readonly Strike[];
+  readonly strikes: Strike[];
   /** When everything works again. */
   readonly healsAtMs: number;
   /** Only what becomes of the guest counts, not whether each step is one of the model's. */
@@ -117,7 +118,7 @@ export class Plan {
   readonly users: readonly UserPlan[];
   healed = false;
 
-  constructor(random: Random, { faultsMax, calm, outcomesOnly, kinds }: PlanWish) {
+  constructor(random: Random, besides: Random, { faultsMax, calm, outcomesOnly, kinds }: PlanWish) {
     this.outcomesOnly = outcomesOnly;
     this.paused = random.chance(kinds === undefined ? 0.1 : 0.3);
     this.memoryMsMax = random.scale(5, 3_000);
@@ -135,7 +136,10 @@ export class Plan {
     this.operatorMs = !calm && random.chance(0.15) ? random.scale(50, 20_000) : undefined;
     const acts = calm || !random.chance(0.15) ? 0 : 1 + random.below(3);
     this.users = Array.from({ length: acts }, () => this.#user(random));
-    this.strikes = Array.from({ length: count }, () => this.#strike(random, kinds));
+    this.strikes = Array.from({ length: count }, () => this.#strike(random, drawFault(random, kinds), kinds));
+    // From chance of its own: all else of the seed is what it is without this.
+    if (count > 0 && kinds === undefined && besides.chance(0.15))
+      this.strikes.push(this.#strike(besides, drawPartialFault(besides), kinds));
   }
 
   #leg(random: Random, caller: CallerPlan): Leg {
@@ -169,8 +173,7 @@ export class Plan {
     };
   }
 
-  #strike(random: Random, kinds: readonly FaultKind[] | undefined): Strike {
-    const fault = drawFault(random, kinds);
+  #strike(random: Random, fault: Fault, kinds: readonly FaultKind[] | undefined): Strike {
     const near = kinds !== undefined || random.chance(0.4);
     const moment: Moment = near
       ? {

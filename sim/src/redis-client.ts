@@ -113,6 +113,8 @@ function command<T>(
       }
       let reply: T;
       try {
+        const refusal = world.redis.refusalFor(host);
+        if (refusal !== undefined) throw new ReplyError(refusal);
         reply = carryOut(server);
         world.trace?.(`${label} → ${JSON.stringify(reply)}`);
       } catch (error) {

@@ -74,6 +74,11 @@ export class RedisServer {
     this.#undo.length = 0;
   }
 
+  /** Keys are evicted for want of memory. */
+  evict(part: string): void {
+    for (const key of this.#data.keys()) if (key.includes(part)) this.#data.delete(key);
+  }
+
   /** Runs a script: all of it or, when it throws, what it did until then (as Redis does). Throws ReplyError. */
   run(lua: string, keys: readonly string[], args: readonly (string | Buffer)[]): LuaValue {
     const undo: Undo = new Map();

@@ -15,6 +15,7 @@ export class SimRedis {
   readonly #ended = new Set<RedisServer>();
   readonly #ways = new Map<string, RedisWay>();
   readonly #repliesLost = new Map<string, number>();
+  readonly #refusals = new Map<string, string>();
   /** Writes have been lost, or a master that was cut off takes writes. */
   hasLost = false;
   /** Called when a host's connections have broken and are made anew. */
@@ -83,6 +84,22 @@ export class SimRedis {
     return left > 0;
   }
 
+  /** It answers a host with this error and carries nothing out; undefined: no longer. */
+  refuse(host: string, error: string | undefined): void {
+    if (error === undefined) this.#refusals.delete(host);
+    else this.#refusals.set(host, error);
+  }
+
+  refusalFor(host: string): string | undefined {
+    return this.#refusals.get(host);
+  }
+
+  /** The keys that have this in their names are gone. */
+  evict(part: string): void {
+    this.hasLost ||= part === ':owner';
+    this.#master?.evict(part);
+  }
+
   /** It ends, and is away until it starts again. */
   crash(): void {
     if (this.#master === undefined) return;
@@ -147,5 +164,6 @@ export class SimRedis {
     this.#ways.clear();
     for (const host of hosts) this.#reconnect(host);
     this.#repliesLost.clear();
+    this.#refusals.clear();
   }
 }

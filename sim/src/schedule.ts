@@ -51,7 +51,7 @@ const nextTurn = globalThis.setImmediate;
 export async function runSchedule(options: ScheduleOptions): Promise<ScheduleEnd> {
   const random = new Random(options.seed);
   const timeline = new Timeline();
-  const plan = new Plan(random, options);
+  const plan = new Plan(random, new Random(options.seed + 2 ** 40), options);
   const { trace } = options;
   const say = trace && ((line: string): void => trace(`${timeline.now.toFixed(3).padStart(10)} ${line}`));
   live({ timeline, random });

@@ -39,6 +39,7 @@ describe('the simulation', () => {
     ['a waiting QEMU that has ended is not asked for ever by an agent whose journal was not written', '3011877'],
     ['a Start is answered although the guest is looked at while its QEMU starts', '51161'],
     ['a paused guest whose QEMU ends at its commit stays with its source', '1137', '--kinds', 'qemu,cont-refused'],
+    ['a job ends whose record Redis has evicted before its guest was sent', '115', '--kinds', 'evict,crash'],
   ])('comes to rest where it did not once: %s', async (_what, seed, ...more) => {
     const { status, said } = await simulate('--seed', seed, ...more);
     expect(said).toMatch(/ at rest, the guest is at /);

@@ -121,7 +121,11 @@ export class World {
     this.network.heal();
     this.streams.open = true;
     this.streams.reset = false;
-    for (const host of Object.values(this.hosts)) Object.assign(host, { startFails: false, locked: 0 });
+    for (const host of Object.values(this.hosts)) {
+      Object.assign(host, { startFails: false, locked: 0 });
+      host.disks.source.readable = true;
+      host.disks.dest.readable = true;
+    }
     for (const { life } of this.agents) this.timeline.goOn(life);
   }
 }
