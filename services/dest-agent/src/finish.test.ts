@@ -1,6 +1,6 @@
 import { expect, it } from '@jest/globals';
 import type { HandoverEntry } from '@ferry/handover';
-import { encodeCookie } from '@ferry/migration';
+import { encodeCookie, MigrationError } from '@ferry/migration';
 import { Answer, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { type DestAgent, type HeldIn, newState } from './agent.ts';
 import { answerSource } from './decision.ts';
@@ -22,17 +22,22 @@ const source = {
 };
 
 /** A destination whose guest is loaded; the register's answer to its commit is the test's to give. */
-function world({ runState = 'paused', paused = false } = {}) {
+function world({ runState = 'paused', paused = false, alive = true } = {}) {
   const answer = Promise.withResolvers<'committed' | 'aborted'>();
   const asked = Promise.withResolvers<undefined>();
   const written: HandoverEntry[] = [];
   const done: string[] = [];
   const monitor = { execute: async () => ({ status: runState }), closed: { aborted: false } };
+  const failed = alive
+    ? new Promise(() => undefined)
+    : Promise.reject(new MigrationError('incoming-failed', 'QEMU ended'));
+  failed.catch(() => undefined);
   const incoming = {
     told: false,
     receiving: true,
     loaded: async () => 1,
     runState: Promise.resolve(runState),
+    failed,
     start: async () => done.push('cont'),
   };
   const state = newState(3, 'life-1', paused, false, 'run-1');
@@ -42,13 +47,14 @@ function world({ runState = 'paused', paused = false } = {}) {
   const register = {
     join: async () => ({ source: 'a:1', dest: 'b:1' }),
     commit: async () => {
+      done.push('commit asked');
       asked.resolve(undefined);
       return { decision: await answer.promise, grant: '1', ran: !paused };
     },
   };
   const agent = {
     config: { address: 'b:1', host: { name: 'b', uuid: 'host-b' }, idleMs: 1_000 },
-    hypervisor: { isAlive: () => true, settle: async () => void done.push('settled') },
+    hypervisor: { isAlive: () => alive, settle: async () => void done.push('settled') },
     ongoing: { find: () => ({ start }) },
     register,
     gate: { open: () => undefined, close: () => undefined },
@@ -90,14 +96,14 @@ it('does not act on a commit whose answer comes after the source was given a pro
   expect(await ask()).toEqual({ answer: Answer.ANSWER_PROMISED });
   registerSays('committed');
   await refused;
-  expect(done).toEqual([]);
+  expect(done).toEqual(['commit asked']);
 });
 
 it('writes down that it has taken over a guest that stays paused before anybody is told of it', async () => {
   const { done, written, finish: finishing, registerSays } = world({ paused: true });
   registerSays('committed');
   await finishing();
-  expect(done).toEqual(['settled']);
+  expect(done).toEqual(['commit asked', 'settled']);
   expect(written.at(-1)?.decision).toBe('committed');
 });
 
@@ -105,7 +111,7 @@ it('does not start a guest that had shut down before it came', async () => {
   const { done, finish: finishing, registerSays } = world({ runState: 'shutdown' });
   registerSays('committed');
   await finishing();
-  expect(done).toEqual(['settled']);
+  expect(done).toEqual(['commit asked', 'settled']);
 });
 
 it('tells the source nothing of its commit while QEMU may still refuse to start the guest', async () => {
@@ -118,4 +124,11 @@ it('has written down which life of the register it follows when it says that it 
   const { written, checkReady: asking } = world();
   expect(await asking('life-2')).toMatchObject({ receiving: true });
   expect(written.at(-1)?.incarnation).toBe('life-2');
+});
+
+it('does not ask for the commit of a QEMU that has ended since it loaded the guest', async () => {
+  const { done, finish: finishing, registerSays } = world({ alive: false });
+  registerSays('committed');
+  await expect(finishing()).rejects.toMatchObject({ kind: 'incoming-failed' });
+  expect(done).toEqual([]);
 });

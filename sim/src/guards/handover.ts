@@ -115,7 +115,7 @@ export const handoverGuards: readonly Guard[] = [
       inSource(
         'decision',
         'return (await agent.register.abort(',
-        'await agent.register.begin({ domain, migrationId, incarnation }, signal); return (await agent.register.abort(',
+        'await agent.register.begin(handoverOf(held), signal); return (await agent.register.abort(',
       ),
     ],
     shownBy: schedule(693, 'all', 'forget,call-lost,crash'),
@@ -126,6 +126,9 @@ export const handoverGuards: readonly Guard[] = [
     edits: [
       inDest('finish', 'if (guest.monitor.closed.aborted || !agent.hypervisor.isAlive(guest)) await incoming.failed;'),
     ],
-    shownBy: schedule(454, 'all', 'qemu,stall'),
+    shownBy: byTest(
+      'services/dest-agent/src/finish.test.ts',
+      'does not ask for the commit of a QEMU that has ended since it loaded the guest',
+    ),
   },
 ];
