@@ -204,6 +204,17 @@ describe('recovery', () => {
     expect(await out.activeOf(domain, never)).toMatchObject({ owner: 'other@a', leased: true });
   });
 
+  it('is not made again by halves where Redis has evicted its slot: it is regained, or nothing is left of it', async () => {
+    using jobs = agent('MIGRATION_OUT');
+    const domain = randomUUID();
+    const job = await begun(jobs, domain);
+    const slot = `ferry:{${domain}}:job:a`;
+    await server.client().del(slot);
+    await expect(jobs.migrationJobStartPhase(job, 'perform3', never)).rejects.toMatchObject({ kind: 'lease-lost' });
+    await expect(jobs.migrationJobContinue(job, undefined, never)).rejects.toMatchObject({ kind: 'lease-lost' });
+    expect(await server.client().exists(slot)).toBe(0);
+  });
+
   it('gives a job back to the agent that lost its lease for a while', async () => {
     const clock = new VirtualClock();
     using jobs = agent('MIGRATION_OUT', { clock });

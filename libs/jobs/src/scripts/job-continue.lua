@@ -3,6 +3,8 @@
 -- ARGV  1 token   2 lease ms   [3 phase answered   4 reply, bytes]
 -- Replies {"ok"} | {"lease-lost"}
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return { 'lease-lost' } end
+-- A slot that Redis has evicted is made whole again by job-regain.lua, and not by halves here: nobody would take over, or end, what has no migration.
+if redis.call('EXISTS', KEYS[1]) == 0 then return { 'lease-lost' } end
 redis.call('HSET', KEYS[1], 'executing', 'no')
 if #ARGV >= 4 then redis.call('HSET', KEYS[3], 'reply:' .. ARGV[3], ARGV[4]) end
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
