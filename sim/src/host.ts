@@ -97,7 +97,8 @@ export class SimHypervisor implements HypervisorParts {
   xmlOf(uuid: string): Promise<string> {
     return this.#look(() => {
       const place = this.#host.places.get(uuid);
-      if (place === undefined) throw Object.assign(new Error('ENOENT: no such file or directory'), { code: 'ENOENT' });
+      if (place === undefined)
+        throw new HypervisorError('domain-not-found', `domain ${uuid} is not on this host any more`);
       return place.xml;
     });
   }

@@ -24,6 +24,13 @@ it('that cannot be written is no domain: the state directory’s disk is full, o
   await expect(made()).rejects.toMatchObject({ kind: 'state-unwritable', message: expect.stringContaining(stateDir) });
 });
 
+it('that has gone meanwhile is a domain that is not found, not an error of ours', async () => {
+  const uuid = await made();
+  expect(await directory.xml(uuid)).toBe('<domain/>');
+  await directory.remove(uuid);
+  await expect(directory.xml(uuid)).rejects.toMatchObject({ kind: 'domain-not-found' });
+});
+
 describe('the log of a QEMU', () => {
   it('is cut to its end when a guest makes it grow, and goes on behind that', async () => {
     const uuid = await made();

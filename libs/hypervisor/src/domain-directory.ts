@@ -193,8 +193,14 @@ export class DomainDirectory {
     return versionOf(await stat(this.paths(uuid).xml));
   }
 
-  xml(uuid: string): Promise<string> {
-    return readFile(this.paths(uuid).xml, 'utf8');
+  /** Throws domain-not-found: it may end, or leave, while a call is about it. */
+  async xml(uuid: string): Promise<string> {
+    try {
+      return await readFile(this.paths(uuid).xml, 'utf8');
+    } catch (cause) {
+      if (!isMissing(cause)) throw cause;
+      throw new HypervisorError('domain-not-found', `domain ${uuid} is not on this host any more`, { cause });
+    }
   }
 
   recordProcess(uuid: string, process: ProcessIdentity): Promise<void> {
