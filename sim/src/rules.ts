@@ -385,7 +385,11 @@ export class Rules {
     );
     if ((voted === true || response.voted === true) && !sent)
       this.break('vote', 'the source says that it has voted, and its guest was not sent, or has run on');
-    handover.leftToDest ||= sent;
+    // A destination that had dropped its copy by then, its commit withdrawn, had left the guest to the source.
+    const dropped = Object.values(this.#world.hosts).some(
+      ({ disks }) => disks.dest.get(handover.id)?.decision === 'aborted',
+    );
+    handover.leftToDest ||= sent && !dropped;
   }
 
   /** Something that nobody foresaw. */
