@@ -7,10 +7,15 @@ import { compileLua } from './lua.ts';
 import { Random } from './random.ts';
 import { RedisServer } from './redis-server.ts';
 
+/** Run before an agent serves, by a host that was renamed: the simulation's hosts keep their names. */
+const notPlayed: ReadonlySet<string> = new Set(['host-rename.lua']);
+
 const libs = join(import.meta.dirname, '../../libs');
 const scriptsOf = (lib: string) => {
   const dir = join(libs, lib, 'src/scripts');
-  return readdirSync(dir).map((file) => ({ file, lua: readFileSync(join(dir, file), 'utf8') }));
+  return readdirSync(dir)
+    .filter((file) => !notPlayed.has(file))
+    .map((file) => ({ file, lua: readFileSync(join(dir, file), 'utf8') }));
 };
 const isHead = ({ file }: { readonly file: string }) => file === 'incarnation.lua';
 const handover = scriptsOf('handover');

@@ -216,7 +216,11 @@ export class QmpSession implements AsyncDisposable {
   #reply(id: number, name: string, signal: AbortSignal): Promise<unknown> {
     return new Promise((resolve, reject) => {
       // A limit that is over in a process that had no processor: QEMU's reply may lie in the socket, which is looked at between two timers.
-      const abandon = () => setTimeout(() => reject(signal.reason as Error), 0);
+      const abandon = () => {
+        const leave = () => reject(signal.reason as Error);
+        if (isTimeout(signal.reason)) setTimeout(leave, 0);
+        else leave();
+      };
       signal.addEventListener('abort', abandon, { once: true });
       const done = () => signal.removeEventListener('abort', abandon);
       this.#waiters.set(id, {
@@ -304,3 +308,6 @@ function refused(name: string, error: unknown): QmpError {
   const refusal = { class: errorClass.slice(0, 100), desc: desc.slice(0, 2000) };
   return new QmpError('qemu-refused', `QEMU refused ${name}: ${refusal.desc}`, { refusal });
 }
+
+/** A limit that is over, rather than a caller that went. */
+const isTimeout = (reason: unknown): boolean => reason instanceof Error && reason.name === 'TimeoutError';
