@@ -124,11 +124,18 @@ async function endIfElsewhere(
  * being released. Where Redis has another incarnation, or has lost the record, the source's own claim stands.
  */
 async function giveBack(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<void> {
-  const { migrationId } = held.ongoing.start;
-  await agent.register.giveBack(handoverOf(held), signal).catch((error: unknown) => {
-    if (!(error instanceof HandoverError) || error.kind !== 'register-changed') throw error;
+  const { migrationId, domainUuid } = held.ongoing.start;
+  await agent.register.giveBack(handoverOf(held), signal).catch(async (error: unknown) => {
+    if (!(error instanceof HandoverError)) throw error;
+    // A record that the script fails on stays so; the ownership record says by itself whether there is anything to give back.
+    const isMine = error.kind === 'register-reply' && (await isOwner(agent, domainUuid, signal));
+    if (isMine || (error.kind !== 'register-changed' && error.kind !== 'register-reply')) throw error;
     agent.log.warn({ err: error, migrationId }, 'the guest could not be given back in the record');
   });
+}
+
+async function isOwner(agent: DestAgent, domain: string, signal: AbortSignal): Promise<boolean> {
+  return (await agent.owners.of(domain, signal))?.host === agent.config.host.name;
 }
 
 /** A QEMU of which not even its directory is there need not have ended: the agent may have been started with another state directory. */
