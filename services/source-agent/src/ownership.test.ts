@@ -32,6 +32,7 @@ function hostA(hypervisor: object) {
     ...parts,
     host: 'a',
     migrating: async () => false,
+    gate: { opened: async () => undefined },
     underJob: async () => undefined,
   } as unknown as ConstructorParameters<typeof OwnershipKeeper>[0]);
   const jobs = {

@@ -24,7 +24,7 @@ function world() {
     hypervisor: {
       isAlive: () => true,
       places: async () => ['d'],
-      guest: async () => ({ monitor }),
+      guest: async () => ({ monitor, process: { pid: 1 } }),
       end: async () => void done.push('ended'),
     },
     owners: { claimDecided: async () => undefined },
