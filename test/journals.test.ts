@@ -111,17 +111,24 @@ describe('a journal that is lost', () => {
     expect(migration).toMatchObject({ outcome: Outcome.OUTCOME_FAILED });
   });
 
-  it('with the whole state directory takes nothing back: the guest that was sent goes on at the destination', async () => {
+  it('with the whole state directory takes nothing back, and does not call the guest lost', async () => {
     const { names } = await sent();
     await world.a.source.kill('SIGKILL');
     await world.a.source.start({ FERRY_STATE_DIR: join(world.lab.dir, 'elsewhere') });
-    await world.ticksOn(guest);
-    expect(await world.domainOn(world.b, guest)).toMatchObject({ state: DomainState.DOMAIN_STATE_RUNNING });
+    // Where its job's record says that it had voted, the destination takes the guest over; where that was not written yet, it is in doubt.
+    const migration = await eventually('the source has handed the guest over, or is in doubt', async () => {
+      const known = (await callsOf(world.a).get(names)).migration;
+      return known?.active === false || known?.outcome === Outcome.OUTCOME_IN_DOUBT ? known : undefined;
+    });
+    if (migration.active) expect(migration.doubt?.cause?.message).toContain('FERRY_STATE_DIR');
+    else expect(migration.outcome).toBe(Outcome.OUTCOME_COMPLETED);
+    expect((await world.domainOn(world.b, guest))?.state).toBe(
+      migration.active ? DomainState.DOMAIN_STATE_INCOMING : DomainState.DOMAIN_STATE_RUNNING,
+    );
     await world.a.source.kill('SIGKILL');
-    // The copy that it left is still there, and is ended by the decision.
+    // The copy that it left is still there: it goes on, or is ended, by the decision.
     await world.a.source.start({ FERRY_STATE_DIR: world.a.stateDir });
-    await world.expectSettled(guest, world.b);
-    expect((await callsOf(world.a).get(names)).migration).toMatchObject({ outcome: Outcome.OUTCOME_COMPLETED });
+    await world.expectSettled(guest, migration.active ? world.a : world.b);
   });
 });
 
