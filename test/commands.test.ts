@@ -71,7 +71,7 @@ function scriptOf(path: string): string {
     const log = '"$FERRY_TEST_TMP/serves.log"';
     return `${at}\n( ${commands.trimEnd()} ) >${log} 2>&1 &\nserving=$!\nuntil grep -qF '${says}' ${log}; do kill -0 $serving || { cat ${log}; exit 1; }; sleep 0.1; done\nkill $serving; wait $serving || true`;
   });
-  return `set -euo pipefail\ntrap './dev lab down >/dev/null' EXIT\n${steps.join('\n')}\n`;
+  return `set -euo pipefail\ntrap 'kill -9 $(cat /tmp/ferry-by-hand/redis.pid 2>/dev/null) 2>/dev/null || true; ./dev lab down >/dev/null' EXIT\n${steps.join('\n')}\n`;
 }
 
 let copy = '';
