@@ -88,7 +88,7 @@ interface CapabilityState {
 }
 
 /**
- * The capabilities to change so that ours are on and all others off, whatever an earlier try left (P37). Only those that differ: QEMU 7.2
+ * The capabilities to change so that ours are on and all others off, whatever an earlier try left. Only those that differ: QEMU 7.2
  * reads a command in 4 µs a byte. Throws MigrationError capability-missing.
  */
 export function capabilitiesToSet(

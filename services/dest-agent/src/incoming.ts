@@ -60,7 +60,7 @@ export class Incoming implements Disposable {
 
   /**
    * When the guest was loaded whole, µs since 1970 by QEMU's clock. The event comes after QEMU has left `inmigrate`
-   * (process_incoming_migration_bh), so `cont` starts the guest then, and not by itself later (P4). Throws incoming-failed, or the signal's
+   * (process_incoming_migration_bh), so `cont` starts the guest then, and not by itself later. Throws incoming-failed, or the signal's
    * reason: a guest that nobody sends is not waited for.
    */
   async loaded(signal: AbortSignal): Promise<number> {

@@ -48,7 +48,7 @@ async function getReady(agent: DestAgent, names: Names | undefined): Promise<Sta
 
 const phaseOfFinish = (request: FinishRequest) => (request.protocol === Protocol.PROTOCOL_V2 ? 'finish2' : 'finish3');
 
-/** A copy whose source has not said that it stopped for good may be older than what the guest has written since (P104). */
+/** A copy whose source has not said that it stopped for good may be older than what the guest has written since. */
 async function cannotRun({ state, ongoing }: HeldIn, signal: AbortSignal): Promise<string | undefined> {
   const { domainName } = ongoing.start;
   const status = await state.guest?.monitor.execute('query-status', {}, signal).catch(() => undefined);

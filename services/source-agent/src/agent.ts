@@ -24,7 +24,7 @@ import type { OwnershipKeeper } from './ownership.ts';
 /** What the source knows of a migration besides its job. */
 export interface SourceState extends SentCopy {
   readonly protocol: 2 | 3;
-  /** The guest's CPUs ran when it was last known, before its switchover; if not, nobody starts them (P27). */
+  /** The guest's CPUs ran when it was last known, before its switchover; if not, it is not started. */
   wasRunning: boolean;
   /** The life of the register that this migration votes and decides under; it never changes once the guest has stopped. */
   incarnation: string;

@@ -202,7 +202,7 @@ export async function resume(agent: SourceAgent, nameOrUuid: string, signal: Abo
     async ({ name, uuid: id, incoming, monitor }) => {
       await agent.owners.refuseForeign({ uuid: id, name }, signal);
       const { status } = await monitor.execute('query-status', {}, signal);
-      // A guest that came in half, or was sent away, must not run by anybody's wish (P4). One that is here again is as it was before it was sent.
+      // A guest that came in half, or was sent away, must not run by its user's wish. One that is here again is as it was before it was sent.
       const open = status === 'postmigrate' ? await openMigration(agent, id, signal) : undefined;
       const isBack = status === 'postmigrate' && open === undefined;
       const runState = isBack ? agent.hypervisor.stoppedAs(id) : status;

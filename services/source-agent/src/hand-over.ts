@@ -5,7 +5,7 @@ import { HandoverError } from '@ferry/handover';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
 import { guestIfAny, type HeldOut, originOf, type SourceAgent } from './agent.ts';
 
-/** Only what is recorded after `completed` tells that the guest did not run on here before it ended (P104). */
+/** Only what is recorded after `completed` tells that the guest did not run on here before it ended. */
 export const isSent = ({ state, phase }: HeldOut): boolean =>
   state.sent || phase === 'perform3-done' || phase === 'perform2-done';
 
