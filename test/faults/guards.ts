@@ -7,6 +7,12 @@ import type { Guard } from './accidents.ts';
 
 const isSource = (): boolean => /source-agent/.test(process.argv[1] ?? '');
 
+/** What a script takes for the incarnation that answers: the one that it expects. */
+function believed(script: string): string {
+  if (script.startsWith('owner-')) return "redis.call('HGET', KEYS[1], 'incarnation') or ''";
+  return script === 'register-look' ? "redis.call('HGET', KEYS[1], 'vote')" : 'ARGV[1]';
+}
+
 const removals: Readonly<Record<Guard, () => void>> = {
   /** The destination commits as if the source's vote had come with Finish. */
   NO_VOTE: () => {
@@ -20,14 +26,17 @@ const removals: Readonly<Record<Guard, () => void>> = {
     if (isSource())
       HandoverRegister.prototype.abort = () => Promise.resolve({ decision: 'aborted', grant: '', ran: undefined });
   },
-  /** The scripts believe every life of Redis. */
+  /**
+   * The scripts believe every incarnation of Redis. Those of the ownership too: a host that sees its guest run corrects a record of an older
+   * incarnation as soon as Redis is back, and the source's claim then comes too late to do harm.
+   */
   NO_INCARNATION: () => {
     const { readFileSync } = fs;
     const believing = (path: unknown, text: unknown): unknown => {
-      const script = /handover\/src\/scripts\/register-(\w+)\.lua/.exec(String(path))?.[1];
-      if (script === undefined || script === 'incarnation' || typeof text !== 'string') return text;
+      const script = /handover\/src\/scripts\/((?:register|owner)-\w+)\.lua/.exec(String(path))?.[1];
+      if (script === undefined || script === 'register-incarnation' || typeof text !== 'string') return text;
       // After the head that all scripts share, which is a file of its own.
-      return `local incarnation = ${script === 'look' ? "redis.call('HGET', KEYS[1], 'vote')" : 'ARGV[1]'}\n${text}`;
+      return `local incarnation = ${believed(script)}\n${text}`;
     };
     const read = readFileSync as (path: unknown, options: unknown) => unknown;
     fs.readFileSync = ((path: unknown, options: unknown) =>

@@ -68,7 +68,7 @@ function current(): Script | undefined {
 
 const ferryCall = /^grpc\.ferry\.v1\.(?:Source|Dest)Agent\/(\w+)$/;
 /** They come on timers: which of them is the n-th is nothing that a case could name. */
-const notPlanned = /^(redis:(lease|short)-renew|(serve|call):(Get|Watch|Abort)Migration)$/;
+const notPlanned = /^(redis:((lease|short)-renew|host-register)|(serve|call):(Get|Watch|Abort)Migration)$/;
 
 /** What we call the act that a span is of; undefined for what is none. */
 function actOf(name: string, options: SpanOptions | undefined): string | undefined {
