@@ -40,7 +40,14 @@ const events = `
 /** The arms of the big unions that we send in full; the others are typed by their tag alone. */
 const armsSent: Readonly<Record<string, readonly string[]>> = {
   'blockdev-add': ['file', 'host_device', 'raw', 'qcow2', 'nbd', 'null-co'],
-  'object-add': ['iothread', 'memory-backend-file', 'memory-backend-memfd', 'memory-backend-ram', 'tls-creds-x509'],
+  'object-add': [
+    'iothread',
+    'memory-backend-file',
+    'memory-backend-memfd',
+    'memory-backend-ram',
+    'tls-creds-psk',
+    'tls-creds-x509',
+  ],
 };
 
 /** Members that a QEMU newer than the schema no longer sends: `ram.skipped` is gone since 9.1. */

@@ -124,6 +124,8 @@ export class AgentProcess {
     });
     const agent = destAgent(parts, {
       ports: new Ports(parts.config.migration.ports),
+      // Encryption has no part in who runs the guest: the simulated QEMUs take none.
+      memoryKeys: { of: () => '0'.repeat(64) },
       sourceAt,
       sourceRuns: () => Promise.resolve(true),
     });
@@ -226,6 +228,8 @@ function configOf(host: Host, side: Side): Config {
     guestLogBytesMax: Infinity,
     logLevel: 'silent',
     metricsListen: undefined,
+    requireTls: false,
+    memoryTlsDir: undefined,
   };
 }
 

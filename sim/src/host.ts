@@ -271,6 +271,18 @@ export class SimHypervisor implements HypervisorParts {
     });
   }
 
+  expectEncrypted(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  sendEncrypted(): Promise<string> {
+    return Promise.resolve('');
+  }
+
+  forgetEncryption(): Promise<void> {
+    return Promise.resolve();
+  }
+
   noteStopped(uuid: string, runState: string): Promise<void> {
     return this.#act('note run state', () => {
       const place = this.#host.places.get(uuid);

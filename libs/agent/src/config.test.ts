@@ -56,6 +56,8 @@ describe('readConfig', () => {
       guestLogBytesMax: 64 * 2 ** 20,
       logLevel: 'info',
       metricsListen: undefined,
+      requireTls: false,
+      memoryTlsDir: undefined,
     });
   });
 

@@ -27,6 +27,10 @@ export interface Config {
   readonly redis: RedisPlace;
   /** undefined: no TLS, only on loopback. */
   readonly tls: TlsFiles | undefined;
+  /** No guest leaves or comes whose memory is not encrypted on its way. */
+  readonly requireTls: boolean;
+  /** The directory of QEMU's certificates, for migrations that ask for them. */
+  readonly memoryTlsDir: string | undefined;
   /** Where memory may flow. */
   readonly migration: MigrationEndpoints;
   readonly qemu: string;
@@ -121,6 +125,8 @@ const variables = z.object({
   FERRY_TLS_KEY: file.optional(),
   FERRY_TLS_CA: file.optional(),
   FERRY_INSECURE_LOOPBACK: z.enum(['0', '1'], 'must be 0 or 1').default('0'),
+  FERRY_REQUIRE_TLS: z.enum(['0', '1'], 'must be 0 or 1').default('0'),
+  FERRY_MEMORY_TLS_DIR: path.refine(isReadable, 'names a directory that cannot be read').optional(),
   FERRY_MIGRATION_ADDRESS: z
     .string()
     .regex(/^[A-Za-z0-9._:-]{1,253}$/, 'must be an address or a host name')
@@ -169,6 +175,8 @@ function configOf(v: Variables): Config {
     stateDir: v.FERRY_STATE_DIR,
     redis: v.FERRY_REDIS_URL,
     tls: cert !== undefined && key !== undefined && ca !== undefined ? { cert, key, ca } : undefined,
+    requireTls: v.FERRY_REQUIRE_TLS === '1',
+    memoryTlsDir: v.FERRY_MEMORY_TLS_DIR,
     migration: {
       address: v.FERRY_MIGRATION_ADDRESS ?? v.FERRY_LISTEN.host,
       ports: v.FERRY_MIGRATION_PORTS,
@@ -194,11 +202,15 @@ function configOf(v: Variables): Config {
 
 const socketsOf = (v: Variables): string => resolve(v.FERRY_MIGRATION_SOCKETS ?? join(v.FERRY_STATE_DIR, 'sockets'));
 
+/** A file in the directory: what is protected is the directory that a file is in. */
+const memoryTlsFiles = ({ FERRY_MEMORY_TLS_DIR: dir }: Variables): string[] =>
+  dir === undefined ? [] : [join(dir, 'server-key.pem')];
+
 const ownPaths = (v: Variables): readonly string[] =>
   protectedPaths({
     stateDir: v.FERRY_STATE_DIR,
     sockets: socketsOf(v),
-    tls: [v.FERRY_TLS_CERT, v.FERRY_TLS_KEY, v.FERRY_TLS_CA].filter((name) => name !== undefined),
+    tls: [v.FERRY_TLS_CERT, v.FERRY_TLS_KEY, v.FERRY_TLS_CA, ...memoryTlsFiles(v)].filter((name) => name !== undefined),
     redisSocket: v.FERRY_REDIS_URL.kind === 'socket' ? v.FERRY_REDIS_URL.path : undefined,
   });
 

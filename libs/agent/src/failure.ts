@@ -100,6 +100,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'migration-cancelled': true,
   'migration-blocked': false,
   'migration-unsafe': false,
+  'memory-not-encrypted': false,
   'capability-missing': false,
   'guest-gone': false,
   'guest-ended': false,

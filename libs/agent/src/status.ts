@@ -84,6 +84,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'migration-cancelled': status.CANCELLED,
   'migration-blocked': status.FAILED_PRECONDITION,
   'migration-unsafe': status.FAILED_PRECONDITION,
+  'memory-not-encrypted': status.FAILED_PRECONDITION,
   'capability-missing': status.FAILED_PRECONDITION,
   'guest-gone': status.ABORTED,
   'guest-ended': status.ABORTED,

@@ -12,6 +12,7 @@ import { makeFromTemplates } from './host-checks.ts';
 import { cutGrown } from './guest-logs.ts';
 import { KnownFiles } from './known-files.ts';
 import { type Launch, launch, type Launched } from './launch.ts';
+import { giveMemoryCredentials, takeMemoryCredentials, type MemoryCredentials } from './memory-credentials.ts';
 import { isAlive, isAliveNow, send, waitGone, type ProcessIdentity } from './qemu-process.ts';
 import { listenerOf } from './socket-owner.ts';
 import { Turns } from './turns.ts';
@@ -315,6 +316,27 @@ export class Hypervisor {
   /** The run state of a guest that was sent while it did not run, and is here again; `paused` if no other was noted. */
   stoppedAs(uuid: string): string {
     return this.#directory.stoppedAs(uuid) ?? 'paused';
+  }
+
+  /** A QEMU that waits for its guest takes it only from one that has the credentials. Throws QmpError, the errors of the file system. */
+  async expectEncrypted(guest: Guest, credentials: MemoryCredentials, signal: AbortSignal): Promise<void> {
+    const { dir } = this.#directory.paths(guest.uuid);
+    const creds = await giveMemoryCredentials(guest.monitor, dir, credentials, 'server', signal);
+    if (creds !== '') await guest.monitor.execute('migrate-set-parameters', { 'tls-creds': creds }, signal);
+  }
+
+  /** What `tls-creds` of a guest that is to be sent must be, its QEMU having the credentials then. Throws QmpError, the errors of the file system. */
+  sendEncrypted(
+    guest: Pick<Guest, 'uuid' | 'monitor'>,
+    credentials: MemoryCredentials,
+    signal: AbortSignal,
+  ): Promise<string> {
+    return giveMemoryCredentials(guest.monitor, this.#directory.paths(guest.uuid).dir, credentials, 'client', signal);
+  }
+
+  /** The migration's key is no longer needed, or the guest stays here. */
+  forgetEncryption(guest: Pick<Guest, 'uuid' | 'monitor'>): Promise<void> {
+    return takeMemoryCredentials(guest.monitor, this.#directory.paths(guest.uuid).dir);
   }
 
   /** A guest that came in belongs here from now on. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { Cookie, CookieEnvelope } from '@ferry/proto/ferry/v1/cookie';
-import { decodeCookie, encodeCookie } from './cookies.ts';
+import { decodeCookie, encodeCookie, restoreMemoryKey, withoutMemoryKey } from './cookies.ts';
 import { MigrationError } from './errors.ts';
 
 const origin = {
@@ -49,6 +49,21 @@ describe('a cookie', () => {
       capabilities: ['events'],
       paused: true,
     });
+  });
+
+  it('is kept without the key that it carries, and given again with it', () => {
+    const key = 'ab'.repeat(32);
+    const whole = encodeCookie('prepare', origin, { memoryKey: key }, 0);
+    const kept = withoutMemoryKey(whole);
+    expect(Buffer.from(kept).includes(key)).toBe(false);
+    expect(
+      restoreMemoryKey(kept, ({ migrationId, run }) =>
+        migrationId === origin.migrationId && run === 'run-1' ? key : '',
+      ),
+    ).toEqual(whole);
+    expect(withoutMemoryKey(good)).toEqual(good);
+    expect(restoreMemoryKey(good, () => key)).toEqual(good);
+    expect(withoutMemoryKey(new Uint8Array())).toEqual(new Uint8Array());
   });
 
   it('is refused when it is missing', () => {

@@ -12,7 +12,7 @@ const version = 1;
 /** libvirt's own limit for a cookie (remote_protocol.x). */
 const bytesMax = 4 * 1024 * 1024;
 /** Features that a sender may require of us, all of which we know. */
-const known: ReadonlySet<string> = new Set(['vote']);
+const known: ReadonlySet<string> = new Set(['vote', 'memory-tls']);
 
 /** The SHA-256 prefix that shows damage. It is no signature: who may talk to an agent is settled by TLS. */
 const digestOf = (content: Uint8Array): Buffer => createHash('sha256').update(content).digest().subarray(0, 16);
@@ -35,7 +35,26 @@ export function encodeCookie(phase: Phase, origin: CookieOrigin, parts: Partial<
   const content = Cookie.encode(
     Cookie.fromPartial({ ...origin, ...parts, phase: phaseNumber[phase], sentAtMs: BigInt(Math.round(sentAtMs)) }),
   ).finish();
-  return CookieEnvelope.encode({ magic, version, digest: digestOf(content), content: Buffer.from(content) }).finish();
+  return sealed(content);
+}
+
+const sealed = (content: Uint8Array): Uint8Array =>
+  CookieEnvelope.encode({ magic, version, digest: digestOf(content), content: Buffer.from(content) }).finish();
+
+/** A cookie of this agent's own, as it may be kept: without the key that it carries. */
+export function withoutMemoryKey(bytes: Uint8Array): Uint8Array {
+  if (bytes.length === 0) return bytes;
+  const cookie = Cookie.decode(CookieEnvelope.decode(bytes).content);
+  if (cookie.memoryKey === '') return bytes;
+  return sealed(Cookie.encode({ ...cookie, memoryKey: '', keyLeftOut: true }).finish());
+}
+
+/** The cookie that was given to `withoutMemoryKey`. */
+export function restoreMemoryKey(bytes: Uint8Array, keyOf: (cookie: Cookie) => string): Uint8Array {
+  if (bytes.length === 0) return bytes;
+  const cookie = Cookie.decode(CookieEnvelope.decode(bytes).content);
+  if (!cookie.keyLeftOut) return bytes;
+  return sealed(Cookie.encode({ ...cookie, memoryKey: keyOf(cookie), keyLeftOut: false }).finish());
 }
 
 /** What the receiver knows that the cookie must agree with. */

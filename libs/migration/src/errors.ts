@@ -34,6 +34,8 @@ export type MigrationErrorKind =
   | 'migration-blocked'
   /** It could be done, but the guest or its data might come to harm; `unsafe` overrides. */
   | 'migration-unsafe'
+  /** A host that requires encrypted memory traffic, or lacks what the wanted encryption needs. */
+  | 'memory-not-encrypted'
   /** A QEMU lacks a migration capability that is needed. */
   | 'capability-missing'
   /** The guest's QEMU ended during the migration, and nothing says why. */

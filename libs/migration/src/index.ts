@@ -1,6 +1,12 @@
-export { decodeCookie, encodeCookie, type CookieOrigin } from './cookies.ts';
+export { decodeCookie, encodeCookie, restoreMemoryKey, withoutMemoryKey, type CookieOrigin } from './cookies.ts';
 export { MigrationError, type MigrationErrorKind } from './errors.ts';
 export { capabilitiesToSet, limitsOf, type Limits } from './options.ts';
+export {
+  encryptionAsked,
+  encryptionExpected,
+  type EncryptionRules,
+  type MemoryEncryption,
+} from './memory-encryption.ts';
 export { isPhase, phaseNumber, phases, type Phase, type PhaseRule, type Recovery, type Side } from './phases.ts';
 export { driveMigration, type DestCalls, type Drive, type SourceCalls } from './protocol.ts';
 export {

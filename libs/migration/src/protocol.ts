@@ -68,13 +68,14 @@ const noCookie = Buffer.alloc(0);
 
 async function driveV3(source: SourceCalls, dest: DestCalls, drive: Drive, signal: AbortSignal) {
   const { migrationId, domain, migrationUri, options, domainXml: altered } = drive;
+  const memoryTls = options?.memoryTls;
   const protocol = Protocol.PROTOCOL_V3;
   const end = { migrationId, domain, protocol, cookieIn: noCookie, cancelled: true };
 
   const begun = await source.begin({ migrationId, domain, options, domainXml: altered }, signal);
   const decide: Decide = async (patience) => (await source.confirm(end, patience)).outcome;
   return orGiveUp(decide, dest, end, async () => {
-    const place = { domainXml: begun.domainXml, cookieIn: begun.cookieOut, migrationUri, paused: false };
+    const place = { domainXml: begun.domainXml, cookieIn: begun.cookieOut, migrationUri, paused: false, memoryTls };
     const prepared = await dest.prepare({ migrationId, protocol, ...place }, signal);
     const way = { cookieIn: prepared.cookieOut, migrationUri: prepared.migrationUri, options };
     const performed = await source.perform({ migrationId, domain, protocol, ...way }, signal);
@@ -88,13 +89,14 @@ async function driveV3(source: SourceCalls, dest: DestCalls, drive: Drive, signa
 
 async function driveV2(source: SourceCalls, dest: DestCalls, drive: Drive, signal: AbortSignal) {
   const { migrationId, domain, migrationUri, options } = drive;
+  const memoryTls = options?.memoryTls;
   const protocol = Protocol.PROTOCOL_V2;
   const end = { migrationId, domain, protocol, cookieIn: noCookie, cancelled: true };
 
   const { domainXml, paused } = await source.dumpXml({ migrationId, domain, options }, signal);
   const decide: Decide = (patience) => source.outcome({ migrationId, domain }, patience);
   return orGiveUp(decide, dest, end, async () => {
-    const place = { domainXml, cookieIn: noCookie, migrationUri, paused };
+    const place = { domainXml, cookieIn: noCookie, migrationUri, paused, memoryTls };
     const prepared = await dest.prepare({ migrationId, protocol, ...place }, signal);
     const way = { cookieIn: noCookie, migrationUri: prepared.migrationUri, options };
     await source.perform({ migrationId, domain, protocol, ...way }, signal);

@@ -153,6 +153,8 @@ function migrationCommands(program: Command): void {
       new Option('--id <uuid>', 'the migration id; the same one again is the same migration').argParser(parseUuid),
     )
     .option('--xml <file>', "a document for the destination ('-': stdin): what only the host sees may differ")
+    .option('--tls', 'encrypt the guest’s memory with both hosts’ certificates (v3 without it: with a key of its own)')
+    .option('--no-tls', 'send the guest’s memory in the clear')
     .option('--unsafe', 'migrate although the guest or its data might come to harm (see `ferry check`)')
     .action((domain: string, _: unknown, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions & MigrateOptions>();

@@ -54,7 +54,11 @@ function world({ runState = 'paused', paused = false, alive = true } = {}) {
   };
   const agent = {
     config: { address: 'b:1', host: { name: 'b', uuid: 'host-b' }, idleMs: 1_000 },
-    hypervisor: { isAlive: () => alive, settle: async () => void done.push('settled') },
+    hypervisor: {
+      isAlive: () => alive,
+      settle: async () => void done.push('settled'),
+      forgetEncryption: async () => undefined,
+    },
     ongoing: { find: () => ({ start }) },
     register,
     gate: { open: () => undefined, close: () => undefined },

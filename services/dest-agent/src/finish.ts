@@ -98,6 +98,8 @@ async function takeOver(
   if (starts) ongoing.switchover('dest', resumedAtUs);
   state.releasePort();
   await agent.hypervisor.settle(guest);
+  // The caller does not wait for it.
+  void agent.hypervisor.forgetEncryption(guest);
   const cookieOut =
     state.protocol === 3 ? encodeCookie('finish3', originOf(agent, held), { statistics }, Date.now()) : [];
   return { domain: domainOf(held), cookieOut: Buffer.from(cookieOut), statistics };

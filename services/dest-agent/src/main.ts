@@ -4,6 +4,7 @@ import { agentRuns, edgeOf, invokeAgain, openParts, Peers, serve, untilAsked } f
 import { Ports } from '@ferry/hypervisor';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
 import type { Source } from './agent.ts';
+import { openMemoryKeys } from './memory-key.ts';
 import { rehearse } from './rehearse.ts';
 import { destAgentService } from './service.ts';
 import { destAgent, takeUpWork } from './wire.ts';
@@ -17,7 +18,8 @@ await untilAsked(async (shutdown) => {
     return { ask: (request, signal) => invokeAgain(client, SourceAgentService.ask, request, signal) };
   };
   const sourceRuns = () => agentRuns('source', config.stateDir);
-  const agent = destAgent(parts, { ports: new Ports(config.migration.ports), sourceAt, sourceRuns });
+  const memoryKeys = await openMemoryKeys(config.stateDir);
+  const agent = destAgent(parts, { ports: new Ports(config.migration.ports), memoryKeys, sourceAt, sourceRuns });
   await using _migrations = agent.migrations;
 
   await takeUpWork(agent, shutdown);

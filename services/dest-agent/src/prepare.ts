@@ -1,13 +1,21 @@
 /** Destination, v3 phase 2 of 5 and v2 phase 2 of 4: starts a QEMU that waits for the guest, its CPUs stopped. */
 import { randomUUID } from 'node:crypto';
 import { beginHandover, notedOf, requestDigest } from '@ferry/agent';
-import { capabilitiesToSet, decodeCookie, encodeCookie } from '@ferry/migration';
-import { PrepareResponse, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
-import { Protocol } from '@ferry/proto/ferry/v1/migration';
+import {
+  capabilitiesToSet,
+  decodeCookie,
+  encodeCookie,
+  encryptionAsked,
+  type MemoryEncryption,
+  parseMigrationUri,
+} from '@ferry/migration';
+import type { PrepareRequest, PrepareResponse } from '@ferry/proto/ferry/v1/dest_agent';
+import { MemoryTls, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { admit } from './admit.ts';
 import { journal, originOf, type DestAgent, type HeldIn, newState, optionsOf } from './agent.ts';
 import { Incoming } from './incoming.ts';
 import { listen, mayListen } from './listen.ts';
+import { prepareCodec } from './memory-key.ts';
 import { watchDeath } from './recover.ts';
 import { refuseStranded } from './stranded.ts';
 
@@ -28,6 +36,7 @@ export async function prepare(
   const start = { migrationId, domainUuid: domain.uuid, domainName: domain.name, side: 'dest', protocol } as const;
 
   const make = async (callSignal: AbortSignal) => {
+    encryptionOf(agent, request, cookie?.run);
     await Promise.all([
       mayListen(agent, request.migrationUri),
       refuseStranded(agent, domain.name, cookie?.agentAddress, callSignal),
@@ -55,6 +64,8 @@ export async function prepare(
     const names = offered.map((c) => c.capability);
     const capabilities = capabilitiesToSet('dest', offered);
     await guest.monitor.execute('migrate-set-capabilities', { capabilities }, phaseSignal);
+    const encryption = encryptionOf(agent, request, cookie?.run);
+    await agent.hypervisor.expectEncrypted(guest, encryption, phaseSignal);
     const [{ uri, release }] = await Promise.all([
       listen(agent, guest.monitor, request.migrationUri, phaseSignal),
       beginHandover(agent.register, held, phaseSignal),
@@ -70,11 +81,37 @@ export async function prepare(
     watchDeath(agent, held);
     const cookieOut =
       protocol === 3
-        ? encodeCookie('prepare', originOf(agent, held), { capabilities: names, migrationUri: uri }, Date.now())
+        ? encodeCookie(
+            'prepare',
+            originOf(agent, held),
+            { ...saidOf(encryption), capabilities: names, migrationUri: uri },
+            Date.now(),
+          )
         : [];
     return { migrationUri: uri, cookieOut: Buffer.from(cookieOut) };
   };
-  const { domainXml, migrationUri, paused: isPaused } = request;
-  const asked = requestDigest({ protocol, domainXml, migrationUri, isPaused });
-  return agent.migrations.open(start, make, { phase: 'prepare', request: asked, codec: PrepareResponse, body }, signal);
+  const { domainXml, migrationUri, paused: isPaused, memoryTls } = request;
+  const asked = requestDigest({ protocol, domainXml, migrationUri, isPaused, memoryTls });
+  const codec = prepareCodec(agent.memoryKeys);
+  return agent.migrations.open(start, make, { phase: 'prepare', request: asked, codec, body }, signal);
+}
+
+/** Throws MigrationError memory-not-encrypted, invalid-uri. */
+function encryptionOf(
+  agent: DestAgent,
+  { migrationId, migrationUri, memoryTls }: PrepareRequest,
+  run: string | undefined,
+): MemoryEncryption {
+  const key = run === undefined ? undefined : agent.memoryKeys.of({ migrationId, run });
+  const { kind } = migrationUri === '' ? { kind: 'tcp' as const } : parseMigrationUri(migrationUri);
+  return encryptionAsked(memoryTls, agent.config, { kind }, key);
+}
+
+/** What the source must know of it. One that does not know the feature refuses the cookie by name. */
+function saidOf(encryption: MemoryEncryption) {
+  if (encryption.kind === 'none') return { memoryTls: MemoryTls.MEMORY_TLS_NONE };
+  const mandatoryFeatures = ['memory-tls'];
+  return encryption.kind === 'key'
+    ? { memoryKey: encryption.key, mandatoryFeatures }
+    : { memoryTls: MemoryTls.MEMORY_TLS_X509, mandatoryFeatures };
 }

@@ -35,10 +35,15 @@ export function statisticsOf(info: MigrateInfo): Partial<MigrationStatistics> {
 }
 
 /**
- * Sets our capabilities and the caller's limits. Whatever an earlier try left is overwritten. Throws MigrationError
+ * Sets our capabilities, the caller's limits and the credentials' id ("" for none). Whatever an earlier try left is overwritten. Throws MigrationError
  * capability-missing, migration-blocked (with QEMU's reasons).
  */
-export async function configureOutgoing(monitor: Monitor, limits: Limits, signal: AbortSignal): Promise<void> {
+export async function configureOutgoing(
+  monitor: Monitor,
+  limits: Limits,
+  tlsCreds: string,
+  signal: AbortSignal,
+): Promise<void> {
   const [info, offered] = await Promise.all([
     monitor.execute('query-migrate', {}, signal),
     monitor.execute('query-migrate-capabilities', {}, signal),
@@ -49,7 +54,11 @@ export async function configureOutgoing(monitor: Monitor, limits: Limits, signal
   }
   const capabilities = capabilitiesToSet('source', offered);
   const { bandwidthBytesPerSecond, downtimeLimitMs } = limits;
-  const parameters = { 'max-bandwidth': bandwidthBytesPerSecond, 'downtime-limit': downtimeLimitMs };
+  const parameters = {
+    'max-bandwidth': bandwidthBytesPerSecond,
+    'downtime-limit': downtimeLimitMs,
+    'tls-creds': tlsCreds,
+  };
   await Promise.all([
     capabilities.length === 0 || monitor.execute('migrate-set-capabilities', { capabilities }, signal),
     monitor.execute('migrate-set-parameters', parameters, signal),

@@ -5,9 +5,13 @@ import { socketMissing } from '@ferry/hypervisor';
 import {
   decodeCookie,
   encodeCookie,
+  encryptionAsked,
+  encryptionExpected,
   formatMigrationUri,
   limitsOf,
+  type MemoryEncryption,
   MigrationError,
+  type MigrationUri,
   parseMigrationUri,
   socketProblem,
 } from '@ferry/migration';
@@ -45,7 +49,8 @@ async function perform3(agent: SourceAgent, request: PerformRequest, signal: Abo
       throw refusedUri(request.migrationUri, `the destination waits at ${cookie.migrationUri}`);
     // Made while QEMU still sends the guest's devices, and told when it says `completed`: until then there is no vote.
     let response = answer(agent, held);
-    await send(agent, held, request, phaseSignal, () => {
+    const encryption = encryptionExpected(cookie, agent.config, uriOf(request));
+    await send(agent, held, request, encryption, phaseSignal, () => {
       response = answer(agent, held);
     });
     Object.assign(held.state, { voted: true, sent: true });
@@ -91,7 +96,7 @@ async function perform2(agent: SourceAgent, request: PerformRequest, signal: Abo
     const { state } = held;
     const { dest } = await beginHandover(agent.register, held, phaseSignal);
     state.destinationAddress = held.ongoing.peerAddress || dest;
-    await send(agent, held, request, phaseSignal, () => undefined);
+    await send(agent, held, request, encryptionOf(agent, request), phaseSignal, () => undefined);
     // v2 has no cookies, so the vote must be in the register before the caller may call Finish.
     state.voted = true;
     await agent.register.vote({ ...handoverOf(held), ran: state.wasRunning }, phaseSignal).catch((error: unknown) => {
@@ -104,6 +109,7 @@ async function perform2(agent: SourceAgent, request: PerformRequest, signal: Abo
     return { cookieOut: Buffer.alloc(0), statistics: held.ongoing.statistics };
   };
   const make = async (callSignal: AbortSignal) => {
+    encryptionOf(agent, request);
     const looked = await look(agent, start, callSignal);
     // v2 begins here: who has not asked DumpXml is told now.
     await refuseUnsafe(agent, await agent.hypervisor.domainOf(domainUuid), request.options, callSignal);
@@ -139,10 +145,11 @@ async function send(
   agent: SourceAgent,
   held: HeldOut,
   request: PerformRequest,
+  encryption: MemoryEncryption,
   signal: AbortSignal,
   almostThere: () => void,
 ): Promise<void> {
-  const uri = parseMigrationUri(request.migrationUri);
+  const uri = uriOf(request);
   if (uri.kind === 'tcp' && uri.port === undefined) throw refusedUri(request.migrationUri, 'it has no port');
   if (uri.kind === 'unix') {
     const problem = socketProblem(uri.path, agent.config.migration.sockets) ?? (await socketMissing(uri.path));
@@ -152,12 +159,14 @@ async function send(
   await refuseUnreachable(agent, held, uri, signal);
   const limits = limitsOf(request.options);
   const { ongoing } = held;
-  const { monitor } = await guestOf(agent, held, signal);
+  const guest = await guestOf(agent, held, signal);
+  const { monitor } = guest;
   // The vote is given when QEMU says `completed`; that it may be given is durable before the guest is stopped.
   const readiness = new Readiness(agent, held, monitor, limits);
   await bringBack(agent, held, monitor, signal);
   await refuseBlockJobs(monitor, ongoing.start.domainName, signal);
-  await configureOutgoing(monitor, limits, signal);
+  const tlsCreds = await agent.hypervisor.sendEncrypted(guest, encryption, signal);
+  await configureOutgoing(monitor, limits, tlsCreds, signal);
   await Promise.all([journal(agent, held), readiness.check(signal)]);
   await readiness.connected(signal);
   const report = {
@@ -202,6 +211,12 @@ async function send(
   if (!held.driven) agent.gate.open(ongoing.start.migrationId);
   refuseDecided(held);
 }
+
+const uriOf = ({ migrationUri }: PerformRequest): MigrationUri => parseMigrationUri(migrationUri);
+
+/** v2 has no cookie: the caller says the same to both sides. Throws MigrationError memory-not-encrypted. */
+const encryptionOf = (agent: SourceAgent, request: PerformRequest): MemoryEncryption =>
+  encryptionAsked(request.options?.memoryTls, agent.config, uriOf(request));
 
 const refusedUri = (uri: string, why: string): MigrationError =>
   new MigrationError('invalid-uri', `memory is not sent to ${uri}: ${why}; pass on what Prepare returned`);

@@ -50,6 +50,7 @@ async function cancelAndResume(agent: SourceAgent, held: HeldOut, signal: AbortS
   // QEMU lets a guest run on that it had stopped for the switchover before its user's Suspend came.
   if (held.state.pausing) await guest.monitor.execute('stop', {}, signal);
   await tellRegister(agent, held, signal);
+  void agent.hypervisor.forgetEncryption(guest);
   return given(held);
 }
 
@@ -88,13 +89,15 @@ async function endIfDestroyed(
 
 /** A guest that has ended meanwhile cannot run on. */
 async function resume(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
-  if ((await guestIfAny(agent, held, signal)) === undefined) return lost(agent, held);
+  const guest = await guestIfAny(agent, held, signal);
+  if (guest === undefined) return lost(agent, held);
   try {
     await resumeGuest(agent, held, signal);
   } catch (error) {
     if (!(error instanceof HandoverError) || error.kind !== 'owned-elsewhere') throw error;
     return endIfElsewhere(agent, held, error, signal);
   }
+  void agent.hypervisor.forgetEncryption(guest);
   return given(held);
 }
 

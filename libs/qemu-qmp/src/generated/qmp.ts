@@ -463,8 +463,9 @@ export type ObjectAddArguments = {
   | ({ readonly 'qom-type': 'memory-backend-file' } & ObjectAddArgumentsMemoryBackendFile)
   | ({ readonly 'qom-type': 'memory-backend-memfd' } & ObjectAddArgumentsMemoryBackendMemfd)
   | ({ readonly 'qom-type': 'memory-backend-ram' } & ObjectAddArgumentsMemoryBackendRam)
+  | ({ readonly 'qom-type': 'tls-creds-psk' } & ObjectAddArgumentsTlsCredsPsk)
   | ({ readonly 'qom-type': 'tls-creds-x509' } & ObjectAddArgumentsTlsCredsX509)
-  | { readonly 'qom-type': 'authz-list' | 'authz-listfile' | 'authz-pam' | 'authz-simple' | 'can-bus' | 'can-host-socketcan' | 'colo-compare' | 'cryptodev-backend' | 'cryptodev-backend-builtin' | 'cryptodev-backend-lkcf' | 'cryptodev-vhost-user' | 'dbus-vmstate' | 'filter-buffer' | 'filter-dump' | 'filter-mirror' | 'filter-redirector' | 'filter-replay' | 'filter-rewriter' | 'input-barrier' | 'input-linux' | 'main-loop' | 'memory-backend-epc' | 'pef-guest' | 'pr-manager-helper' | 'qtest' | 'rng-builtin' | 'rng-egd' | 'rng-random' | 'secret' | 'secret_keyring' | 'sev-guest' | 'thread-context' | 's390-pv-guest' | 'throttle-group' | 'tls-creds-anon' | 'tls-creds-psk' | 'tls-cipher-suites' | 'x-remote-object' | 'x-vfio-user-server' }
+  | { readonly 'qom-type': 'authz-list' | 'authz-listfile' | 'authz-pam' | 'authz-simple' | 'can-bus' | 'can-host-socketcan' | 'colo-compare' | 'cryptodev-backend' | 'cryptodev-backend-builtin' | 'cryptodev-backend-lkcf' | 'cryptodev-vhost-user' | 'dbus-vmstate' | 'filter-buffer' | 'filter-dump' | 'filter-mirror' | 'filter-redirector' | 'filter-replay' | 'filter-rewriter' | 'input-barrier' | 'input-linux' | 'main-loop' | 'memory-backend-epc' | 'pef-guest' | 'pr-manager-helper' | 'qtest' | 'rng-builtin' | 'rng-egd' | 'rng-random' | 'secret' | 'secret_keyring' | 'sev-guest' | 'thread-context' | 's390-pv-guest' | 'throttle-group' | 'tls-creds-anon' | 'tls-cipher-suites' | 'x-remote-object' | 'x-vfio-user-server' }
 );
 
 export interface ObjectAddArgumentsIothread {
@@ -528,17 +529,26 @@ export interface ObjectAddArgumentsMemoryBackendRam {
   readonly 'x-use-canonical-path-for-ramblock-id'?: boolean | undefined;
 }
 
+export interface ObjectAddArgumentsTlsCredsPsk {
+  readonly 'verify-peer'?: boolean | undefined;
+  readonly dir?: string | undefined;
+  readonly endpoint?: ObjectAddArgumentsTlsCredsPskEndpoint | undefined;
+  readonly priority?: string | undefined;
+  readonly loaded?: boolean | undefined;
+  readonly username?: string | undefined;
+}
+
+export type ObjectAddArgumentsTlsCredsPskEndpoint = 'client' | 'server';
+
 export interface ObjectAddArgumentsTlsCredsX509 {
   readonly 'verify-peer'?: boolean | undefined;
   readonly dir?: string | undefined;
-  readonly endpoint?: ObjectAddArgumentsTlsCredsX509Endpoint | undefined;
+  readonly endpoint?: ObjectAddArgumentsTlsCredsPskEndpoint | undefined;
   readonly priority?: string | undefined;
   readonly loaded?: boolean | undefined;
   readonly 'sanity-check'?: boolean | undefined;
   readonly passwordid?: string | undefined;
 }
-
-export type ObjectAddArgumentsTlsCredsX509Endpoint = 'client' | 'server';
 
 export interface ObjectDelArguments {
   readonly id: string;
