@@ -54,9 +54,9 @@ export class CertificateAuthority {
 
   /**
    * Makes a key and a certificate for it that is good as a server at 127.0.0.1, ::1 and localhost and as a client anywhere (an
-   * agent is both), and writes them with the authority's certificate to `dir` as NAME.crt, NAME.key and ca.crt.
+   * agent is both), with a role as the agents know it (`admin`, `agent/HOST`), and writes them with the authority's certificate to `dir` as NAME.crt, NAME.key and ca.crt.
    */
-  async issue(name: string, dir: string): Promise<TlsFiles> {
+  async issue(name: string, dir: string, role: string): Promise<TlsFiles> {
     const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
     const certificate = await x509.X509CertificateGenerator.create({
       serialNumber: serialNumber(),
@@ -74,7 +74,7 @@ export class CertificateAuthority {
           { type: 'ip', value: '127.0.0.1' },
           { type: 'ip', value: '::1' },
           { type: 'dns', value: 'localhost' },
-          { type: 'url', value: `spiffe://ferry.lab/${name}` },
+          { type: 'url', value: `spiffe://ferry.lab/${name}/ferry/${role}` },
         ]),
         await x509.AuthorityKeyIdentifierExtension.create(this.#keys.publicKey),
         await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),

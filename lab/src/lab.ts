@@ -117,7 +117,7 @@ export class Lab implements AsyncDisposable {
     const names = options.hosts ?? ['a', 'b'];
     const [authority] = await Promise.all([CertificateAuthority.create('Ferry lab'), redis.start(signal)]);
     if (redis instanceof SentinelGroup) await options.sentinels?.(redis);
-    const tls = await authority.issue('client', join(dir, 'tls'));
+    const tls = await authority.issue('client', join(dir, 'tls'), 'admin');
     const channel = credentials.createSsl(readFileSync(tls.ca), readFileSync(tls.key), readFileSync(tls.cert));
     const hosts: LabHost[] = [];
     for (const name of names) hosts.push(await makeHost(name, dir, options, authority, redis.url, channel, signal));
@@ -145,8 +145,8 @@ export class Lab implements AsyncDisposable {
   }
 
   /** A certificate for one more caller. */
-  issue(name: string): Promise<TlsFiles> {
-    return this.#authority.issue(name, join(this.dir, 'tls'));
+  issue(name: string, role = 'admin'): Promise<TlsFiles> {
+    return this.#authority.issue(name, join(this.dir, 'tls'), role);
   }
 
   /** Every agent of every host. */
@@ -201,7 +201,7 @@ async function makeHost(
     throw new Error(`${name} is no name for a lab's host: letters, digits and dashes, 16 at most`);
   const stateDir = join(dir, name);
   await mkdir(stateDir, { mode: 0o700 });
-  const tls = await authority.issue(name, join(dir, 'tls'));
+  const tls = await authority.issue(name, join(dir, 'tls'), `agent/${name}`);
   const ports = await takePorts(dir, signal);
   const hostUuid = randomUUID();
   const address = options.address ?? '127.0.0.1';
@@ -216,6 +216,7 @@ async function makeHost(
       FERRY_TLS_CA: tls.ca,
       FERRY_TLS_CERT: tls.cert,
       FERRY_TLS_KEY: tls.key,
+      FERRY_AUDIT_LOG: join(dir, `${name}-${side}.audit`),
       FERRY_MIGRATION_ADDRESS: address,
       // One directory for all hosts: on one machine, the sender finds the socket where the receiver made it.
       FERRY_MIGRATION_SOCKETS: join(dir, 'sockets'),

@@ -228,6 +228,8 @@ function configOf(host: Host, side: Side): Config {
     guestLogBytesMax: Infinity,
     logLevel: 'silent',
     metricsListen: undefined,
+    grants: [],
+    auditLog: undefined,
     requireTls: false,
     memoryTlsDir: undefined,
   };

@@ -1,6 +1,6 @@
 /**
  * How many calls one certificate may have, and begin: decided on their headers, before a message is read. What is refused costs little, and
- * whoever reads nothing, hangs up at once or sends compressed messages takes no more than its share of the one event loop that guests wait for.
+ * whoever reads nothing or hangs up at once takes no more than its share of the one event loop that guests wait for.
  */
 import { type Side } from '@ferry/migration';
 import {
@@ -88,7 +88,7 @@ const neededInBlackout: ReadonlySet<string> = new Set([
   'ResolveMigration',
 ]);
 
-/** The interceptor that refuses calls beyond the limits, and compressed messages. */
+/** The interceptor that refuses calls beyond the limits. */
 export function limitCalls({ side, accounts, certificateOf, gate }: CallLimitOptions): ServerInterceptor {
   return ({ path }, call) => {
     const isNeeded = neededInBlackout.has(path.slice(path.lastIndexOf('/') + 1));
@@ -101,7 +101,6 @@ export function limitCalls({ side, accounts, certificateOf, gate }: CallLimitOpt
     };
     const count = (metadata: Metadata, next: (metadata: Metadata) => void): void => {
       try {
-        refuseCompressed(call);
         counted = accounts.begin(certificateOf(call.getPeer()), performance.now());
       } catch (error) {
         call.sendStatus(toStatus(error, { side }));
@@ -118,14 +117,4 @@ export function limitCalls({ side, accounts, certificateOf, gate }: CallLimitOpt
     const listener = new ServerListenerBuilder().withOnReceiveMetadata(admit).withOnCancel(ended).build();
     return new ServerInterceptingCall(call, new ResponderBuilder().withStart((next) => next(listener)).build());
   };
-}
-
-/** A few kilobytes may inflate to the largest message allowed. grpc-js removes the header before it shows the rest to anybody. */
-function refuseCompressed(call: object): void {
-  const encoding = 'incomingEncoding' in call ? call.incomingEncoding : 'identity';
-  if (encoding === 'identity') return;
-  throw new AgentError(
-    'compression-unsupported',
-    `messages compressed with ${JSON.stringify(encoding)} are not read: send them as they are`,
-  );
 }

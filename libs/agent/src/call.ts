@@ -22,6 +22,7 @@ import {
   METRIC_RPC_SERVER_CALL_DURATION,
 } from '@opentelemetry/semantic-conventions';
 import type { Failure } from '@ferry/proto/ferry/v1/migration';
+import { type Caller, onBehalfOf } from './callers.ts';
 import type { Where } from './failure.ts';
 import { type Log, type LogFields, logOf } from './log.ts';
 import { type ServerCall, signalOf } from './signal-of.ts';
@@ -45,6 +46,8 @@ export interface EdgeOptions {
   readonly log: Log;
   /** Aborts when calls shall end because this agent does. */
   readonly draining: AbortSignal;
+  /** Who is at the other end of a connection; not known if not given. */
+  readonly callers?: { of(peer: string): Caller };
 }
 
 /** The phase a call is about, where there is one; it may depend on the request (protocol v2 or v3, cancelled or not). */
@@ -140,7 +143,7 @@ type Run<Request> = (request: Request, signal: AbortSignal, call: Call) => Promi
 
 /** Runs a handler and tells the caller if it failed. Never rejects. */
 async function handle<Request, Response>(
-  { side, log, draining }: EdgeOptions,
+  { side, log, draining, callers }: EdgeOptions,
   name: string,
   call: ServerCall<Request, Response> & { readonly request: Request },
   phaseOf: PhaseOf<Request> | undefined,
@@ -165,7 +168,9 @@ async function handle<Request, Response>(
       span.setAttributes(attributesOf(where, about));
       ending.signal.throwIfAborted();
       const deadline = Number(call.getDeadline());
-      reported = (await run(request, ending.signal, { log: lineLog, span, deadline, grpc: call })) ?? undefined;
+      const caller = callers?.of(call.getPeer());
+      const within = { log: lineLog, span, deadline, grpc: call };
+      reported = (await onBehalfOf(caller, () => run(request, ending.signal, within))) ?? undefined;
       if (reported !== undefined) {
         span.setStatus({ code: SpanStatusCode.ERROR, message: reported.message });
         span.setAttribute('ferry.reason', reported.reason);

@@ -56,6 +56,8 @@ describe('readConfig', () => {
       guestLogBytesMax: 64 * 2 ** 20,
       logLevel: 'info',
       metricsListen: undefined,
+      grants: [],
+      auditLog: undefined,
       requireTls: false,
       memoryTlsDir: undefined,
     });

@@ -4,9 +4,11 @@ import { isAbsolute, join, resolve } from 'node:path';
 import type { MigrationEndpoints } from '@ferry/migration';
 import { z } from 'zod';
 import { formatHostPort, type HostPort, isLoopback, parseHostPort } from './address.ts';
+import type { RoleGrant } from './callers.ts';
 import { AgentError } from './errors.ts';
 import { NetworksError, parseNetworks } from './networks.ts';
 import { domainPathProblems, protectedPaths } from './protected-paths.ts';
+import { readRoles } from './role-grants.ts';
 import { parseRedisUrl, type RedisPlace, RedisUrlError } from './redis-url.ts';
 
 /** The files that prove who we are, and the authority that says who others are. PEM. */
@@ -54,6 +56,10 @@ export interface Config {
   /** Whether documents may add arguments for QEMU of their own. */
   readonly allowQemuArguments: boolean;
   readonly memoryReserveBytes: number;
+  /** What certificates may do besides what they say themselves, by name. */
+  readonly grants: readonly RoleGrant[];
+  /** Where the audit trail is appended to; undefined: standard error. */
+  readonly auditLog: string | undefined;
   /** What a file may take on the disk that a guest makes its QEMU write. */
   readonly guestLogBytesMax: number;
   readonly logLevel: (typeof logLevels)[number];
@@ -114,6 +120,16 @@ const networks = z.string().transform((text, context) => {
   }
 });
 
+/** What a file of names and roles says. */
+function grantsIn(name: string, context: z.RefinementCtx): readonly RoleGrant[] {
+  try {
+    return readRoles(name);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: `${name}: ${error instanceof Error ? error.message : String(error)}` });
+    return z.NEVER;
+  }
+}
+
 const variables = z.object({
   FERRY_HOST: z.string().regex(/^[A-Za-z0-9._-]{1,253}$/, 'must be a host name'),
   FERRY_HOST_UUID: z.guid('must be a UUID').transform((text) => text.toLowerCase()),
@@ -145,6 +161,8 @@ const variables = z.object({
   FERRY_QEMU_COMMANDLINE: z.enum(['allow', 'refuse'], 'must be allow or refuse').default('refuse'),
   FERRY_MEMORY_RESERVE_MIB: integer(0, 2 ** 30).default(0),
   FERRY_SERIAL_LOG_MIB: integer(1, 2 ** 20).default(64),
+  FERRY_ROLES: file.transform(grantsIn).optional(),
+  FERRY_AUDIT_LOG: path.optional(),
   FERRY_LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
   FERRY_METRICS_LISTEN: hostPort.optional(),
 });
@@ -193,6 +211,8 @@ function configOf(v: Variables): Config {
     sharedPaths: v.FERRY_SHARED_PATHS,
     networks: v.FERRY_NETWORKS,
     allowQemuArguments: v.FERRY_QEMU_COMMANDLINE === 'allow',
+    grants: v.FERRY_ROLES ?? [],
+    auditLog: v.FERRY_AUDIT_LOG,
     memoryReserveBytes: v.FERRY_MEMORY_RESERVE_MIB * 2 ** 20,
     guestLogBytesMax: v.FERRY_SERIAL_LOG_MIB * 2 ** 20,
     logLevel: v.FERRY_LOG_LEVEL,

@@ -3,12 +3,15 @@
  * own listener has no such bounds; it is given the connections that have passed.
  */
 import { lookup } from 'node:dns/promises';
+import type { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, isIP, type Server as NetServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type Server as TlsServer, type TlsOptions } from 'node:tls';
 import { formatHostPort, type HostPort } from './address.ts';
+import type { AuditLog } from './audit.ts';
 import type { BlackoutGate } from './blackout-gate.ts';
+import type { Callers } from './callers.ts';
 import { AgentError } from './errors.ts';
 
 /** How much strangers, and one certificate, may take of this process. */
@@ -45,7 +48,22 @@ function openFilesMax(): number {
 /** As gRPC names the other end of a call. */
 const peerOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress}:${remotePort}`;
 
+/** What connections are given to. */
+export interface ConnectionsOptions {
+  /** undefined: none, for loopback. */
+  readonly tls: TlsOptions | undefined;
+  readonly limits: ConnectionLimits;
+  readonly gate: BlackoutGate;
+  /** Learns who is at the other end of the connections that have passed. */
+  readonly callers: Pick<Callers, 'opened' | 'closed'>;
+  readonly audit: Pick<AuditLog, 'handshake'>;
+  /** Is given the connections that have passed. */
+  readonly accept: (socket: Socket) => void;
+}
+
 export class Connections implements Disposable {
+  readonly #callers: ConnectionsOptions['callers'];
+  readonly #audit: ConnectionsOptions['audit'];
   readonly #limits: ConnectionLimits;
   readonly #gate: BlackoutGate;
   readonly #accept: (socket: Socket) => void;
@@ -56,13 +74,9 @@ export class Connections implements Disposable {
   readonly #handshakes = new Map<string, { readonly socket: Socket; readonly timer: NodeJS.Timeout }>();
   readonly #certificates = new Map<string, string>();
 
-  /** `tls` undefined: none, for loopback. `accept` is given the connections that passed. */
-  constructor(
-    tls: TlsOptions | undefined,
-    limits: ConnectionLimits,
-    gate: BlackoutGate,
-    accept: (socket: Socket) => void,
-  ) {
+  constructor({ tls, limits, gate, callers, audit, accept }: ConnectionsOptions) {
+    this.#callers = callers;
+    this.#audit = audit;
     this.#limits = limits;
     this.#gate = gate;
     this.#accept = accept;
@@ -70,13 +84,16 @@ export class Connections implements Disposable {
     this.#tls = createTlsServer({ ...tls, ALPNProtocols: ['h2'] }, (socket) => {
       const peer = peerOf(socket);
       this.#endHandshake(peer);
-      const certificate = socket.getPeerX509Certificate()?.fingerprint256 ?? '';
+      const certificate = socket.getPeerX509Certificate();
       // A connection that breaks off is an error of nobody's here: gRPC sees its end.
       socket.on('error', () => undefined);
       if (socket.alpnProtocol === 'h2') this.#admit(socket, peer, certificate);
       else socket.destroy();
     });
-    this.#tls.on('tlsClientError', (_error, socket) => socket.destroy());
+    this.#tls.on('tlsClientError', (error, socket) => {
+      this.#audit.handshake(peerOf(socket), error.message);
+      socket.destroy();
+    });
   }
 
   /** Listens at all addresses of the host; gives the port. Throws AgentError config-invalid. */
@@ -118,8 +135,11 @@ export class Connections implements Disposable {
       this.#open.delete(socket);
       this.#endHandshake(peer);
     });
-    if (this.#tls === undefined) return this.#admit(socket, peer, '');
-    const timer = setTimeout(() => socket.destroy(), this.#limits.handshakeMs);
+    if (this.#tls === undefined) return this.#admit(socket, peer, undefined);
+    const timer = setTimeout(() => {
+      this.#audit.handshake(peer, `no verified certificate within ${this.#limits.handshakeMs} ms`);
+      socket.destroy();
+    }, this.#limits.handshakeMs);
     this.#handshakes.set(peer, { socket, timer });
     // A handshake takes a millisecond of the event loop.
     this.#gate.whenOpen(() => {
@@ -143,14 +163,19 @@ export class Connections implements Disposable {
     this.#handshakes.delete(peer);
   }
 
-  #admit(socket: Socket, peer: string, certificate: string): void {
+  #admit(socket: Socket, peer: string, shown: X509Certificate | undefined): void {
+    const certificate = shown?.fingerprint256 ?? '';
     const theirs = [...this.#certificates.values()].filter((other) => other === certificate).length;
     if (certificate !== '' && theirs >= this.#limits.perCertificateMax) {
       socket.destroy();
       return;
     }
     this.#certificates.set(peer, certificate);
-    socket.once('close', () => this.#certificates.delete(peer));
+    this.#callers.opened(peer, shown);
+    socket.once('close', () => {
+      this.#certificates.delete(peer);
+      this.#callers.closed(peer);
+    });
     this.#accept(socket);
   }
 

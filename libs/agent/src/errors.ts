@@ -10,6 +10,8 @@ export type AgentErrorKind =
   | 'too-many-calls'
   /** Too many watch one migration. */
   | 'too-many-watchers'
+  /** The caller's certificate has no role that may make this call. */
+  | 'not-allowed'
   /** The messages of a call are compressed. */
   | 'compression-unsupported'
   /** The environment's variables cannot be used. */

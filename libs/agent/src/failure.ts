@@ -38,6 +38,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   draining: true,
   'too-many-calls': true,
   'too-many-watchers': true,
+  'not-allowed': false,
   'compression-unsupported': false,
   'config-invalid': false,
   internal: false,

@@ -9,6 +9,7 @@ import { JobError, type MigrationJob } from '@ferry/jobs';
 import { AbandonedJobs } from './abandoned-jobs.ts';
 import type { BlackoutGate } from './blackout-gate.ts';
 import { AgentError } from './errors.ts';
+import { requesterNow } from './callers.ts';
 import { type Held, labelsOf } from './held.ts';
 import type { OngoingMigrations, OngoingStart, OutcomeWord } from './ongoing.ts';
 import type { PhaseChoice, PhaseRun } from './phase-run.ts';
@@ -142,13 +143,14 @@ export class HeldMigrations<State> {
     }
     const { options: made, state } = await make(signal);
     const { jobs, ongoing } = this.#options;
-    const options = { ...made, ...askedOption(ongoing.find(migrationId)) };
+    const requester = requesterNow();
+    const options = { ...made, ...askedOption(ongoing.find(migrationId)), requester };
     const job = await jobs.migrationJobStart({ domain, migrationId, options }, signal).catch((error: unknown) => {
       // Redis may have run it all the same: then a job is there that nobody holds.
       this.#abandoned.later();
       throw error;
     });
-    return this.#run(this.#hold(start, state, job, undefined), run, signal);
+    return this.#run(this.#hold({ ...start, requester }, state, job, undefined), run, signal);
   }
 
   #hold(start: OngoingStart, state: State, job: MigrationJob, phase: Phase | undefined): Held<State> {

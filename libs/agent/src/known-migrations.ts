@@ -35,6 +35,7 @@ export function startOf(
     domainName: name ?? job.domain,
     side,
     protocol: protocol === '2' ? 2 : 3,
+    requester: job.options['requester'],
   };
 }
 

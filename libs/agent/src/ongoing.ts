@@ -31,6 +31,8 @@ export interface OngoingStart {
   readonly domainName: string;
   readonly side: Side;
   readonly protocol: 2 | 3;
+  /** Who asked for it, by the name in their certificate; "" if that is not known. */
+  readonly requester?: string | undefined;
 }
 
 /** The words a migration's job record keeps of its end; `lost`: the guest runs nowhere any more; `ended`: likewise, by its own or its user's doing. */
@@ -220,6 +222,7 @@ export class Ongoing {
       doubt: this.#doubt,
       host: '',
       endedAt: undefined,
+      requester: this.start.requester ?? '',
     };
   }
 }

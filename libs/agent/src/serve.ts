@@ -1,8 +1,12 @@
+import type { Socket } from 'node:net';
 import { type handleServerStreamingCall, Server as GrpcServer, ServerCredentials } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { formatHostPort, type HostPort } from './address.ts';
+import { type AuditLog, noAudit } from './audit.ts';
+import { authorize, decodingAll } from './authorize.ts';
 import type { Side } from '@ferry/migration';
 import { BlackoutGate } from './blackout-gate.ts';
+import { Callers } from './callers.ts';
 import { CallAccounts, type CallLimits, callLimits, limitCalls } from './call-limits.ts';
 import { type ConnectionLimits, connectionLimits, Connections } from './connections.ts';
 import { connectionOptions, streamLimits } from './limits.ts';
@@ -20,6 +24,9 @@ export interface ServeOptions {
   readonly limits?: ConnectionLimits & CallLimits;
   /** What is closed while a guest stands still; by default nothing is. */
   readonly gate?: BlackoutGate;
+  /** Learns who calls; by default certificates alone say what they may. */
+  readonly callers?: Callers;
+  readonly audit?: AuditLog;
 }
 
 /** A server that takes calls. Ends when disposed of, or when the signal given to `serve` aborts. */
@@ -44,6 +51,8 @@ export async function serve(
     drainMs = 10_000,
     limits = { ...connectionLimits(), ...callLimits },
     gate = new BlackoutGate(),
+    callers = new Callers(),
+    audit = noAudit,
   }: ServeOptions,
   services: readonly ServedService[],
   signal: AbortSignal,
@@ -53,7 +62,7 @@ export async function serve(
   const names = services.map(({ definition }) => serviceName(definition));
   const accounts = new CallAccounts(limits);
   const certificateOf = (peer: string): string => connections.certificateOf(peer);
-  const interceptors = [limitCalls({ side, accounts, certificateOf, gate })];
+  const interceptors = [authorize({ side, callers, audit }), limitCalls({ side, accounts, certificateOf, gate })];
   const server = new GrpcServer({ ...connectionOptions, ...streamLimits, interceptors });
   const health = new HealthImplementation();
   const setServing = (serving: boolean): void => {
@@ -61,11 +70,12 @@ export async function serve(
   };
   addHealth(server, health, stopping.signal);
   for (const { definition, implementation } of [...services, ...(await reflectionServices(names, stopping.signal))]) {
-    server.addService(definition, implementation);
+    server.addService(decodingAll(definition), implementation);
   }
   // Certificates have been verified before gRPC gets a connection.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
-  const connections = new Connections(credentials.server, limits, gate, (socket) => injector.injectConnection(socket));
+  const accept = (socket: Socket): void => injector.injectConnection(socket);
+  const connections = new Connections({ tls: credentials.server, limits, gate, callers, audit, accept });
   const port = await connections.listen(listen);
   setServing(true);
 

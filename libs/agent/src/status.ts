@@ -22,6 +22,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   draining: status.UNAVAILABLE,
   'too-many-calls': status.RESOURCE_EXHAUSTED,
   'too-many-watchers': status.RESOURCE_EXHAUSTED,
+  'not-allowed': status.PERMISSION_DENIED,
   'compression-unsupported': status.UNIMPLEMENTED,
   'config-invalid': status.FAILED_PRECONDITION,
   internal: status.INTERNAL,

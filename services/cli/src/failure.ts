@@ -92,6 +92,7 @@ const steps: Readonly<Record<string, string>> = {
   'not-in-doubt': '`ferry watch ID` shows how it goes on, or ended',
   'resolution-disproved': 'leave it to the agents; or resolve it the other way, if what is said here allows that',
   'job-held': 'wait for the job that holds the domain, or give it up',
+  'not-allowed': 'use a certificate with that role',
   'memory-not-encrypted': 'use v3, or --tls with certificates on both hosts',
   'migration-unsafe': 'change what is named; --unsafe migrates all the same',
   'network-missing': 'add it to FERRY_NETWORKS of that host, with its bridge there',

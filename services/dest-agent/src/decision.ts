@@ -1,5 +1,5 @@
 /** What the destination decides, or learns, when it does not simply commit; and what it answers the source. */
-import { handoverOf, labelsOf, saidIfLong } from '@ferry/agent';
+import { handoverOf, labelsOf, saidIfLong, currentCaller, refuseForeignAgent } from '@ferry/agent';
 import { HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import { Answer, type AskRequest, type AskResponse, Outcome } from '@ferry/proto/ferry/v1/migration';
@@ -164,6 +164,7 @@ export async function answerSource(agent: DestAgent, request: AskRequest, signal
   const held = agent.migrations.find(migrationId);
   if (held !== undefined) {
     const { state } = held;
+    refuseForeignAgent(currentCaller(), state.peerHost, migrationId);
     state.sourceAddress ||= askerAddress;
     const { startedOn } = state;
     if (startedOn !== '') return { answer: Answer.ANSWER_STARTED_ELSEWHERE, startedOn };

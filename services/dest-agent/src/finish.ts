@@ -1,5 +1,5 @@
 /** Destination, v3 phase 4 of 5 and v2 phase 4 of 4: lets the guest run here, or ends the waiting QEMU. */
-import { domainStateOf, FailureError, handoverOf, type Held } from '@ferry/agent';
+import { domainStateOf, FailureError, handoverOf, type Held, currentCaller, refuseForeignAgent } from '@ferry/agent';
 import { decodeCookie, encodeCookie, MigrationError } from '@ferry/migration';
 import { FinishResponse, type FinishRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { type Domain, DomainState } from '@ferry/proto/ferry/v1/domains';
@@ -22,6 +22,7 @@ export async function finish(agent: DestAgent, request: FinishRequest, signal: A
     if (cancelled) return noDomain;
     if (ended.failure !== undefined) throw new FailureError(ended.failure);
   }
+  refuseForeignAgent(currentCaller(), agent.migrations.find(migrationId)?.state.peerHost ?? '', migrationId);
   const body = (held: HeldIn, phaseSignal: AbortSignal): Promise<FinishResponse> =>
     (cancelled ? dropGuest(agent, held) : takeOver(agent, held, request, phaseSignal)).finally(() =>
       agent.gate.open(migrationId),

@@ -1,6 +1,6 @@
 /** The destination agent's process. */
 import { flushCompileCache } from 'node:module';
-import { agentRuns, edgeOf, invokeAgain, openParts, Peers, serve, untilAsked } from '@ferry/agent';
+import { agentRuns, Callers, edgeOf, invokeAgain, openAudit, openParts, Peers, serve, untilAsked } from '@ferry/agent';
 import { Ports } from '@ferry/hypervisor';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
 import type { Source } from './agent.ts';
@@ -26,9 +26,11 @@ await untilAsked(async (shutdown) => {
   // For the next life, should this one not end in good order; where NODE_COMPILE_CACHE is not set it does nothing.
   flushCompileCache();
   await rehearse(agent, shutdown);
-  const edge = edgeOf({ side: 'dest', log, draining: shutdown });
+  const callers = new Callers(config.grants);
+  const audit = openAudit(config.auditLog);
+  const edge = edgeOf({ side: 'dest', log, draining: shutdown, callers });
   const server = await serve(
-    { side: 'dest', listen: config.listen, credentials, gate: parts.gate },
+    { side: 'dest', listen: config.listen, credentials, gate: parts.gate, callers, audit },
     [destAgentService(agent, edge)],
     shutdown,
   );

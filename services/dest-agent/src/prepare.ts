@@ -1,6 +1,6 @@
 /** Destination, v3 phase 2 of 5 and v2 phase 2 of 4: starts a QEMU that waits for the guest, its CPUs stopped. */
 import { randomUUID } from 'node:crypto';
-import { beginHandover, notedOf, requestDigest } from '@ferry/agent';
+import { beginHandover, notedOf, requestDigest, currentCaller, refuseForeignAgent } from '@ferry/agent';
 import {
   capabilitiesToSet,
   decodeCookie,
@@ -35,6 +35,9 @@ export async function prepare(
   const cookie = protocol === 3 ? decodeCookie(request.cookieIn, expected) : undefined;
   const start = { migrationId, domainUuid: domain.uuid, domainName: domain.name, side: 'dest', protocol } as const;
 
+  const asker = currentCaller();
+  refuseForeignAgent(asker, cookie?.hostName ?? '', migrationId);
+
   const make = async (callSignal: AbortSignal) => {
     encryptionOf(agent, request, cookie?.run);
     await Promise.all([
@@ -51,7 +54,8 @@ export async function prepare(
     const run = protocol === 3 ? (cookie?.run ?? '') : randomUUID();
     const state = newState(protocol, incarnation, paused, false, run);
     state.owner = owner === undefined ? nobody : notedOf(owner);
-    state.peerHost = cookie?.hostName ?? '';
+    // Version 2 has no cookie to say it.
+    state.peerHost = cookie?.hostName ?? asker?.host ?? '';
     state.sourceAddress = cookie?.agentAddress ?? '';
     return { options: optionsOf(domain.name, state), state };
   };

@@ -1,5 +1,5 @@
 /** What the source asks while memory flows: could the guest run here, if it came now? It is stopped only if so. */
-import { handoverOf } from '@ferry/agent';
+import { handoverOf, currentCaller, refuseForeignAgent } from '@ferry/agent';
 import { JobError } from '@ferry/jobs';
 import { MigrationError } from '@ferry/migration';
 import type { CheckReadyRequest, CheckReadyResponse } from '@ferry/proto/ferry/v1/dest_agent';
@@ -21,6 +21,8 @@ export async function checkReady(
     throw new MigrationError('not-migrating', `${message}: its waiting QEMU has ended, or it was given up there`);
   }
   const { state, job } = held;
+  const asker = currentCaller();
+  for (const host of [state.peerHost, request.askerHost]) refuseForeignAgent(asker, host, migrationId);
   if (job.signal.aborted) {
     const message = `the job of migration ${migrationId} on ${agent.config.host.name} is being taken back`;
     throw new JobError('lease-lost', message, { cause: job.signal.reason });

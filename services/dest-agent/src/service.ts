@@ -1,5 +1,12 @@
 /** The gRPC service of the destination agent: each method is one function of this package. */
-import { type Edge, knownMigration, type Resolvable, resolveByWord } from '@ferry/agent';
+import {
+  currentCaller,
+  type Edge,
+  knownMigration,
+  refuseForeignAgent,
+  type Resolvable,
+  resolveByWord,
+} from '@ferry/agent';
 import { MigrationError } from '@ferry/migration';
 import {
   type DestAgentServer,
@@ -29,6 +36,7 @@ async function abort(agent: DestAgent, request: Names, signal: AbortSignal): Pro
   const ongoing = await known(agent, request, signal);
   const held = agent.migrations.find(request.migrationId);
   if (ongoing.ended || held === undefined) return ongoing.describe();
+  refuseForeignAgent(currentCaller(), held.state.peerHost, request.migrationId);
   await agent.migrations.giveUp(
     held,
     new MigrationError('migration-cancelled', `migration ${request.migrationId} was given up on request`),

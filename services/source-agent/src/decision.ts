@@ -1,5 +1,5 @@
 /** The two ends of a migration on the source, and the question that comes before them. */
-import { claimSent, handoverOf, labelsOf, saidIfLong } from '@ferry/agent';
+import { claimSent, handoverOf, labelsOf, saidIfLong, currentCaller, refuseForeignAgent } from '@ferry/agent';
 import { HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import {
@@ -132,7 +132,10 @@ export async function answerDestination(
 ): Promise<AskResponse> {
   const { migrationId, domain, askerAddress } = request;
   const held = agent.migrations.find(migrationId);
-  if (held !== undefined) held.state.destinationAddress ||= askerAddress;
+  if (held !== undefined) {
+    refuseForeignAgent(currentCaller(), held.state.peerHost, migrationId);
+    held.state.destinationAddress ||= askerAddress;
+  }
   const ended = agent.ongoing.find(migrationId);
   const remembered = held?.state.decision ?? (ended?.ended === true ? wordOf(ended.outcome) : undefined);
   const noted = await readUnlessDamaged(agent.journals.of(migrationId)).catch((error: unknown) => {

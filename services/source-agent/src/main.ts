@@ -1,6 +1,6 @@
 /** The source agent's process. */
 import { flushCompileCache } from 'node:module';
-import { edgeOf, openParts, Peers, serve, untilAsked } from '@ferry/agent';
+import { Callers, edgeOf, openAudit, openParts, Peers, serve, untilAsked } from '@ferry/agent';
 import { destinationAt } from './destination.ts';
 import { domainsService, sourceAgentService } from './service.ts';
 import { freeWaitingGuests } from './waiting-guests.ts';
@@ -17,10 +17,12 @@ await untilAsked(async (shutdown) => {
   await takeUpWork(agent, shutdown);
   // For the next life, should this one not end in good order; where NODE_COMPILE_CACHE is not set it does nothing.
   flushCompileCache();
-  const edge = edgeOf({ side: 'source', log, draining: shutdown });
+  const callers = new Callers(config.grants);
+  const audit = openAudit(config.auditLog);
+  const edge = edgeOf({ side: 'source', log, draining: shutdown, callers });
   const services = [sourceAgentService(agent, edge), domainsService(agent, edge)];
   const server = await serve(
-    { side: 'source', listen: config.listen, credentials, gate: parts.gate },
+    { side: 'source', listen: config.listen, credentials, gate: parts.gate, callers, audit },
     services,
     shutdown,
   );

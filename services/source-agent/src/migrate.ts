@@ -1,5 +1,5 @@
 /** A whole migration, driven by the source agent: peer to peer. The caller only watches, and may hang up. */
-import { failureOf, knownMigration, type Ongoing, refuseOtherRequest, requestDigest } from '@ferry/agent';
+import { failureOf, knownMigration, type Ongoing, refuseOtherRequest, requestDigest, requesterNow } from '@ferry/agent';
 import { JobError } from '@ferry/jobs';
 import { type DestCalls, driveMigration, MigrationError, type Phase, type SourceCalls } from '@ferry/migration';
 import { Protocol, type MigrationEvent } from '@ferry/proto/ferry/v1/migration';
@@ -56,7 +56,7 @@ function start(
   const { migrationId } = request;
   const protocol = request.protocol === Protocol.PROTOCOL_V2 ? 2 : 3;
   const dest = agent.destinationAt(request.destination);
-  const ongoing = agent.ongoing.open({ migrationId, ...names, side: 'source', protocol });
+  const ongoing = agent.ongoing.open({ migrationId, ...names, side: 'source', protocol, requester: requesterNow() });
   ongoing.asked = asked;
   ongoing.peerAddress = request.destination;
   ongoing.onStopped = () => dest.getReady({ migrationId, domain: names.domainUuid });

@@ -9,7 +9,12 @@ const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as con
 const makeKeys = () => webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
 
 /** Makes an authority and a certificate for some addresses that is signed by it, and writes them to `dir`, named after `name`. */
-export async function makeCertificates(dir: string, name: string, addresses = ['127.0.0.1']): Promise<TlsFiles> {
+export async function makeCertificates(
+  dir: string,
+  name: string,
+  addresses = ['127.0.0.1'],
+  names = ['spiffe://test/ferry/admin', 'spiffe://test/ferry/agent/test'],
+): Promise<TlsFiles> {
   x509.cryptoProvider.set(webcrypto);
   const [caKeys, keys] = await Promise.all([makeKeys(), makeKeys()]);
   const validity = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
@@ -28,7 +33,12 @@ export async function makeCertificates(dir: string, name: string, addresses = ['
     issuer: ca.subject,
     publicKey: keys.publicKey,
     signingKey: caKeys.privateKey,
-    extensions: [new x509.SubjectAlternativeNameExtension(addresses.map((value) => ({ type: 'ip', value })))],
+    extensions: [
+      new x509.SubjectAlternativeNameExtension([
+        ...addresses.map((value) => ({ type: 'ip' as const, value })),
+        ...names.map((value) => ({ type: 'url' as const, value })),
+      ]),
+    ],
   });
   const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64');
   const files = { cert: join(dir, `${name}.crt`), key: join(dir, `${name}.key`), ca: join(dir, `${name}-ca.crt`) };
