@@ -48,6 +48,8 @@ const sourceInDoubt = (names: { migrationId: string; domain: string }) =>
 
 const handover = (names: { migrationId: string }): string => `ferry:{${guest.uuid}}:handover:${names.migrationId}`;
 
+const phaseIn = (key: string): Promise<string | null> => world.lab.redis.client.hget(key, 'phase').catch(() => null);
+
 describe('a journal that cannot be read', () => {
   it('decides nothing and is shown as the cause of the doubt; when it can be read the agents go on', async () => {
     const { names, journal, finish } = await sent();
@@ -111,30 +113,39 @@ describe('a journal that is lost', () => {
     expect(migration).toMatchObject({ outcome: Outcome.OUTCOME_FAILED });
   });
 
-  it('with the whole state directory takes nothing back, and does not call the guest lost', async () => {
-    const { names } = await sent();
-    await world.a.source.kill('SIGKILL');
-    await world.a.source.start({ FERRY_STATE_DIR: join(world.lab.dir, 'elsewhere') });
-    // Where its job's record says that it had voted, the destination takes the guest over; where that was not written yet, it is in doubt.
-    const migration = await eventually('the source has handed the guest over, or is in doubt', async () => {
-      const known = (await callsOf(world.a).get(names)).migration;
-      return known?.active === false || known?.outcome === Outcome.OUTCOME_IN_DOUBT ? known : undefined;
-    });
-    if (migration.active) expect(migration.doubt?.cause?.message).toContain('FERRY_STATE_DIR');
-    else expect(migration.outcome).toBe(Outcome.OUTCOME_COMPLETED);
-    expect((await world.domainOn(world.b, guest))?.state).toBe(
-      migration.active ? DomainState.DOMAIN_STATE_INCOMING : DomainState.DOMAIN_STATE_RUNNING,
-    );
-    await world.a.source.kill('SIGKILL');
-    // The copy that it left is still there.
-    await world.a.source.start({ FERRY_STATE_DIR: world.a.stateDir });
-    if (migration.active) await world.expectSettled(guest, world.a);
-    else {
-      // What that life had settled is not settled again: the copy stays as it was sent, and does not run.
-      await world.ticksOn(guest);
-      expect((await world.domainOn(world.a, guest))?.state).not.toBe(DomainState.DOMAIN_STATE_RUNNING);
-    }
-  });
+  it.each([
+    ['', false],
+    [', also where its record says that it has voted', true],
+  ])(
+    'with the whole state directory takes nothing back, and does not call the guest lost%s',
+    async (_what, recorded) => {
+      const { names } = await sent();
+      if (recorded) {
+        await eventually('the job’s record says so', async () => {
+          const { client } = world.lab.redis;
+          const hashes = await Promise.all((await client.keys(`*{${guest.uuid}}*job*`)).map((key) => phaseIn(key)));
+          return hashes.includes('perform3-done');
+        });
+      }
+      await world.a.source.kill('SIGKILL');
+      await world.a.source.start({ FERRY_STATE_DIR: join(world.lab.dir, 'elsewhere') });
+      // Where its job's record says that it had voted, the destination takes the guest over; where that was not written yet, it is in doubt.
+      const migration = await eventually('the source has handed the guest over, or is in doubt', async () => {
+        const known = (await callsOf(world.a).get(names)).migration;
+        return known?.active === false || known?.outcome === Outcome.OUTCOME_IN_DOUBT ? known : undefined;
+      });
+      if (migration.active) expect(migration.doubt?.cause?.message).toContain('FERRY_STATE_DIR');
+      else expect(migration.outcome).toBe(Outcome.OUTCOME_COMPLETED);
+      expect((await world.domainOn(world.b, guest))?.state).toBe(
+        migration.active ? DomainState.DOMAIN_STATE_INCOMING : DomainState.DOMAIN_STATE_RUNNING,
+      );
+      await world.a.source.kill('SIGKILL');
+      // The copy that it left is still there: it goes on, or is ended, by the decision, before the agent serves.
+      await world.a.source.start({ FERRY_STATE_DIR: world.a.stateDir });
+      if (!migration.active) expect(world.lab.qemus().map(({ host }) => host)).toEqual(['b']);
+      await world.expectSettled(guest, migration.active ? world.a : world.b);
+    },
+  );
 });
 
 describe('a journal that is empty', () => {

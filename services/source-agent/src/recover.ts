@@ -6,6 +6,7 @@ import { isPhase, MigrationError, phases, type Phase } from '@ferry/migration';
 import type { HeldOut, OutcomeWord, SourceAgent } from './agent.ts';
 import { guestIfAny, journal, newState, optionsOf } from './agent.ts';
 import { decide, releaseGuest, resumeGuest } from './decision.ts';
+import { endLeftCopy } from './left-copy.ts';
 import { stopOutgoing } from './outgoing.ts';
 import { fillIn, performOf, recall } from './recall.ts';
 
@@ -249,6 +250,7 @@ async function takeUpOne(agent: SourceAgent, noted: HandoverEntry, signal: Abort
   const record = await agent.jobs.recordOf(noted.domain, noted.migrationId, signal);
   if (record?.outcome !== undefined) {
     const decision = noted.decision ?? (record.outcome === 'completed' ? 'committed' : 'aborted');
+    if (decision === 'committed' && record.outcome === 'completed') await endLeftCopy(agent, noted, signal);
     await agent.journals.of(noted.migrationId).write({ ...noted, decision, ended: true });
     return;
   }
