@@ -168,7 +168,8 @@ describe('python3-grpcio', () => {
     return first.code === undefined ? [first, await call.end()] : [first];
   };
   const list = '/ferry.v1.Domains/List';
-  const slow = { bandwidthBytesPerSecond: 2_000_000n, downtimeLimitMs: 1 };
+  // Less than the guest dirties: it does not come to its end by itself, however busy the machine is.
+  const slow = { bandwidthBytesPerSecond: 200_000n, downtimeLimitMs: 1 };
 
   it('finds every service healthy', async () => {
     // HealthCheckRequest { service = 1 } and HealthCheckResponse { status = 1: SERVING = 1 }.
