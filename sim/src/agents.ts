@@ -228,6 +228,7 @@ function configOf(host: Host, side: Side): Config {
     guestLogBytesMax: Infinity,
     logLevel: 'silent',
     metricsListen: undefined,
+    allowed: new Set(),
     grants: [],
     auditLog: undefined,
     requireTls: false,

@@ -56,6 +56,7 @@ describe('readConfig', () => {
       guestLogBytesMax: 64 * 2 ** 20,
       logLevel: 'info',
       metricsListen: undefined,
+      allowed: new Set(),
       grants: [],
       auditLog: undefined,
       requireTls: false,

@@ -1,6 +1,7 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+import { exposures } from '@ferry/hypervisor';
 import type { MigrationEndpoints } from '@ferry/migration';
 import { z } from 'zod';
 import { formatHostPort, type HostPort, isLoopback, parseHostPort } from './address.ts';
@@ -55,6 +56,8 @@ export interface Config {
   readonly networks: ReadonlyMap<string, string>;
   /** Whether documents may add arguments for QEMU of their own. */
   readonly allowQemuArguments: boolean;
+  /** What documents may do on this host that opens it. */
+  readonly allowed: ReadonlySet<string>;
   readonly memoryReserveBytes: number;
   /** What certificates may do besides what they say themselves, by name. */
   readonly grants: readonly RoleGrant[];
@@ -161,6 +164,11 @@ const variables = z.object({
   FERRY_QEMU_COMMANDLINE: z.enum(['allow', 'refuse'], 'must be allow or refuse').default('refuse'),
   FERRY_MEMORY_RESERVE_MIB: integer(0, 2 ** 30).default(0),
   FERRY_SERIAL_LOG_MIB: integer(1, 2 ** 20).default(64),
+  FERRY_ALLOW: z
+    .string()
+    .transform((text) => text.split(','))
+    .pipe(z.array(z.enum(exposures, `must be of ${exposures.join(', ')}, separated by commas`)))
+    .default([]),
   FERRY_ROLES: file.transform(grantsIn).optional(),
   FERRY_AUDIT_LOG: path.optional(),
   FERRY_LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
@@ -213,6 +221,7 @@ function configOf(v: Variables): Config {
     allowQemuArguments: v.FERRY_QEMU_COMMANDLINE === 'allow',
     grants: v.FERRY_ROLES ?? [],
     auditLog: v.FERRY_AUDIT_LOG,
+    allowed: new Set(v.FERRY_ALLOW),
     memoryReserveBytes: v.FERRY_MEMORY_RESERVE_MIB * 2 ** 20,
     guestLogBytesMax: v.FERRY_SERIAL_LOG_MIB * 2 ** 20,
     logLevel: v.FERRY_LOG_LEVEL,

@@ -64,6 +64,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'domain-not-running': false,
   'disk-missing': false,
   'file-refused': false,
+  'host-exposed': false,
   'network-missing': false,
   'not-enough-memory': true,
   'qemu-start-failed': false,

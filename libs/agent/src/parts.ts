@@ -66,6 +66,7 @@ export async function openParts(
         protectedPaths: config.protectedPaths,
         sharedPaths: config.sharedPaths,
         networks: config.networks,
+        allowed: config.allowed,
         memoryReserveBytes: config.memoryReserveBytes,
         guestLogBytesMax: config.guestLogBytesMax,
       },

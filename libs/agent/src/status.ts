@@ -48,6 +48,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'domain-not-running': status.FAILED_PRECONDITION,
   'disk-missing': status.FAILED_PRECONDITION,
   'file-refused': status.FAILED_PRECONDITION,
+  'host-exposed': status.FAILED_PRECONDITION,
   'network-missing': status.FAILED_PRECONDITION,
   'not-enough-memory': status.RESOURCE_EXHAUSTED,
   'qemu-start-failed': status.FAILED_PRECONDITION,

@@ -16,10 +16,12 @@ beforeEach(async () => {
 });
 afterEach(() => rm(dir, { recursive: true, force: true }));
 
-const admission = (more: { sharedPaths?: string[]; binary?: QemuBinary } = {}): Admission => {
+const admission = (
+  more: { sharedPaths?: string[]; binary?: QemuBinary; allowed?: ReadonlySet<string> } = {},
+): Admission => {
   const policy = { allowedRoots: [dir], maxBytes: 1024 * 1024 };
   return new Admission(
-    { stateDir: join(dir, 'state'), policy, memoryReserveBytes: 0, sharedPaths: more.sharedPaths ?? [] },
+    { stateDir: join(dir, 'state'), policy, memoryReserveBytes: 0, sharedPaths: [], ...more },
     more.binary ?? binary,
   );
 };
@@ -28,6 +30,51 @@ const document = (inside: string, devices = ''): string =>
    <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>${inside}<devices>${devices}</devices></domain>`;
 const cpu = (model: string, features = '', check = ''): string =>
   document(`<cpu mode='custom' match='exact'${check}><model>${model}</model>${features}</cpu>`);
+
+describe('what a document opens on its host', () => {
+  const problemsOf = async (devices: string, allowed: string[] = []): Promise<string[]> => {
+    const host = admission({ allowed: new Set(allowed) });
+    return (await host.problems(host.read(document('', devices)))).map(({ kind, message }) => `${kind}: ${message}`);
+  };
+  const tcp = (host: string, mode = 'connect'): string =>
+    `<serial type='tcp'><source mode='${mode}' host='${host}' service='6379'/></serial>`;
+
+  it.each([
+    ["<graphics type='vnc' listen='0.0.0.0'/>", 'open-displays', /vnc display on all addresses \(0\.0\.0\.0\)/],
+    ["<graphics type='vnc'><listen type='address' address='::'/></graphics>", 'open-displays', /on all addresses/],
+    [
+      "<graphics type='spice' autoport='yes'><listen type='address' address='0.0.0.0'/></graphics>",
+      'open-displays',
+      /spice display/,
+    ],
+    [tcp('127.0.0.1'), 'host-services', /a service of this host’s own \(127\.0\.0\.1\)/],
+    [tcp('127.8.8.8'), 'host-services', /host’s own/],
+    [tcp('::1'), 'host-services', /host’s own/],
+    [tcp('0.0.0.0'), 'host-services', /host’s own/],
+    [tcp('localhost'), 'host-services', /host’s own/],
+    [
+      "<serial type='udp'><source mode='connect' host='127.0.0.1' service='53'/></serial>",
+      'host-services',
+      /host’s own/,
+    ],
+  ])('%s is refused, and allowed by %s', async (devices, exposure, what) => {
+    const problems = await problemsOf(devices);
+    expect(problems).toEqual([expect.stringMatching(what)]);
+    expect(problems[0]).toMatch(new RegExp(`^host-exposed: .*add ${exposure} to FERRY_ALLOW`));
+    expect(await problemsOf(devices, [exposure])).toEqual([]);
+  });
+
+  it.each([
+    "<graphics type='vnc'/>",
+    "<graphics type='vnc' listen='127.0.0.1'/>",
+    "<graphics type='vnc' listen='10.0.0.5'/>",
+    tcp('192.0.2.1'),
+    tcp('127.0.0.1', 'bind'),
+    "<serial type='pty'/>",
+  ])('%s is nothing special', async (devices) => {
+    expect(await problemsOf(devices)).toEqual([]);
+  });
+});
 
 describe('a CPU', () => {
   const missingOf = (xml: string) => {

@@ -14,6 +14,7 @@ import type { QemuBinary } from './binary.ts';
 import { askCpus, type CpuOffer, type MissingFeatures, missingFeatures } from './cpu.ts';
 import { HypervisorError } from './errors.ts';
 import { DocumentReader } from './document-reader.ts';
+import { exposureProblems } from './exposure.ts';
 import { fileProblems } from './file-checks.ts';
 import { fileRule, machineProblem, memoryProblem, networkProblems } from './host-checks.ts';
 import { KnownFiles } from './known-files.ts';
@@ -25,6 +26,8 @@ interface AdmissionOptions {
   readonly memoryReserveBytes: number;
   readonly protectedPaths?: readonly string[];
   readonly sharedPaths?: readonly string[];
+  /** What documents may do on this host that opens it. */
+  readonly allowed?: ReadonlySet<string>;
   /** Which bridges of this host are networks. */
   readonly networks?: Networks;
 }
@@ -72,14 +75,15 @@ export class Admission {
 
   /** What keeps this host from running the domain: machine, files, networks, memory. Its CPU is asked for apart, for it depends on where the guest comes from. */
   async problems(domain: Domain): Promise<HypervisorError[]> {
-    const { memoryReserveBytes, networks = new Map() } = this.#options;
+    const { memoryReserveBytes, networks = new Map(), allowed = new Set() } = this.#options;
     const rule = await this.#fileRule();
-    const [files, images, memory] = await Promise.all([
+    const [files, images, memory, exposed] = await Promise.all([
       fileProblems(domain, rule, this.#known),
       imageProblems(domain, rule),
       memoryProblem(domain, memoryReserveBytes),
+      exposureProblems(domain, allowed),
     ]);
-    const others = [...networkProblems(domain, networks), memory, machineProblem(domain, this.#binary)];
+    const others = [...exposed, ...networkProblems(domain, networks), memory, machineProblem(domain, this.#binary)];
     return [...files, ...images, ...others].filter((problem) => problem !== undefined);
   }
 

@@ -10,6 +10,8 @@ export type HypervisorErrorKind =
   | 'disk-missing'
   /** A file of the domain is not what it may be, or has QEMU open others. */
   | 'file-refused'
+  /** The document opens something to all, or reaches the host's own services, and the host does not allow it. */
+  | 'host-exposed'
   /** The host's configuration does not say which bridge a network is. */
   | 'network-missing'
   /** The host has less free memory than the guest needs. */

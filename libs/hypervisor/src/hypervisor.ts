@@ -36,6 +36,8 @@ export interface HypervisorOptions {
   readonly sharedPaths?: readonly string[];
   /** What a file may take on the disk that a guest makes its QEMU write; without bound if not given. */
   readonly guestLogBytesMax?: number;
+  /** What documents may do on this host that opens it: `open-displays`, `host-services`; nothing if not given. */
+  readonly allowed?: ReadonlySet<string>;
   /** Which bridges of this host are networks; none if not given. */
   readonly networks?: Networks;
 }

@@ -1,3 +1,4 @@
+export { exposures } from './exposure.ts';
 export { HypervisorError, type HypervisorErrorKind } from './errors.ts';
 export { guestMonitor } from './guest-monitor.ts';
 export { Hypervisor, type Guest, type HypervisorOptions } from './hypervisor.ts';
