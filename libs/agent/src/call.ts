@@ -247,7 +247,7 @@ function migrationIn(migrationId: unknown): Subject {
 
 function domainIn(domain: unknown): Subject {
   if (typeof domain !== 'string') return {};
-  if (domain === '' || domain.length > domainCharsMax || /\p{Cc}/u.test(domain)) {
+  if (domain === '' || domain.length > domainCharsMax || /[\p{C}\p{Zl}\p{Zp}]/u.test(domain)) {
     throw new MigrationError(
       'invalid-request',
       `domain must be a UUID or a name of at most ${domainCharsMax} characters`,

@@ -41,6 +41,21 @@ describe('a document that is read', () => {
     expect(parseDomain(guest().replace(/<memory.*<\/memory>/, memory), policy).memoryBytes).toBe(bytes);
   });
 
+  it.each([
+    'we\u200Bb',
+    'gpj\u202E.exe',
+    'a\u2028b',
+    '1ccfd97d-5eb4-478a-bbe6-88d254c16db7',
+    '1CCFD97D-5EB4-478A-BBE6-88D254C16DB7',
+    'a/b',
+  ])('has no name that people would read for something else: %j', (name) => {
+    const { kind, problems } = refusalOf(guest().replace('web-1', name));
+    expect({ kind, problems }).toEqual({
+      kind: 'xml-invalid',
+      problems: [expect.stringMatching(/^\/domain\/name:2 /)],
+    });
+  });
+
   it('counts the memory of SMM in MiB where no unit is given', () => {
     const { features } = parseDomain(guest('', '<features><smm><tseg>48</tseg></smm></features>'), policy).document;
     expect(features?.smm?.tseg).toBe(48 * 1024);

@@ -8,6 +8,7 @@ import { callError, failureObject, isServiceError } from './failure.ts';
 import type { Found } from './locate.ts';
 import { printObject } from './view/domains.ts';
 import { doubtText } from './view/text.ts';
+import { print } from './view/printable.ts';
 
 const answerMs = 5_000;
 
@@ -30,7 +31,7 @@ export async function tellDoubts(all: readonly Found[], json: boolean | undefine
       const { cause, settledBy } = doubt;
       const why = cause === undefined ? {} : { cause: failureObject(cause) };
       printObject({ event: 'doubt', host: found.host.name, migrationId, ...why, settledBy });
-    } else process.stdout.write(`  ${found.host.name}: migration ${migrationId} is ${doubtText(doubt)}\n`);
+    } else print(`  ${found.host.name}: migration ${migrationId} is ${doubtText(doubt)}\n`);
   }
   return { inDoubt, unasked };
 }

@@ -3,6 +3,7 @@ import { CommanderError } from 'commander';
 import { CliError } from './cli-error.ts';
 import { exitStatus } from './exit-status.ts';
 import { ferryProgram } from './program.ts';
+import { printError } from './view/printable.ts';
 
 // gRPC gives TLS an agent's IP address as server name, of which Node warns on stderr; the certificate's IP address is what is checked.
 process.noDeprecation = true;
@@ -24,7 +25,7 @@ async function run(argv: readonly string[]): Promise<number> {
     // Only here: it needs the wire's types, and commands that ask nobody start without them.
     const { errorObject, explain } = await import('./failure.ts');
     if (argv.includes('--json')) process.stdout.write(`${JSON.stringify(errorObject(error))}\n`);
-    else process.stderr.write(explain(error));
+    else printError(explain(error));
     return error.exitStatus;
   }
 }

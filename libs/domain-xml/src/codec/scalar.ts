@@ -99,10 +99,13 @@ export function pattern(expression: RegExp, accepts: string, samples: readonly s
   };
 }
 
-/** What libvirt takes for a name (virDomainDefPostParseCheckFeatures, virXMLCheckIllegalChars), on one line and of a length that fits everywhere. */
+/**
+ * What libvirt takes for a name (virDomainDefPostParseCheckFeatures, virXMLCheckIllegalChars), on one line and of a length that fits everywhere; but
+ * nothing that people would not see or would read for something else: no invisible or direction characters, and no UUID.
+ */
 export const name = pattern(
-  /^(?!\s*$)[^\p{Cc}\p{Cs}/]{1,127}$/u,
-  'a name without / and control characters (at most 127, not only spaces)',
+  /^(?!\s*$)(?![0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$)[^\p{C}\p{Zl}\p{Zp}/]{1,127}$/u,
+  'a name without /, control, invisible and direction characters (at most 127, not only spaces, and no UUID)',
   ['web-1', 'a', 'Guest_7.b+c:d@e', 'a=1,b=2', '-web "ü" {1}'],
 );
 

@@ -7,6 +7,7 @@ import { readDocument } from '../document-file.ts';
 import { readOffline } from '../documents.ts';
 import { callError } from '../failure.ts';
 import type { Hosts } from '../hosts.ts';
+import { print } from '../view/printable.ts';
 
 /** Options of the command. */
 export interface CheckOptions {
@@ -58,8 +59,8 @@ function tell(file: string, host: string | undefined, findings: readonly Finding
     const told = findings.map((finding) => ({ ...finding, prevents: words[finding.prevents].json }));
     process.stdout.write(`${JSON.stringify({ file, host, ok: run && migrate, run, migrate, findings: told })}\n`);
   } else {
-    for (const finding of findings) process.stdout.write(`${lineOf(file, finding)}\n`);
-    process.stdout.write(`${verdict(file, host, run, migrate)}\n`);
+    for (const finding of findings) print(`${lineOf(file, finding)}\n`);
+    print(`${verdict(file, host, run, migrate)}\n`);
   }
   if (!run || !migrate) throw new CliError('failed', verdict(file, host, run, migrate), { told: true });
 }

@@ -8,6 +8,7 @@ import type { Host, Hosts } from '../hosts.ts';
 import { census, type Found, hostOf } from '../locate.ts';
 import { domainObject, migrating, printObject, throwFirst, unknownJobs } from '../view/domains.ts';
 import { bytes, columns, stateWord } from '../words.ts';
+import { print } from '../view/printable.ts';
 
 /** Options that most of these commands share. */
 export interface DomainOptions {
@@ -46,7 +47,7 @@ export async function adopt(
 export async function list(hosts: Hosts, chosen: DomainOptions): Promise<void> {
   const { found, unreachable } = await census(hosts.chosen(chosen.host));
   if (chosen.json === true) for (const each of found) printObject(domainObject(each));
-  else if (found.length > 0 || unreachable.length === 0) process.stdout.write(table(found));
+  else if (found.length > 0 || unreachable.length === 0) print(table(found));
   throwFirst([...unreachable, ...unknownJobs(found)], chosen.json);
 }
 
@@ -64,7 +65,7 @@ export async function get(hosts: Hosts, nameOrUuid: string, chosen: DomainOption
     ['vcpus', String(vcpus)],
     ['qemu', qemuPid === 0 ? '-' : `pid ${qemuPid}`],
   ];
-  process.stdout.write(columns(rows));
+  print(columns(rows));
 }
 
 /** The domain's document, completed: what the destination of a migration is given. */
@@ -97,7 +98,7 @@ export async function destroy(hosts: Hosts, nameOrUuid: string, chosen: DomainOp
   const host = await hostOf(hosts, nameOrUuid, chosen.host);
   await asked(host, (signal) => call(host.source.client, DomainsService.destroy, { domain: nameOrUuid }, signal));
   if (chosen.json === true) printObject({ host: host.name, domain: nameOrUuid, destroyed: true });
-  else process.stdout.write(`${nameOrUuid} destroyed on ${host.name}\n`);
+  else print(`${nameOrUuid} destroyed on ${host.name}\n`);
 }
 
 async function fetched(
@@ -128,7 +129,7 @@ async function asked<Response>({ source }: Host, act: (signal: AbortSignal) => P
 function tell(host: Host, domain: Domain | undefined, json: boolean | undefined, done: string): void {
   if (domain === undefined) return;
   if (json === true) printObject(domainObject({ host, domain }));
-  else process.stdout.write(`${domain.name} ${done} on ${host.name}: ${stateWord(domain.state)}, ${domain.uuid}\n`);
+  else print(`${domain.name} ${done} on ${host.name}: ${stateWord(domain.state)}, ${domain.uuid}\n`);
 }
 
 function table(found: readonly Found[]): string {

@@ -20,6 +20,7 @@ import { locateMigration } from '../locate.ts';
 import type { MigrationEnd, MigrationPlan, MigrationView } from '../migration.ts';
 import { viewOf } from '../view/choose.ts';
 import { endText } from '../view/text.ts';
+import { print } from '../view/printable.ts';
 
 /** What may be chosen. */
 export interface MigrateOptions {
@@ -99,9 +100,9 @@ export async function abort(
     },
   );
   const text = `asked ${host.name} to give up migration ${migrationId} of ${migration.domainName}`;
-  process.stdout.write(
-    chosen.json === true ? `${JSON.stringify({ event: 'abort-asked', ...names, host: host.name })}\n` : `${text}\n`,
-  );
+  if (chosen.json === true)
+    process.stdout.write(`${JSON.stringify({ event: 'abort-asked', ...names, host: host.name })}\n`);
+  else print(`${text}\n`);
 }
 
 /** Without a word the protocol's own way: in v3 a key of the migration's own. */

@@ -9,6 +9,7 @@ import { callError, failureError, failureFromWire, failureObject, isServiceError
 import type { Agent, Hosts } from '../hosts.ts';
 import { printObject } from '../view/domains.ts';
 import { outcomeWord, sideWord } from '../words.ts';
+import { print } from '../view/printable.ts';
 
 export interface ResolveOptions {
   /** The host that is gone for good. */
@@ -94,5 +95,5 @@ function tell(migration: Migration, host: string, agent: Agent, json: boolean | 
   }
   const what =
     outcome === Outcome.OUTCOME_GUEST_LOST ? `its copy on host ${host} was ended` : `it goes on on host ${host}`;
-  process.stdout.write(`${domainName} is settled: ${what}; the migration’s outcome: ${outcomeWord(outcome)}\n`);
+  print(`${domainName} is settled: ${what}; the migration’s outcome: ${outcomeWord(outcome)}\n`);
 }

@@ -9,6 +9,7 @@ import { census, type Found, having } from '../locate.ts';
 import { domainObject, migrating, printObject, tellErrors, throwFirst, unknownJobs } from '../view/domains.ts';
 import { migrationObject, migrationTable } from '../view/migrations.ts';
 import { holdsGuest, stateWord } from '../words.ts';
+import { print } from '../view/printable.ts';
 
 interface WhereOptions {
   readonly json?: boolean;
@@ -116,7 +117,7 @@ export async function history(hosts: Hosts, nameOrUuid: string, chosen: WhereOpt
     return answer.migrations;
   });
   if (chosen.json === true) for (const migration of migrations) printObject(migrationObject(migration));
-  else process.stdout.write(migrationTable(migrations));
+  else print(migrationTable(migrations));
 }
 
 /** Says for a person that a host which is gone will never run the guest again. */
@@ -138,7 +139,7 @@ export async function forget(
     return answer.ownership;
   });
   if (chosen.json === true) printObject({ ...ownerObject(ownership), forgotten: host });
-  else process.stdout.write(`${ownership?.name || nameOrUuid} has no owner now; it was host ${host}\n`);
+  else print(`${ownership?.name || nameOrUuid} has no owner now; it was host ${host}\n`);
 }
 
 /** Records that nobody can read are no answer: one of them may be this domain's. */
@@ -195,20 +196,18 @@ async function anyOf<T>(hosts: Hosts, not: string, ask: (host: Host, signal: Abo
 function tell(found: Found, json: boolean | undefined): void {
   const { host, domain } = found;
   if (json === true) printObject(domainObject(found));
-  else process.stdout.write(`${domain.name} is ${stateWord(domain.state)} on ${host.name}${migrating(domain)}\n`);
+  else print(`${domain.name} is ${stateWord(domain.state)} on ${host.name}${migrating(domain)}\n`);
 }
 
 function tellOwner(owner: Ownership, json: boolean | undefined): void {
   if (json === true) return printObject(ownerObject(owner));
   const who = owner.host === '' ? 'none' : owner.host;
-  process.stdout.write(
-    `  owner   ${who} since ${owner.since?.toISOString() ?? '?'} (epoch ${owner.epoch}: ${owner.evidence})\n`,
-  );
+  print(`  owner   ${who} since ${owner.since?.toISOString() ?? '?'} (epoch ${owner.epoch}: ${owner.evidence})\n`);
 }
 
 function tellUnknownOwner(silence: CliError, json: boolean | undefined): void {
   if (json === true) printObject({ event: 'owner-unknown', message: silence.message });
-  else process.stdout.write('  owner   not known\n');
+  else print('  owner   not known\n');
 }
 
 function ownerObject(owner: Ownership | undefined): Record<string, unknown> {

@@ -2,6 +2,7 @@
 import { type Domain, qemuArguments, writeDomain, type XmlProblem } from '@ferry/domain-xml';
 import { CliError } from '../cli-error.ts';
 import { orRefused, readOffline } from '../documents.ts';
+import { printError } from '../view/printable.ts';
 
 /** Options of both. */
 export interface XmlOptions {
@@ -44,7 +45,7 @@ function each(files: readonly string[], { json }: XmlOptions, make: (domain: Dom
       const rest = 'refused' in made ? {} : made.json;
       process.stdout.write(`${JSON.stringify({ file, ok: !('refused' in made), ...rest, refused })}\n`);
     } else {
-      for (const problem of refused) process.stderr.write(`${problemLine(file, problem)}\n`);
+      for (const problem of refused) printError(`${problemLine(file, problem)}\n`);
       if (!('refused' in made)) process.stdout.write(`${made.text.trimEnd()}\n`);
     }
   }

@@ -4,6 +4,7 @@ import { CliError } from '../cli-error.ts';
 import { errorObject, explain } from '../failure.ts';
 import type { Found } from '../locate.ts';
 import { stateWord } from '../words.ts';
+import { printError } from './printable.ts';
 
 /** A domain for `--json`. */
 export function domainObject({ host, domain }: Found): Record<string, unknown> {
@@ -47,7 +48,7 @@ export function throwFirst(errors: readonly CliError[], json: boolean | undefine
 export function tellErrors(errors: readonly CliError[], json: boolean | undefined): void {
   for (const error of errors) {
     if (json === true) printObject(errorObject(error));
-    else process.stderr.write(explain(error));
+    else printError(explain(error));
   }
 }
 

@@ -5,6 +5,7 @@ import { Listr, type DefaultRenderer, type ListrTask, type ListrTaskWrapper, typ
 import type { MigrationEnd, MigrationPlan, MigrationView } from '../migration.ts';
 import { duration, phaseWord, sideWord } from '../words.ts';
 import { doubtText, endText, headline, holdText, progressText, summary } from './text.ts';
+import { printable } from './printable.ts';
 
 type Wrapper = ListrTaskWrapper<unknown, typeof DefaultRenderer, typeof SimpleRenderer>;
 
@@ -75,7 +76,7 @@ class Row {
 /** Draws on this process's stdout, which must be a terminal. */
 export function liveView(plan: MigrationPlan): MigrationView {
   const rows = new Map(rowsOf[plan.protocol ?? 3].map(([phase, title]) => [phase, new Row(title)]));
-  process.stdout.write(`${styleText('bold', headline(plan))}\n`);
+  process.stdout.write(`${styleText('bold', printable(headline(plan)))}\n`);
   const list = new Listr(
     [...rows.values()].map((row) => row.task()),
     {
@@ -105,10 +106,10 @@ export function liveView(plan: MigrationPlan): MigrationView {
           current.output = sideWord(event.value.side) === 'source' ? 'guest stopped' : 'guest runs';
         return;
       case 'hold':
-        if (current !== undefined) current.output = holdText(event.value.cause);
+        if (current !== undefined) current.output = printable(holdText(event.value.cause));
         return;
       case 'doubt':
-        if (current !== undefined) current.output = doubtText(event.value);
+        if (current !== undefined) current.output = printable(doubtText(event.value));
         return;
       case 'ended':
       case undefined:
@@ -119,14 +120,14 @@ export function liveView(plan: MigrationPlan): MigrationView {
   return {
     event: show,
     note(text) {
-      if (current !== undefined) current.output = text;
+      if (current !== undefined) current.output = printable(text);
     },
     async end(end) {
       settle(end, [...rows.values()]);
       await drawn;
       const good = end.kind === 'completed';
       process.stdout.write(
-        `${styleText(good ? 'green' : 'yellow', endText(end, plan))}\n${good ? summary(end.statistics) : ''}`,
+        `${styleText(good ? 'green' : 'yellow', printable(endText(end, plan)))}\n${good ? summary(end.statistics) : ''}`,
       );
     },
   };
