@@ -121,3 +121,11 @@ describe('a document that names what is the agents’ own as a file', () => {
     await world.b.dest.restart({ env: { FERRY_DOMAIN_PATHS: paths } });
   });
 });
+
+it('a guest that has broken out of its QEMU finds nothing of the agent’s in its environment', () => {
+  const qemu = world.lab.qemus().find(({ domain }) => domain === guest.uuid);
+  const environment = readFileSync(`/proc/${qemu?.pid}/environ`, 'utf8').split('\0');
+  const names = environment.flatMap((entry) => (entry === '' ? [] : [entry.slice(0, entry.indexOf('='))]));
+  expect(names).toContain('PATH');
+  expect(names.filter((name) => /^(FERRY_(?!LAB$)|OTEL|NODE)/.test(name))).toEqual([]);
+});

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -73,7 +73,7 @@ describe('readConfig', () => {
     };
     const tls = {
       FERRY_TLS_CERT: '/proc/self/maps',
-      FERRY_TLS_KEY: '/proc/self/maps',
+      FERRY_TLS_KEY: '/proc/self/environ',
       FERRY_TLS_CA: '/proc/self/maps',
     };
     expect(readConfig({ ...everywhere, ...tls }).address).toBe('a:7101');
@@ -170,7 +170,7 @@ describe('readConfig', () => {
     try {
       mkdirSync(join(dir, 'tls'));
       mkdirSync(join(dir, 'images'));
-      for (const name of ['cert', 'key', 'ca']) writeFileSync(join(dir, 'tls', name), '');
+      for (const name of ['cert', 'key', 'ca']) writeFileSync(join(dir, 'tls', name), '', { mode: 0o600 });
       symlinkSync(join(dir, 'tls'), join(dir, 'link'));
       const [cert, key, ca] = ['cert', 'key', 'ca'].map((name) => join(dir, 'tls', name));
       const tls = { FERRY_INSECURE_LOOPBACK: '0', FERRY_TLS_CERT: cert, FERRY_TLS_KEY: key, FERRY_TLS_CA: ca };
@@ -181,6 +181,40 @@ describe('readConfig', () => {
     } finally {
       rmSync(dir, { recursive: true, force: true });
     }
+  });
+
+  it('takes no key that others may read', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'ferry-config-'));
+    try {
+      const [cert = '', key = '', ca = ''] = ['cert', 'key', 'ca'].map((name) => join(dir, name));
+      for (const name of [cert, key, ca]) writeFileSync(name, '', { mode: 0o644 });
+      const tls = { FERRY_INSECURE_LOOPBACK: '0', FERRY_TLS_CERT: cert, FERRY_TLS_KEY: key, FERRY_TLS_CA: ca };
+      expect(() => readConfig({ ...least, ...tls })).toThrow(
+        /FERRY_TLS_KEY: may be read by its group or others: chmod 600/,
+      );
+      chmodSync(key, 0o600);
+      expect(badIn({ ...least, ...tls })).toEqual([]);
+    } finally {
+      rmSync(dir, { recursive: true, force: true });
+    }
+  });
+
+  it.each(['redis://10.0.0.1:6379', 'redis://redis.example.net', 'redis+sentinel://s1.example.net,127.0.0.1/m'])(
+    'talks to a Redis on another machine without TLS only on the word of its configuration: %s',
+    (url) => {
+      expect(badIn({ ...least, FERRY_REDIS_URL: url })).toEqual(['FERRY_REDIS_URL']);
+      expect(badIn({ ...least, FERRY_REDIS_URL: url, FERRY_REDIS_PLAINTEXT: 'allow' })).toEqual([]);
+    },
+  );
+
+  it.each([
+    'redis://[::1]:6379',
+    'redis://localhost',
+    'rediss://10.0.0.1',
+    'rediss+sentinel://s1.example.net/m',
+    '/run/r.sock',
+  ])('talks to %s as it is', (url) => {
+    expect(badIn({ ...least, FERRY_REDIS_URL: url })).toEqual([]);
   });
 
   it.each([
@@ -219,10 +253,10 @@ describe('readConfig', () => {
     try {
       const file = join(dir, 'pem');
       writeFileSync(file, '');
-      const files = { FERRY_TLS_CERT: file, FERRY_TLS_KEY: file, FERRY_TLS_CA: file };
+      const files = { FERRY_TLS_CERT: file, FERRY_TLS_KEY: '/proc/self/environ', FERRY_TLS_CA: file };
       expect(badIn({ ...least, ...files })).toEqual(['FERRY_INSECURE_LOOPBACK']);
       const config = readConfig({ ...least, ...files, FERRY_INSECURE_LOOPBACK: undefined, FERRY_LISTEN: '10.0.0.1:1' });
-      expect(config.tls).toEqual({ cert: file, key: file, ca: file });
+      expect(config.tls).toEqual({ cert: file, key: '/proc/self/environ', ca: file });
     } finally {
       await rm(dir, { recursive: true });
     }
@@ -231,7 +265,7 @@ describe('readConfig', () => {
   it('does not guess where memory should be sent to', () => {
     const everywhere = { ...least, FERRY_INSECURE_LOOPBACK: '0', FERRY_LISTEN: '0.0.0.0:7000' };
     const file = import.meta.filename;
-    const env = { ...everywhere, FERRY_TLS_CERT: file, FERRY_TLS_KEY: file, FERRY_TLS_CA: file };
+    const env = { ...everywhere, FERRY_TLS_CERT: file, FERRY_TLS_KEY: '/proc/self/environ', FERRY_TLS_CA: file };
     expect(badIn(env)).toEqual(['FERRY_MIGRATION_ADDRESS']);
     expect(readConfig({ ...env, FERRY_MIGRATION_ADDRESS: '10.0.0.1' }).migration.address).toBe('10.0.0.1');
   });

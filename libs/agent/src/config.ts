@@ -1,4 +1,4 @@
-import { accessSync, constants, readFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { exposures } from '@ferry/hypervisor';
@@ -10,7 +10,7 @@ import { AgentError } from './errors.ts';
 import { NetworksError, parseNetworks } from './networks.ts';
 import { domainPathProblems, protectedPaths } from './protected-paths.ts';
 import { readRoles } from './role-grants.ts';
-import { parseRedisUrl, type RedisPlace, RedisUrlError } from './redis-url.ts';
+import { isReadableOnTheWay, parseRedisUrl, type RedisPlace, RedisUrlError } from './redis-url.ts';
 
 /** The files that prove who we are, and the authority that says who others are. PEM. */
 export interface TlsFiles {
@@ -85,6 +85,7 @@ const integer = (min: number, max: number) =>
     .pipe(z.number().min(min, `must be at least ${min}`).max(max, `must be at most ${max}`));
 const path = z.string().refine((text) => isAbsolute(text), 'must be an absolute path');
 const file = path.refine(isReadable, 'names a file that cannot be read');
+const keyFile = file.refine(isPrivate, 'may be read by its group or others: chmod 600');
 const directories = z
   .string()
   .transform((text) => text.split(':'))
@@ -140,8 +141,9 @@ const variables = z.object({
   FERRY_ADDRESS: hostPort.optional(),
   FERRY_STATE_DIR: path.default('/var/lib/ferry'),
   FERRY_REDIS_URL: redisUrl,
+  FERRY_REDIS_PLAINTEXT: z.enum(['allow', 'refuse'], 'must be allow or refuse').default('refuse'),
   FERRY_TLS_CERT: file.optional(),
-  FERRY_TLS_KEY: file.optional(),
+  FERRY_TLS_KEY: keyFile.optional(),
   FERRY_TLS_CA: file.optional(),
   FERRY_INSECURE_LOOPBACK: z.enum(['0', '1'], 'must be 0 or 1').default('0'),
   FERRY_REQUIRE_TLS: z.enum(['0', '1'], 'must be 0 or 1').default('0'),
@@ -250,6 +252,11 @@ const reachable = ({ FERRY_LISTEN: listen, FERRY_HOST: host }: Variables): HostP
 /** What is wrong although each variable is right by itself. */
 function problemsBetween(v: Variables): string[] {
   const problems = [...missingTls(v), ...domainPathProblems(v.FERRY_DOMAIN_PATHS, ownPaths(v))];
+  if (v.FERRY_REDIS_PLAINTEXT === 'refuse' && isReadableOnTheWay(v.FERRY_REDIS_URL)) {
+    problems.push(
+      'FERRY_REDIS_URL: without TLS to another machine, whoever is between can read domain XML and decide where guests run; use rediss://, or set FERRY_REDIS_PLAINTEXT=allow',
+    );
+  }
   if (v.FERRY_INSECURE_LOOPBACK === '1' && !isLoopback(v.FERRY_LISTEN.host)) {
     problems.push('FERRY_INSECURE_LOOPBACK: is for a loopback address in FERRY_LISTEN only; set up TLS for others');
   }
@@ -290,6 +297,12 @@ function isReadable(name: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Whether the file's owner alone may read it; one that is not there is told otherwise. */
+function isPrivate(name: string): boolean {
+  const found = statSync(name, { throwIfNoEntry: false });
+  return found === undefined || (found.mode & 0o077) === 0;
 }
 
 /** This machine's own id as a UUID, or undefined where it has none (then FERRY_HOST_UUID must be set). */

@@ -1,5 +1,5 @@
 import { isAbsolute } from 'node:path';
-import { type HostPort, parseHostPort } from './address.ts';
+import { type HostPort, isLoopback, parseHostPort } from './address.ts';
 
 /** Where Redis is found: at one place, or where sentinels say that the master is. */
 export type RedisPlace =
@@ -46,6 +46,20 @@ export function parseRedisUrl(text: string): RedisPlace {
   throw new RedisUrlError(
     'must be redis://…, rediss://…, redis+sentinel://HOST[:PORT],…/MASTER, rediss+sentinel://…, unix:///PATH or an absolute path',
   );
+}
+
+/** Whether what is said to Redis can be read on the way: there is no TLS, and it is on another machine. */
+export function isReadableOnTheWay(place: RedisPlace): boolean {
+  switch (place.kind) {
+    case 'socket':
+      return false;
+    case 'server': {
+      const { protocol, hostname } = new URL(place.url);
+      return protocol === 'redis:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''));
+    }
+    case 'sentinels':
+      return !place.tls && place.sentinels.some(({ host }) => !isLoopback(host));
+  }
 }
 
 function parseSentinelUrl(text: string): SentinelPlace {

@@ -14,6 +14,7 @@ import {
 import { Monitor } from '@ferry/qemu-qmp';
 import type { QemuBinary } from './binary.ts';
 import type { DomainDirectory, DomainPaths } from './domain-directory.ts';
+import { guestEnvironment } from './environment.ts';
 import { HypervisorError } from './errors.ts';
 import { machineProblem } from './host-checks.ts';
 import { onCpus, pinThreads } from './pinning.ts';
@@ -111,6 +112,7 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
   const child = spawn(program, args, {
     detached: true,
     cwd: '/',
+    env: guestEnvironment(),
     stdio: ['ignore', log.fd, log.fd],
   });
   child.unref();

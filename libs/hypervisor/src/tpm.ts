@@ -4,6 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { type Domain, tpmSocket } from '@ferry/domain-xml';
 import type { DomainPaths } from './domain-directory.ts';
+import { guestEnvironment } from './environment.ts';
 import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
 import { processOfPidFile, send, waitGone } from './qemu-process.ts';
@@ -40,7 +41,7 @@ export async function startTpm(domain: Domain, paths: DomainPaths, signal: Abort
     '--daemon',
   ];
   try {
-    await run('swtpm', args, { signal, timeout: startMs, cwd: '/' });
+    await run('swtpm', args, { signal, timeout: startMs, cwd: '/', env: guestEnvironment() });
   } catch (cause) {
     signal.throwIfAborted();
     const why = errnoOf(cause) === 'ENOENT' ? 'this host has no swtpm: install it' : String(cause);
