@@ -1,24 +1,51 @@
 /** A migration seen from outside: one trace over both agents' processes, which goes on from the caller's own; and log lines that lead to it. */
 import { randomBytes, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
 import type { MigrateRequest } from '@ferry/proto/ferry/v1/source_agent';
 import { Metadata } from '@grpc/grpc-js';
 import { type OtlpSink, startOtlpSink, type TakenSpan } from './otlp-sink.ts';
-import { eventually, type TestGuest, World } from './world.ts';
+import { endless, untilMemoryFlows } from './under-way.ts';
+import { callsOf, eventually, type TestGuest, World } from './world.ts';
 
 const [source, dest] = ['source-agent@a', 'dest-agent@b'];
 
 let sink: OtlpSink;
+let metricsPort: number;
 let world: World;
 beforeAll(async () => {
   sink = await startOtlpSink();
-  world = await World.start({ env: { OTEL_EXPORTER_OTLP_ENDPOINT: sink.endpoint, OTEL_BSP_SCHEDULE_DELAY: '50' } });
+  metricsPort = await freePort();
+  const env = { OTEL_EXPORTER_OTLP_ENDPOINT: sink.endpoint, OTEL_BSP_SCHEDULE_DELAY: '50' };
+  const metrics = { FERRY_METRICS_LISTEN: `127.0.0.1:${metricsPort}` };
+  world = await World.start({
+    env: ({ host, side }) => (host === 'a' && side === 'source' ? { ...env, ...metrics } : env),
+  });
 });
 afterAll(async () => {
   await world?.[Symbol.asyncDispose]();
   await sink[Symbol.asyncDispose]();
 });
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+/** How many calls of Migrate the source agent of host a has counted that ended for that reason. */
+async function migrationsCounted(reason: string): Promise<number> {
+  const scraped = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+  const labels = ['rpc_method="ferry.v1.SourceAgent/Migrate"', `error_type="${reason}"`];
+  const isWanted = (line: string): boolean =>
+    line.startsWith('rpc_server_call_duration_count{') && labels.every((label) => line.includes(label));
+  return Number(scraped.split('\n').find(isWanted)?.split(' ').at(-1) ?? 0);
+}
 
 /** A caller with a trace of its own, as the W3C's traceparent header carries it. */
 class Caller {
@@ -207,5 +234,48 @@ describe('a peer-to-peer migration', () => {
     expect(linesOf(world.a.source)).toContainEqual(
       expect.objectContaining({ msg: 'failed', call: 'migration.migrate', reason: 'address-unusable' }),
     );
+    expect(await migrationsCounted('address-unusable')).toBe(1);
   });
+
+  it('that is cancelled is so in its trace, in the metric of its call and in the log', async () => {
+    const caller = new Caller();
+    const guest = await world.boot(world.a);
+    const names = { migrationId: randomUUID(), domain: guest.name };
+    const migrated = caller.migrate(guest, { ...names, options: { ...endless } });
+    await untilMemoryFlows(world, names);
+    await callsOf(world.a).abort(names);
+    expect((await migrated).outcome).toBe(Outcome.OUTCOME_CANCELLED);
+    await world.expectSettled(guest, world.a);
+
+    const trace = await caller.whole(['migration.migrate', 'migration.perform3']);
+    const migrate = trace.one(source, 'migration.migrate');
+    expect(migrate).toMatchObject({ isError: true, attributes: { 'ferry.reason': 'migration-cancelled' } });
+    expect(trace.one(source, 'migration.perform3').isError).toBe(true);
+    const line = { msg: 'failed', call: 'migration.migrate', migrationId: names.migrationId };
+    const reason = await world.a.source.untilLogged((record) =>
+      Object.entries(line).every(([key, value]) => record[key] === value) ? record['reason'] : undefined,
+    );
+    expect(reason).toBe('migration-cancelled');
+    expect(await migrationsCounted('migration-cancelled')).toBe(1);
+  });
+});
+
+it('a span ends once, also that of a command which Redis answers after its time', async () => {
+  await world.boot(world.a);
+  const before = sink.spans.length;
+  world.lab.redis.signal('SIGSTOP');
+  const askedInVain = await callsOf(world.a).list();
+  expect(askedInVain.map(({ jobUnknown }) => jobUnknown)).not.toContain('');
+  const timedOut = (): boolean =>
+    sink.spans.slice(before).some(({ agent, name, isError }) => agent === source && name === 'evalsha' && isError);
+  await eventually('a command of the source agent is out of time', timedOut);
+  world.lab.redis.signal('SIGCONT');
+  // Redis answers in the order in which it was asked.
+  await eventually('Redis answers again', async () =>
+    (await callsOf(world.a).list()).every(({ jobUnknown }) => jobUnknown === ''),
+  );
+  const complaints = world.lab.agents.flatMap((agent) =>
+    agent.logs().filter(({ msg }) => /ended Span|end\(\) on a span/.test(String(msg))),
+  );
+  expect(complaints).toEqual([]);
 });

@@ -33,7 +33,8 @@ export async function startMigration(world: World, guest: TestGuest, wish: Wish 
   }
 }
 
-async function untilMemoryFlows(world: World, names: { migrationId: string; domain: string }): Promise<void> {
+/** Returns when the source agent of a says that memory of this migration was sent. */
+export async function untilMemoryFlows(world: World, names: { migrationId: string; domain: string }): Promise<void> {
   await eventually('memory flows', async () => {
     const found = await callsOf(world.a)
       .get(names)

@@ -4,7 +4,7 @@
  */
 import { hostname } from 'node:os';
 import { basename, dirname } from 'node:path';
-import { diag, DiagLogLevel } from '@opentelemetry/api';
+import { diag, DiagLogLevel, type Span } from '@opentelemetry/api';
 import { GrpcInstrumentation } from '@opentelemetry/instrumentation-grpc';
 import { IORedisInstrumentation } from '@opentelemetry/instrumentation-ioredis';
 import { PinoInstrumentation } from '@opentelemetry/instrumentation-pino';
@@ -45,6 +45,20 @@ async function metricOptions(): Promise<Pick<SdkOptions, 'metricReaders'>> {
   return { metricReaders: [new PrometheusExporter(listen)] };
 }
 
+/**
+ * Lets a span end once. A command that was given up (`commandTimeout`) may be answered later, and ioredis passes that answer on as well: the
+ * instrumentation ends the span at both.
+ */
+function endOnce(span: Span): void {
+  const end = span.end.bind(span);
+  span.end = (...time) => {
+    end(...time);
+    span.end = () => {};
+    span.setStatus = () => span;
+    span.recordException = () => {};
+  };
+}
+
 const sdk = new NodeSDK({
   resource: defaultResource().merge(
     resourceFromAttributes({
@@ -62,7 +76,7 @@ const sdk = new NodeSDK({
     // By the method's name alone. Health checks come every few seconds, for ever.
     new GrpcInstrumentation({ ignoreGrpcMethods: ['Check', 'Watch', 'ServerReflectionInfo'] }),
     // Only the command: arguments may be anything.
-    new IORedisInstrumentation({ dbStatementSerializer: (command) => command }),
+    new IORedisInstrumentation({ dbStatementSerializer: (command) => command, requestHook: endOnce }),
     new PinoInstrumentation({ disableLogSending: true }),
   ],
 });
