@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
-import { Lab, type LabOptions } from '@ferry/lab';
+import { Lab, type LabOptions, signalProcess } from '@ferry/lab';
 import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { callsOf, eventually, refusal, World } from './world.ts';
 
@@ -75,4 +75,34 @@ it('a host that was renamed keeps its guests, and the migrations of them that ar
   expect(await redis.hget(`ferry:{${kept.uuid}}:owner`, 'host')).toBe('renamed');
   expect(await redis.keys('ferry:{*}:*:a')).toEqual([]);
   expect(await refusal(callsOf(b).start(kept.xml))).toMatchObject({ reason: 'owned-elsewhere' });
+});
+
+it('a host that is gone for good is forgotten on request, and another one may have its name', async () => {
+  await using world = await World.start({ env: { FERRY_LEASE_MS: '1000' } });
+  const { a, b } = world;
+  const guest = await world.boot(a);
+  const alive = await refusal(callsOf(b).forgetHost('a'));
+  expect(alive).toMatchObject({ reason: 'owned-elsewhere', message: expect.stringContaining(guest.name) });
+  await callsOf(a).destroy(guest.uuid);
+  expect(await refusal(callsOf(b).forgetHost('a'))).toMatchObject({ reason: 'host-alive' });
+
+  const leaving = await world.boot(a);
+  await callsOf(a).begin({ migrationId: randomUUID(), domain: leaving.uuid, options: undefined });
+  await Promise.all([a.source.kill('SIGKILL'), a.dest.kill('SIGKILL')]);
+  const redis = world.lab.redis.client;
+  // As after 15 s.
+  await redis.del('ferry:host:a:alive', ...(await redis.keys('ferry:host-uuid:*:alive')));
+  expect(await refusal(callsOf(b).forgetHost('a'))).toMatchObject({ reason: 'owned-elsewhere' });
+  await callsOf(b).forget(leaving.uuid, 'a');
+  const freed = await eventually('its lease has run out', () =>
+    callsOf(b)
+      .forgetHost('a')
+      .catch(() => undefined),
+  );
+  expect(freed.hostUuid).toBe(a.hostUuid);
+  expect(await redis.keys(`ferry:{*}:job:a`)).toEqual([]);
+  expect(await refusal(callsOf(b).forgetHost('a'))).toMatchObject({ reason: 'host-unknown' });
+
+  for (const qemu of world.lab.qemus()) signalProcess(qemu, 'SIGKILL');
+  await a.source.start({ FERRY_HOST_UUID: other, FERRY_STATE_DIR: join(dir, 'another') });
 });

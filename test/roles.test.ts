@@ -24,6 +24,7 @@ const rare: Readonly<Record<string, string>> = {
   '/ferry.v1.Domains/Destroy': 'admin',
   '/ferry.v1.Domains/Adopt': 'admin',
   '/ferry.v1.Domains/Forget': 'admin',
+  '/ferry.v1.Domains/ForgetHost': 'admin',
   '/ferry.v1.SourceAgent/Ask': 'agent',
   '/ferry.v1.DestAgent/Ask': 'agent',
   '/ferry.v1.DestAgent/CheckReady': 'agent',

@@ -108,6 +108,7 @@ export function callsOf(host: LabHost) {
     where: async (domain: string) => (await invoke(domains, DomainsService.where, { domain }, wait())).owners,
     damaged: async (domain: string) => (await invoke(domains, DomainsService.where, { domain }, wait())).damaged,
     history: async (domain: string) => (await invoke(domains, DomainsService.history, { domain }, wait())).migrations,
+    forgetHost: (gone: string) => invoke(domains, DomainsService.forgetHost, { host: gone }, wait()),
     forget: async (domain: string, gone: string) =>
       (await invoke(domains, DomainsService.forget, { domain, host: gone }, wait())).ownership,
   };

@@ -1,7 +1,7 @@
 /** The agents' processes: their real code on this world's parts, one life after the other. */
 import { type Config, type Edge, type Log, OngoingMigrations, BlackoutGate, type Parts } from '@ferry/agent';
 import { type DestAgent, destAgent, destAgentService, takeUpWork as takeUpIncoming } from '@ferry/dest-agent';
-import { HandoverRegister, OwnerRecords } from '@ferry/handover';
+import { HandoverRegister, HostNames, OwnerRecords } from '@ferry/handover';
 import { Ports } from '@ferry/hypervisor';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
 import { phases } from '@ferry/migration';
@@ -172,6 +172,7 @@ export class AgentProcess {
       jobs: new MigrationJobs({ redis, host, owner, kind, leaseMs, phases, clock: systemClock }),
       register: new HandoverRegister({ redis, host, side: this.side, address: config.address }),
       owners: new OwnerRecords({ redis, host }),
+      hostNames: new HostNames(redis),
       journals: new SimJournals(world, life, this.host.disks[this.side]),
       ongoing: new OngoingMigrations(gate),
       gate,

@@ -7,8 +7,8 @@ import { compileLua } from './lua.ts';
 import { Random } from './random.ts';
 import { RedisServer } from './redis-server.ts';
 
-/** Run before an agent serves, by a host that was renamed: the simulation's hosts keep their names. */
-const notPlayed: ReadonlySet<string> = new Set(['host-rename.lua']);
+/** For a host that was renamed, or is forgotten: the simulation's hosts keep their names. */
+const notPlayed: ReadonlySet<string> = new Set(['host-rename.lua', 'host-forget.lua', 'host-drop-job.lua']);
 
 const libs = join(import.meta.dirname, '../../libs');
 const scriptsOf = (lib: string) => {

@@ -55,6 +55,8 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'prepared-elsewhere': false,
   'migration-id-used': false,
   'owned-elsewhere': false,
+  'host-unknown': false,
+  'host-alive': true,
   'journal-unreadable': true,
   'journal-unwritable': true,
   'journal-damaged': false,

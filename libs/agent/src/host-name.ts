@@ -1,6 +1,6 @@
 /** This host's name is its own: registered before anything is recovered, and again as long as the agent runs. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { HandoverError, HostNames, type OwnerRecords, type Registration } from '@ferry/handover';
+import { HandoverError, type HostNames, type OwnerRecords, type Registration } from '@ferry/handover';
 import { JobError, type MigrationJobs } from '@ferry/jobs';
 import type { Redis } from 'ioredis';
 import type { Config } from './config.ts';
@@ -14,6 +14,7 @@ const retryMs = 200;
 interface Registered {
   readonly redis: Redis;
   readonly config: Pick<Config, 'host'>;
+  readonly hostNames: HostNames;
   readonly owners: OwnerRecords;
   readonly jobs: Pick<MigrationJobs, 'domains'>;
   readonly log: Log;
@@ -41,11 +42,10 @@ async function leftUnder(one: Registered, signal: AbortSignal): Promise<number> 
 
 /** Throws AgentError config-invalid: another host has the name or the UUID, or has left guests under it. Waits while Redis does not answer. */
 export async function registerHost(one: Registered, signal: AbortSignal): Promise<Disposable> {
-  const names = new HostNames(one.redis);
   for (;;) {
     try {
-      await registerOnce(one, names, signal);
-      return renewed(one, names);
+      await registerOnce(one, signal);
+      return renewed(one);
     } catch (error) {
       if (!isAway(error)) throw error;
       await delay(retryMs, undefined, { signal });
@@ -57,13 +57,14 @@ const isAway = (error: unknown): boolean =>
   (error instanceof HandoverError && error.kind === 'register-unavailable') ||
   (error instanceof JobError && error.kind === 'redis-unavailable');
 
-async function registerOnce(one: Registered, names: HostNames, signal: AbortSignal): Promise<void> {
+async function registerOnce(one: Registered, signal: AbortSignal): Promise<void> {
+  const { hostNames: names } = one;
   const { host } = one.config;
   let answered = await names.register(host, 'ask', signal);
   if (answered.answer === 'left') {
     const { by } = answered;
     const count = await leftUnder(one, signal);
-    const why = `${whoIs(one)}, and ${count} guests or jobs are recorded under the name ${host.name} of host UUID ${by}: choose another FERRY_HOST. If that host is gone for good, or its UUID has changed: redis-cli DEL ferry:host:${host.name}`;
+    const why = `${whoIs(one)}, and ${count} guests or jobs are recorded under the name ${host.name} of host UUID ${by}: choose another FERRY_HOST. If that host is gone for good, or its UUID has changed: ferry forget-host ${host.name}`;
     if (count > 0) throw new AgentError('config-invalid', why);
     answered = await names.register(host, 'take', signal);
   }
@@ -84,9 +85,9 @@ async function registerOnce(one: Registered, names: HostNames, signal: AbortSign
 }
 
 /** Ends the agent when Redis has come back and another host was quicker. */
-function renewed(one: Registered, names: HostNames): Disposable {
+function renewed(one: Registered): Disposable {
   const renew = async (): Promise<void> => {
-    const why = refusal(one, await names.register(one.config.host, 'take', AbortSignal.timeout(replyMs)));
+    const why = refusal(one, await one.hostNames.register(one.config.host, 'take', AbortSignal.timeout(replyMs)));
     if (why === undefined) return;
     one.log.fatal({ reason: 'config-invalid' }, why);
     process.exitCode = 78;

@@ -1,6 +1,6 @@
 /** What both agents are made of, and the one place that opens it. */
 import { join } from 'node:path';
-import { HandoverJournals, HandoverRegister, type Journals, OwnerRecords } from '@ferry/handover';
+import { HandoverJournals, HandoverRegister, HostNames, type Journals, OwnerRecords } from '@ferry/handover';
 import { Hypervisor } from '@ferry/hypervisor';
 import { type Clock, MigrationJobs, systemClock } from '@ferry/jobs';
 import { phases, type Side } from '@ferry/migration';
@@ -24,6 +24,7 @@ export interface Parts {
   readonly jobs: MigrationJobs;
   readonly register: HandoverRegister;
   readonly owners: OwnerRecords;
+  readonly hostNames: HostNames;
   readonly journals: Journals;
   readonly ongoing: OngoingMigrations;
   /** Closed while a guest of this agent stands still for its switchover. */
@@ -81,7 +82,8 @@ export async function openParts(
   );
   const register = new HandoverRegister({ redis, host, side, address: config.address });
   const owners = new OwnerRecords({ redis, host });
-  opened.use(await registerHost({ redis, config, owners, jobs, log }, shutdown));
+  const hostNames = new HostNames(redis);
+  opened.use(await registerHost({ redis, config, hostNames, owners, jobs, log }, shutdown));
   const journals = new HandoverJournals(join(config.stateDir, 'handover', side), (err) =>
     log.error(
       { err },
@@ -101,6 +103,7 @@ export async function openParts(
     jobs,
     register,
     owners,
+    hostNames,
     journals,
     ongoing,
     gate,

@@ -46,6 +46,7 @@ export const permissions: Readonly<Record<string, readonly Role[]>> = {
   '/ferry.v1.Domains/Destroy': administering,
   '/ferry.v1.Domains/Adopt': administering,
   '/ferry.v1.Domains/Forget': administering,
+  '/ferry.v1.Domains/ForgetHost': administering,
 
   '/grpc.health.v1.Health/Check': everybody,
   '/grpc.health.v1.Health/Watch': everybody,

@@ -39,6 +39,8 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'prepared-elsewhere': status.FAILED_PRECONDITION,
   'migration-id-used': status.FAILED_PRECONDITION,
   'owned-elsewhere': status.FAILED_PRECONDITION,
+  'host-unknown': status.NOT_FOUND,
+  'host-alive': status.FAILED_PRECONDITION,
   'journal-unreadable': status.UNAVAILABLE,
   'journal-unwritable': status.UNAVAILABLE,
   'journal-damaged': status.DATA_LOSS,

@@ -14,6 +14,10 @@ export type HandoverErrorKind =
   | 'prepared-elsewhere'
   /** The ownership record says that another host has the guest. */
   | 'owned-elsewhere'
+  /** No host is registered under this name. */
+  | 'host-unknown'
+  /** The host that is to be forgotten is alive, or still holds leases. */
+  | 'host-alive'
   /** The journal's file cannot be read now; what it says is not known. */
   | 'journal-unreadable'
   /** The journal cannot be written: what must be durable before the next step is not. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { afterEach, beforeEach, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { type PrivateRedis, startRedis } from '@ferry/jobs/testing';
 import { HostNames } from './index.ts';
 
@@ -67,4 +67,55 @@ it('keeps what was under the old name of a renamed host under its new one, and n
   expect(await redis.hget(`${at}:migration:${id}:new`, 'owner')).toBe('dest-agent@new');
   expect(await redis.hget(`${at}:migration:${id}:x`, 'owner')).toBe('source-agent@x');
   expect(await redis.keys('*:old')).toEqual([]);
+});
+
+describe('a host that is gone for good', () => {
+  const at = `ferry:{${randomUUID()}}`;
+  const id = randomUUID();
+  const forget = () => names.forget('a', never);
+
+  it('is forgotten with its name, its UUID and its jobs; what is another host’s stays', async () => {
+    const redis = server.client();
+    await register('a', one);
+    await register('x', other);
+    for (const host of ['a', 'x']) {
+      await redis.hset(`${at}:job:${host}`, { migration: id, owner: `source-agent@${host}` });
+      await redis.hset(`${at}:migration:${id}:${host}`, { phase: 'perform3' });
+    }
+    await redis.del('ferry:host:a:alive', `ferry:host-uuid:${one}:alive`);
+    expect(await forget()).toBe(one);
+    expect(await redis.keys('*:job:*')).toEqual([`${at}:job:x`]);
+    expect(await redis.keys('ferry:host:*')).not.toContain('ferry:host:a');
+    expect(await redis.get(`ferry:host-uuid:${one}`)).toBeNull();
+    expect(await redis.ttl(`${at}:migration:${id}:a`)).toBeGreaterThan(0);
+    expect(await redis.ttl(`${at}:migration:${id}:x`)).toBe(-1);
+    expect(await register('a', other, 'take')).toEqual({ answer: 'cloned', by: 'x' });
+    expect(await register('a', randomUUID())).toEqual({ answer: 'ok', by: '' });
+  });
+
+  it('is not, while its agents are alive or hold leases', async () => {
+    const redis = server.client();
+    await register('a', one);
+    await expect(forget()).rejects.toMatchObject({ kind: 'host-alive', message: expect.stringContaining('serve') });
+    await silence();
+    for (const kind of ['lease', 'short']) {
+      await redis.set(`${at}:${kind}:a`, 'token', 'PX', 60_000);
+      const message = expect.stringContaining(`${at}:${kind}:a`);
+      await expect(forget()).rejects.toMatchObject({ kind: 'host-alive', message });
+      await redis.del(`${at}:${kind}:a`);
+    }
+    expect(await forget()).toBe(one);
+  });
+
+  it.each(['a', '', '*', 'x]'])('is not known if it never registered: %j', async (name) => {
+    await expect(names.forget(name, never)).rejects.toMatchObject({ kind: 'host-unknown' });
+  });
+
+  it('that was renamed keeps its UUID under its new name', async () => {
+    await register('a', one);
+    await silence();
+    await register('b', one, 'take');
+    expect(await forget()).toBe(one);
+    expect(await server.client().get(`ferry:host-uuid:${one}`)).toBe('b');
+  });
 });

@@ -232,6 +232,23 @@ describe('the owner', () => {
     expect((await runFerry([gone, a], ['forget', 'web-1', '--host', 'gone'])).status).toBe(1);
   });
 
+  it('a host is forgotten only if it does not answer, by the word of another one', async () => {
+    const forgotten = await runFerry([gone, a], ['forget-host', 'gone']);
+    expect(forgotten).toEqual({
+      status: 0,
+      stderr: '',
+      stdout: 'host gone (e1d3) is forgotten: another host may have its name\n',
+    });
+    expect(a.received).toContainEqual(['forgetHost', { host: 'gone' }]);
+    const refused = await runFerry([a, b], ['forget-host', 'a']);
+    expect(refused.status).toBe(2);
+    expect(refused.stderr).toContain('host a answers: it is not gone');
+    expect(b.calls).not.toContain('forgetHost');
+
+    a.does.errors = { forgetHost: failure('host-alive', 'its agents serve', status.FAILED_PRECONDITION) };
+    expect((await runFerry([gone, a], ['forget-host', 'gone'])).status).toBe(1);
+  });
+
   it('refuses a start elsewhere', async () => {
     b.does.errors = { start: failure('owned-elsewhere', 'it belongs to host a', status.FAILED_PRECONDITION) };
     const file = join(dir, 'owned.xml');

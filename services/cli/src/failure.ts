@@ -88,6 +88,9 @@ const steps: Readonly<Record<string, string>> = {
   'domain-not-found': '`ferry where NAME` asks all hosts',
   'domain-not-running': '`ferry list` shows its state',
   'file-refused': 'the message says which file, and what would make it usable',
+  'host-alive': 'end its agents, and wait until what is named has run out',
+  'host-unknown':
+    'the message of an agent that refuses to serve names it; `redis-cli --scan --pattern ferry:host:*` shows all',
   'in-doubt': 'the agents settle it: `ferry watch ID`, then `ferry where NAME`',
   'not-in-doubt': '`ferry watch ID` shows how it goes on, or ended',
   'resolution-disproved': 'leave it to the agents; or resolve it the other way, if what is said here allows that',

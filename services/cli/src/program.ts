@@ -115,6 +115,13 @@ function domainCommands(program: Command): void {
       const options = command.optsWithGlobals<GlobalOptions & DomainOptions & { host: string }>();
       return withHosts(options, async (hosts) => (await ownership()).forget(hosts, domain, options));
     });
+  program
+    .command('forget-host <host>')
+    .description('say that a host is gone for good, so that another may have its name; make sure that it is off')
+    .action((host: string, _: unknown, command: Command) => {
+      const options = command.optsWithGlobals<GlobalOptions>();
+      return withHosts(options, async (hosts) => (await ownership()).forgetHost(hosts, host, options));
+    });
   const onDomain = (
     name: string,
     description: string,

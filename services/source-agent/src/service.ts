@@ -13,7 +13,7 @@ import { answerDestination, decide } from './decision.ts';
 import { dumpXml } from './dump-xml.ts';
 import { migrate } from './migrate.ts';
 import { perform } from './perform.ts';
-import { forget, history, where } from './where.ts';
+import { forget, forgetHost, history, where } from './where.ts';
 
 interface Names {
   readonly migrationId: string;
@@ -143,6 +143,7 @@ export function domainsService(
         migrations: await history(agent, request.domain, signal),
       })),
       forget: unary('domain.forget', async (request, signal) => ({ ownership: await forget(agent, request, signal) })),
+      forgetHost: unary('domain.forget-host', (request, signal) => forgetHost(agent, request, signal)),
     },
   };
 }

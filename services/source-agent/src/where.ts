@@ -1,8 +1,15 @@
 /** What the ownership records say, for people: who has a guest, and that a host which had one is gone. */
 import { describeRecord } from '@ferry/agent';
-import { type HandoverError, type Owner } from '@ferry/handover';
+import { HandoverError, type Owner } from '@ferry/handover';
 import { HypervisorError } from '@ferry/hypervisor';
-import type { ForgetRequest, Ownership, WhereRequest, WhereResponse } from '@ferry/proto/ferry/v1/domains';
+import type {
+  ForgetHostRequest,
+  ForgetHostResponse,
+  ForgetRequest,
+  Ownership,
+  WhereRequest,
+  WhereResponse,
+} from '@ferry/proto/ferry/v1/domains';
 import type { Migration } from '@ferry/proto/ferry/v1/migration';
 import { MigrationError } from '@ferry/migration';
 import { type SourceAgent, uuidPattern } from './agent.ts';
@@ -54,6 +61,34 @@ export async function forget(agent: SourceAgent, request: ForgetRequest, signal:
   if (now === undefined || now.host === '') return wireFrom(now ?? { ...owner, host: '' });
   const message = `domain ${owner.name} has just become host ${now.host}’s (epoch ${now.epoch}: ${now.evidence}): look again`;
   throw new MigrationError('invalid-request', message);
+}
+
+/** Guests named in a refusal. */
+const guestsNamedMax = 10;
+
+/**
+ * Frees the name of a host that is gone for good, which only a person can know. Throws HandoverError host-unknown, host-alive, and owned-elsewhere where
+ * guests are that host's by the record: whether each of them may be started elsewhere is a question of its own.
+ */
+export async function forgetHost(
+  agent: SourceAgent,
+  { host }: ForgetHostRequest,
+  signal: AbortSignal,
+): Promise<ForgetHostResponse> {
+  const guests: string[] = [];
+  const skip = (domain: string, error: HandoverError): void =>
+    agent.log.warn({ err: error, domain }, 'an ownership record is damaged and was skipped');
+  for await (const owner of agent.owners.all(signal, skip))
+    if (host !== '' && owner.host === host) guests.push(owner.name || owner.domain);
+  if (guests.length > 0) {
+    const named = guests.slice(0, guestsNamedMax).join(', ');
+    const more = guests.length > guestsNamedMax ? ` and ${guests.length - guestsNamedMax} more` : '';
+    const message = `host ${host} owns ${guests.length} guests: ${named}${more}; forget each of them first (ferry forget NAME --host ${host})`;
+    throw new HandoverError('owned-elsewhere', message);
+  }
+  const hostUuid = await agent.hostNames.forget(host, signal);
+  agent.log.warn({ host, hostUuid }, 'the host was forgotten on request');
+  return { hostUuid };
 }
 
 const isHere = (agent: SourceAgent, domain: string): Promise<boolean> =>

@@ -1,4 +1,4 @@
-/** `ferry where`, `history`, `forget`: who has a guest, by what the hosts run and by the records that all hosts see. */
+/** `ferry where`, `history`, `forget`, `forget-host`: who has a guest, by what the hosts run and by the records that all hosts see. */
 import { call } from '@ferry/lab/call';
 import { DomainsService, type Ownership } from '@ferry/proto/ferry/v1/domains';
 import { CliError } from '../cli-error.ts';
@@ -127,12 +127,11 @@ export async function forget(
   chosen: { readonly host: string; readonly json?: boolean },
 ): Promise<void> {
   const { host } = chosen;
-  const known = hosts.all.find(({ name }) => name === host);
-  if (known !== undefined && (await census([known])).unreachable.length === 0) {
-    throw new CliError('usage', `host ${host} answers: it is not gone`, {
-      next: `ferry destroy ${nameOrUuid} --host ${host}; a guest that has ended there is given up by its agent`,
-    });
-  }
+  await refuseAlive(
+    hosts,
+    host,
+    `ferry destroy ${nameOrUuid} --host ${host}; a guest that has ended there is given up by its agent`,
+  );
   const request = { domain: nameOrUuid, host };
   const ownership = await anyOf(hosts, host, async (each, signal) => {
     const answer = await call(each.source.client, DomainsService.forget, request, signal);
@@ -140,6 +139,23 @@ export async function forget(
   });
   if (chosen.json === true) printObject({ ...ownerObject(ownership), forgotten: host });
   else print(`${ownership?.name || nameOrUuid} has no owner now; it was host ${host}\n`);
+}
+
+/** Says for a person that a host is gone for good: its name is free, and it has no jobs any more. */
+export async function forgetHost(hosts: Hosts, host: string, chosen: WhereOptions): Promise<void> {
+  await refuseAlive(hosts, host, 'end its agents first, and wait for 15 s');
+  const { hostUuid } = await anyOf(hosts, host, ({ source }, signal) =>
+    call(source.client, DomainsService.forgetHost, { host }, signal),
+  );
+  if (chosen.json === true) printObject({ forgotten: host, hostUuid });
+  else print(`host ${host} (${hostUuid}) is forgotten: another host may have its name\n`);
+}
+
+/** Throws CliError usage for a host that answers. */
+async function refuseAlive(hosts: Hosts, host: string, next: string): Promise<void> {
+  const known = hosts.all.find(({ name }) => name === host);
+  if (known === undefined || (await census([known])).unreachable.length > 0) return;
+  throw new CliError('usage', `host ${host} answers: it is not gone`, { next });
 }
 
 /** Records that nobody can read are no answer: one of them may be this domain's. */

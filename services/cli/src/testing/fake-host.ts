@@ -214,6 +214,7 @@ export class FakeHost implements AsyncDisposable {
         damaged: [...(this.does.damaged ?? [])],
       })),
       history: this.#unary('history', () => ({ migrations: this.does.history })),
+      forgetHost: this.#unary('forgetHost', () => ({ hostUuid: 'e1d3' })),
       forget: this.#unary('forget', () => ({ ownership: { ...this.#owner(), host: '' } })),
     };
   }
