@@ -8,7 +8,8 @@ export type StartCommand =
 
 /**
  * What a completed domain's QEMU must be told before its CPUs first run. A guest that is still to come brings its balloon along
- * (hw/virtio/virtio-balloon.c), but not whether a cable is plugged in (qemuProcessSetLinkStates).
+ * (hw/virtio/virtio-balloon.c), and, with some cards, whether a cable is plugged in (virtio_net_post_load_device, e1000_post_load,
+ * rtl8139_post_load): with the others it is what is told here (qemuProcessSetLinkStates).
  */
 export function startCommands({ devices, memoryBytes, currentMemoryBytes }: Domain, incoming: boolean): StartCommand[] {
   const hasBalloon = devices.memballoon !== undefined && devices.memballoon.model !== 'none';
