@@ -10,8 +10,9 @@ let guest: TestGuest;
 const hostC = () => world.lab.host('c');
 const redis = () => world.lab.redis.client;
 const ownerKey = () => `ferry:{${guest.uuid}}:owner`;
+const limits = { FERRY_LEASE_MS: '2000', FERRY_IDLE_MS: '4000' };
 beforeAll(async () => {
-  world = await World.start({ hosts: ['a', 'b', 'c'], env: { FERRY_LEASE_MS: '2000', FERRY_IDLE_MS: '4000' } });
+  world = await World.start({ hosts: ['a', 'b', 'c'], env: limits });
 });
 afterAll(async () => {
   await world?.[Symbol.asyncDispose]();
@@ -76,24 +77,24 @@ const endQemuOn = (host: string): void => {
     if (domain === guest.uuid && at === host) process.kill(pid, 'SIGKILL');
 };
 
+/** The agent that is left asserts the source's ownership: Start on c is refused, and names the migration. */
+async function expectRefusedOnC(migrationId: string): Promise<void> {
+  await eventually('it is asserted', async () => (await redis().hget(ownerKey(), 'doubt')) === migrationId);
+  await expectRefusedNow(migrationId);
+}
+
+async function expectRefusedNow(migrationId: string): Promise<void> {
+  const refused = await refusal(callsOf(hostC()).start(guest.xml));
+  expect(refused).toMatchObject({ reason: 'owned-elsewhere' });
+  expect(refused.message).toContain(`its migration ${migrationId} has not ended`);
+}
+
 const protocols = [
   ['version 3', Protocol.PROTOCOL_V3],
   ['version 2', Protocol.PROTOCOL_V2],
 ] as const;
 
 describe.each(protocols)('a guest in doubt, %s, of which Redis has lost everything', (_version, protocol) => {
-  /** The agent that is left asserts the source's ownership: Start on c is refused, and names the migration. */
-  async function expectRefusedOnC(migrationId: string): Promise<void> {
-    await eventually('it is asserted', async () => (await redis().hget(ownerKey(), 'doubt')) === migrationId);
-    await expectRefusedNow(migrationId);
-  }
-
-  async function expectRefusedNow(migrationId: string): Promise<void> {
-    const refused = await refusal(callsOf(hostC()).start(guest.xml));
-    expect(refused).toMatchObject({ reason: 'owned-elsewhere' });
-    expect(refused.message).toContain(`its migration ${migrationId} has not ended`);
-  }
-
   it.each([
     ['restarted without data', redisForgets, expectRefusedOnC],
     // An agent that has seen that the register has forgotten asserts first, and asks then.
@@ -125,12 +126,22 @@ describe.each(protocols)('a guest in doubt, %s, of which Redis has lost everythi
     await eventually('one copy is left', async () => (await running()).length === 1);
     await world.expectSettled(guest, world.a);
   });
+});
 
-  it('is taken over by the destination when it has been asserted and Finish comes all the same', async () => {
+describe('a guest in doubt of which Redis has lost everything, and nobody asks before Finish comes', () => {
+  const restartWith = async (env: Record<string, string>) => {
+    for (const agent of [world.a.source, world.b.dest]) await agent.restart({ env });
+  };
+  beforeAll(() => restartWith({ FERRY_FINISH_MS: '600000', FERRY_IDLE_MS: '600000' }));
+  afterAll(() => restartWith({ FERRY_FINISH_MS: '2000', ...limits }));
+
+  it.each(protocols)('is taken over by the destination when it has been asserted, %s', async (_version, protocol) => {
     const { names, finish } = await sent(protocol);
     await redis().del(ownerKey());
     await expectRefusedOnC(names.migrationId);
-    await callsOf(world.b).finish(finish);
+    const { cookieOut } = await callsOf(world.b).finish(finish);
+    if (protocol === Protocol.PROTOCOL_V3)
+      await callsOf(world.a).confirm({ ...names, cookieIn: cookieOut, cancelled: false });
     await world.expectSettled(guest, world.b);
     expect(await redis().hgetall(ownerKey())).toMatchObject({ host: 'b' });
     expect(await redis().hget(ownerKey(), 'doubt')).toBeNull();
@@ -223,21 +234,21 @@ describe('a copy in doubt on its source, whose destination is gone', () => {
   }
 
   it.each(protocols)('is ended by a person’s word although the record names a third host, %s', async (_v, protocol) => {
-    const names = await inDoubt(protocol, 'c');
+    const names = await inDoubt(protocol, 'third');
     await callsOf(world.a).resolve({ ...names, goneHost: 'b', resolution: endHere });
     expect(await untilOver(names)).toMatchObject({ outcome: Outcome.OUTCOME_GUEST_LOST });
     expect(onlyCopyOn('b')).toBe(true);
-    expect(await redis().hgetall(ownerKey())).toMatchObject({ host: 'c' });
+    expect(await redis().hgetall(ownerKey())).toMatchObject({ host: 'third' });
     await world.b.dest.start();
     await eventually('the destination has looked', async () => (await running()).length === 0);
   });
 
   it.each(protocols)('is ended by Destroy although the record names a third host, %s', async (_v, protocol) => {
-    const names = await inDoubt(protocol, 'c');
+    const names = await inDoubt(protocol, 'third');
     await callsOf(world.a).destroy(guest.uuid);
     expect(await untilOver(names)).toMatchObject({ outcome: Outcome.OUTCOME_GUEST_ENDED });
     expect(onlyCopyOn('b')).toBe(true);
-    expect(await redis().hgetall(ownerKey())).toMatchObject({ host: 'c' });
+    expect(await redis().hgetall(ownerKey())).toMatchObject({ host: 'third' });
   });
 
   it.each(protocols)(

@@ -23,7 +23,14 @@ export function describeGuest(kind: GuestKind, rom: string, dir: string): BenchG
   const uuid = randomUUID();
   const output = join(dir, `${uuid}.out`);
   writeFileSync(output, '');
-  const xml = guestXml({ ...options, name: uuid, uuid, memoryMiB, rom, serial: { type: 'file', path: output } });
+  const xml = guestXml({
+    ...options,
+    name: `bench-${uuid}`,
+    uuid,
+    memoryMiB,
+    rom,
+    serial: { type: 'file', path: output },
+  });
   return { uuid, xml, output, options };
 }
 
