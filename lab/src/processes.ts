@@ -10,14 +10,18 @@ export interface ProcessId {
   readonly startTime: string;
 }
 
-/** The process that has this pid now, or undefined: none, or a zombie, which does nothing any more. */
+/**
+ * The process that has this pid now, or undefined: none, or a zombie, which does nothing any more. The first thread may be a zombie while the others
+ * still end: until then the process's sockets and locks are held (proc_pid_stat(5): `num_threads`).
+ */
 export function processOf(pid: number): ProcessId | undefined {
   if (!Number.isSafeInteger(pid) || pid <= 1) return undefined;
   const stat = read(`/proc/${pid}/stat`);
   // The command's name is in parentheses and may contain anything, parentheses and spaces too: fields count from the last one.
   const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
-  const [state, startTime] = [fields?.[0], fields?.[19]];
-  if (state === undefined || startTime === undefined || state === 'Z' || state === 'X') return undefined;
+  const [state, threads, startTime] = [fields?.[0], fields?.[17], fields?.[19]];
+  if (state === undefined || startTime === undefined || state === 'X') return undefined;
+  if (state === 'Z' && Number(threads) <= 1) return undefined;
   return { pid, startTime };
 }
 

@@ -12,6 +12,8 @@ export interface ProcessIdentity {
 
 interface Stat {
   readonly state: string;
+  /** Of the whole process, the first one counted also while it is a zombie. */
+  readonly threads: number;
   readonly startTime: string;
   /** It will be gone: its files are closed before its state says so (do_exit, PF_EXITING). */
   readonly exiting: boolean;
@@ -20,7 +22,8 @@ interface Stat {
 function parseStat(text: string): Stat {
   // The command in parentheses may hold anything, so fields count from the last parenthesis.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  return { state: fields[0] ?? '', startTime: fields[19] ?? '', exiting: (Number(fields[6]) & 4) !== 0 };
+  const [state = '', threads, startTime = ''] = [fields[0], fields[17], fields[19]];
+  return { state, threads: Number(threads), startTime, exiting: (Number(fields[6]) & 4) !== 0 };
 }
 
 function statOf(pid: number): Stat | undefined {
@@ -37,9 +40,10 @@ export async function identify(pid: number): Promise<ProcessIdentity | undefined
   return stat === undefined || isGone(stat) ? undefined : { pid, startTime: stat.startTime };
 }
 
-const isGone = (stat: Stat): boolean => stat.state === 'Z' || stat.state === 'X';
+/** The state is that of the first thread: while others have not ended, the process executes, and holds its files. */
+const isGone = ({ state, threads }: Stat): boolean => state === 'X' || (state === 'Z' && threads <= 1);
 
-/** Whether this very process still runs. A zombie does not: it executes nothing and holds no file. */
+/** Whether this very process still runs. A zombie does not once all its threads have ended: it executes nothing and holds no file. */
 export async function isAlive(process: ProcessIdentity): Promise<boolean> {
   const stat = statOf(process.pid);
   return stat !== undefined && stat.startTime === process.startTime && !isGone(stat);
