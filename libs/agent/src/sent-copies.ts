@@ -56,6 +56,10 @@ export function recallSent(state: SentCopy, noted: Journaled): void {
   state.startedOn ||= noted.startedOn;
 }
 
+/** The other side has continued its copy, by the decision of this very migration: this one is asked after there, and is no older one. */
+const wasDecided = ({ ongoing }: Copy, { how, evidence }: Owner): boolean =>
+  how === 'decided' && evidence.includes(ongoing.start.migrationId);
+
 type Records = Pick<Parts, 'owners' | 'config' | 'register' | 'log'>;
 type Copy = Held<SentCopy>;
 
@@ -154,7 +158,7 @@ export async function startedElsewhere(
   signal.throwIfAborted();
   const [owner, incarnation] = known ?? [];
   const isAnother = owner !== undefined && owner.doubt === '' && !['', config.host.name].includes(owner.host);
-  if (!isAnother || isOfMigration(held, owner)) return undefined;
+  if (!isAnother || isOfMigration(held, owner) || wasDecided(held, owner)) return undefined;
   state.namedHost = owner.host;
   const noted = state.owner;
   if (noted === undefined) return undefined;
