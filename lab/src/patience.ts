@@ -6,5 +6,12 @@
 /** 1 on an idle machine of the kind the limits were chosen on; `./dev test` measures it when it begins. */
 const slowness = Math.max(1, Number(process.env['FERRY_TEST_SLOWNESS'] ?? 1) || 1);
 
-/** Aborts after `ms` on an idle machine, later on a busy one. */
-export const patience = (ms: number): AbortSignal => AbortSignal.timeout(Math.round(ms * slowness));
+/** Aborts after `ms` on an idle machine, later on a busy one. Its reason is a TimeoutError that tells who has waited. */
+export function patience(ms: number): AbortSignal {
+  const limitMs = Math.round(ms * slowness);
+  const late = new Error(`still not so after ${limitMs} ms`);
+  late.name = 'TimeoutError';
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(late), limitMs).unref();
+  return controller.signal;
+}
