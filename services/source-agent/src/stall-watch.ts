@@ -8,11 +8,12 @@ const looksPerBound = 4;
 
 /**
  * Runs from STOP until its signal aborts. Throws switchover-stalled when the stream has not moved for `stallMs`: neither bytes nor a state, by
- * QEMU's figures; or when QEMU does not give them for as long. Nothing is asked in the first `stallMs`, which an ordinary blackout does not take.
+ * QEMU's figures; or when QEMU does not give them for as long. Nothing is asked in the first quarter of `stallMs`, which an ordinary blackout does
+ * not take, so that a stream that has stood still since STOP is given up after one and a quarter of it.
  */
 export async function watchStall(monitor: Monitor, stallMs: number, signal: AbortSignal): Promise<void> {
   try {
-    await delay(stallMs, undefined, { signal });
+    await delay(stallMs / looksPerBound, undefined, { signal });
     let before = await look(monitor, stallMs, signal);
     let looksLeft = looksPerBound;
     while (looksLeft > 0) {
