@@ -1,5 +1,6 @@
 /** Ferry's two ways: driven by the caller, one RPC at a time, and peer to peer. Both v3, over TLS with certificates on both sides. */
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { dial, follow, invoke, openCredentials } from '@ferry/agent';
 import type { Lab } from '@ferry/lab';
 import { driveMigration } from '@ferry/migration';
@@ -8,6 +9,7 @@ import { DomainsClient, DomainsService } from '@ferry/proto/ferry/v1/domains';
 import { type MigrationStatistics, Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentClient, SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
 import type { Contender, Figures } from './contender.ts';
+import { type Load, startLoad } from './load.ts';
 
 /** The callers' connections, made once: callers run for long, as agents do. */
 export interface Clients extends Disposable {
@@ -32,17 +34,18 @@ export async function connect(lab: Lab): Promise<Clients> {
   return { ...clients, [Symbol.dispose]: close };
 }
 
-/** Moves a domain from a to b; gives the figures that the source agent has of it in the end. */
-type Move = (
-  lab: Lab,
-  clients: Clients,
-  domain: string,
-  signal: AbortSignal,
-) => Promise<MigrationStatistics | undefined>;
+/** Which migration, and of what. */
+interface Names {
+  readonly migrationId: string;
+  readonly domain: string;
+}
 
-const drivenByCaller: Move = async (_lab, { source, dest }, domain, signal) => {
+/** Moves a domain from a to b; gives the figures that the source agent has of it in the end. */
+type Move = (lab: Lab, clients: Clients, names: Names, signal: AbortSignal) => Promise<MigrationStatistics | undefined>;
+
+const drivenByCaller: Move = async (_lab, { source, dest }, names, signal) => {
   let statistics: MigrationStatistics | undefined;
-  const drive = { migrationId: randomUUID(), domain, protocol: 3, migrationUri: '', options: undefined } as const;
+  const drive = { ...names, protocol: 3, migrationUri: '', options: undefined } as const;
   await driveMigration(
     {
       begin: (request, patience) => invoke(source, SourceAgentService.begin, request, patience),
@@ -65,10 +68,9 @@ const drivenByCaller: Move = async (_lab, { source, dest }, domain, signal) => {
   return statistics;
 };
 
-const peerToPeer: Move = async (lab, { source }, domain, signal) => {
+const peerToPeer: Move = async (lab, { source }, names, signal) => {
   const request = {
-    migrationId: randomUUID(),
-    domain,
+    ...names,
     destination: lab.host('b').destAddress,
     protocol: Protocol.PROTOCOL_V3,
     migrationUri: '',
@@ -83,7 +85,11 @@ const peerToPeer: Move = async (lab, { source }, domain, signal) => {
   throw new Error('the migration’s events do not end');
 };
 
-const ferry = (name: string, lab: Lab, clients: Clients, move: Move): Contender => ({
+/** What a machine of two processors bears (test/load.test.ts), and how long it has gone on when the guest is moved, ms. */
+const load: Load = { watchers: 200, lists: 200, callsPerSecond: 500, bombs: true };
+const loadedMs = 500;
+
+const ferry = (name: string, lab: Lab, clients: Clients, move: Move, beside?: Load): Contender => ({
   name,
   agents: () => [lab.host('a').source.pid, lab.host('b').dest.pid].filter((pid) => pid !== undefined),
   run: async (guest, signal) => {
@@ -91,8 +97,11 @@ const ferry = (name: string, lab: Lab, clients: Clients, move: Move): Contender 
     let at = clients.domainsOfA;
     return {
       migrate: async () => {
+        const names = { migrationId: randomUUID(), domain: guest.uuid };
+        await using _load = beside === undefined ? undefined : await startLoad(lab, beside, names);
+        if (beside !== undefined) await delay(loadedMs);
         const began = performance.now();
-        const statistics = await move(lab, clients, guest.uuid, signal);
+        const statistics = await move(lab, clients, names, signal);
         const wholeMs = performance.now() - began;
         at = clients.domainsOfB;
         return { wholeMs, ...figuresOf(statistics) };
@@ -109,6 +118,9 @@ export const ferryByCaller = (lab: Lab, clients: Clients): Contender =>
   ferry('Ferry, by the caller', lab, clients, drivenByCaller);
 export const ferryPeerToPeer = (lab: Lab, clients: Clients): Contender =>
   ferry('Ferry, peer to peer', lab, clients, peerToPeer);
+
+export const ferryUnderLoad = (lab: Lab, clients: Clients): Contender =>
+  ferry('likewise, under load', lab, clients, peerToPeer, load);
 
 function figuresOf(statistics: MigrationStatistics | undefined): Omit<Figures, 'wholeMs'> {
   if (statistics === undefined) throw new Error('the agents gave no figures');

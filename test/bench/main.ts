@@ -9,7 +9,7 @@ import { buildGuest } from '@ferry/guest';
 import { Lab } from '@ferry/lab';
 import { qemuAlone } from './alone.ts';
 import type { Contender } from './contender.ts';
-import { connect, ferryByCaller, ferryPeerToPeer } from './ferry.ts';
+import { connect, ferryByCaller, ferryPeerToPeer, ferryUnderLoad } from './ferry.ts';
 import type { GuestKind } from './guests.ts';
 import { burners } from './burners.ts';
 import { measureMany, rowsOfMany } from './many-guests.ts';
@@ -61,7 +61,7 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
 
   const one = await inTurn(
     'one guest',
-    [alone, byCaller, peerToPeer],
+    [alone, byCaller, peerToPeer, ...(options.load ? [ferryUnderLoad(lab, clients)] : [])],
     { warmUp, rounds },
     (contender, patience) => measure(contender, kind, rom, lab, patience),
     signal,
@@ -120,6 +120,12 @@ function keep(values: { readonly at: string }): string {
   return path;
 }
 
+/** What went wrong first: what goes wrong while guests and agents are ended after it hides it (SuppressedError), and says nothing. */
+function firstOf(error: unknown): string {
+  if (error instanceof SuppressedError) return firstOf(error.suppressed);
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
 const interrupted = new AbortController();
 // Whoever read us has gone.
 process.stdout.on('error', (error) => interrupted.abort(error));
@@ -134,7 +140,7 @@ try {
   progress('');
   const wrongUsage = error instanceof RangeError || (error instanceof TypeError && 'code' in error);
   process.stderr.write(
-    `bench: ${interrupted.signal.aborted ? 'interrupted' : error instanceof Error ? (wrongUsage ? error.message : error.stack) : String(error)}\n`,
+    `bench: ${interrupted.signal.aborted ? 'interrupted' : wrongUsage ? error.message : firstOf(error)}\n`,
   );
   if (wrongUsage) process.stderr.write(usage);
   process.exitCode = interrupted.signal.aborted ? 130 : wrongUsage ? 2 : 1;

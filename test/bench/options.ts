@@ -9,6 +9,8 @@ export interface BenchOptions {
   readonly guests: number;
   /** Processes that do nothing but use processors, while the second table is measured. */
   readonly busy: number;
+  /** Ferry once more in the first table, beside callers without manners. */
+  readonly load: boolean;
   /** Rounds of the second table that count. */
   readonly manyRounds: number;
   /** Rounds before, which do not count: the agents are processes that have run for long when a guest comes. */
@@ -25,6 +27,7 @@ export const usage = `usage: ./dev bench [OPTIONS]
   --guests N        guests at once in the second table, 0 to leave it out (20)
   --busy N          processes that use all the processor they get beside them (0)
   --many-rounds N   rounds of that (2)
+  --load            Ferry once more in the first table, beside callers without manners
   --warm-up N       rounds before, which do not count (3)
   --dirty SIZE      how much of its memory the guest works on (1M)
   --rate SIZE       how much of it the guest dirties each second (0)
@@ -44,6 +47,7 @@ export function readOptions(args: string[]): BenchOptions | undefined {
       rounds: text,
       guests: text,
       busy: text,
+      load: { type: 'boolean' },
       'many-rounds': text,
       'warm-up': text,
       dirty: text,
@@ -58,6 +62,7 @@ export function readOptions(args: string[]): BenchOptions | undefined {
     // The ports of a lab's host are 62.
     guests: count('guests', values.guests ?? '20', 0, 60),
     busy: count('busy', values.busy ?? '0', 0, 64),
+    load: values.load === true,
     manyRounds: count('many-rounds', values['many-rounds'] ?? '2', 1, 100),
     warmUp: count('warm-up', values['warm-up'] ?? '3', 0, 100),
     kind: { memoryMiB, tickMs, dirty: values.dirty ?? '1M', rate: values.rate ?? '0' },
