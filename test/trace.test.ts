@@ -3,22 +3,27 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { LabHost } from '@ferry/lab';
+import { DomainState, type ListResponse } from '@ferry/proto/ferry/v1/domains';
 import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
 import type { MigrateRequest } from '@ferry/proto/ferry/v1/source_agent';
 import { Metadata } from '@grpc/grpc-js';
 import { type OtlpSink, startOtlpSink, type TakenSpan } from './otlp-sink.ts';
+import { SecondMonitors } from './second-monitor.ts';
 import { endless, untilMemoryFlows } from './under-way.ts';
 import { callsOf, eventually, type TestGuest, World } from './world.ts';
 
 const [source, dest] = ['source-agent@a', 'dest-agent@b'];
 
 let sink: OtlpSink;
+let monitors: SecondMonitors;
 let metricsPort: number;
 let world: World;
 beforeAll(async () => {
   sink = await startOtlpSink();
+  monitors = new SecondMonitors();
   metricsPort = await freePort();
-  const env = { OTEL_EXPORTER_OTLP_ENDPOINT: sink.endpoint, OTEL_BSP_SCHEDULE_DELAY: '50' };
+  const env = { FERRY_QEMU: monitors.qemu, OTEL_EXPORTER_OTLP_ENDPOINT: sink.endpoint, OTEL_BSP_SCHEDULE_DELAY: '50' };
   const metrics = { FERRY_METRICS_LISTEN: `127.0.0.1:${metricsPort}` };
   world = await World.start({
     env: ({ host, side }) => (host === 'a' && side === 'source' ? { ...env, ...metrics } : env),
@@ -26,6 +31,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await world?.[Symbol.asyncDispose]();
+  monitors[Symbol.dispose]();
   await sink[Symbol.asyncDispose]();
 });
 
@@ -69,13 +75,26 @@ class Caller {
       options: undefined,
       ...wish,
     };
-    const metadata = new Metadata();
-    metadata.set('traceparent', `00-${this.trace}-${this.span}-01`);
     let outcome = Outcome.OUTCOME_UNSPECIFIED;
-    for await (const { event } of world.a.clients.source.migrate(request, metadata)) {
+    for await (const { event } of world.a.clients.source.migrate(request, this.#metadata())) {
       if (event?.event?.$case === 'ended') outcome = event.event.value.outcome;
     }
     return { migrationId, outcome };
+  }
+
+  /** The domains of a host. */
+  list(host: LabHost): Promise<ListResponse> {
+    const { promise, resolve, reject } = Promise.withResolvers<ListResponse>();
+    host.clients.domains.list({}, this.#metadata(), (error, answer) =>
+      error === null ? resolve(answer) : reject(error),
+    );
+    return promise;
+  }
+
+  #metadata(): Metadata {
+    const metadata = new Metadata();
+    metadata.set('traceparent', `00-${this.trace}-${this.span}-01`);
+    return metadata;
   }
 
   /** Its trace, once that is whole: the agents export when they like, and a span comes after what is below it. */
@@ -258,6 +277,30 @@ describe('a peer-to-peer migration', () => {
     expect(reason).toBe('migration-cancelled');
     expect(await migrationsCounted('migration-cancelled')).toBe(1);
   });
+});
+
+it('many who list guests ask QEMU only for what may have changed', async () => {
+  const [guest, other] = [await world.boot(world.b), await world.boot(world.b)];
+  /** The states that a call of List gives, and the commands that QEMUs were given for it. */
+  const list = async (): Promise<{ states: (DomainState | undefined)[]; asked: string[] }> => {
+    const caller = new Caller();
+    const { domains } = await caller.list(world.b);
+    const trace = await caller.whole(['domain.list']);
+    const states = [guest, other].map(({ uuid }) => domains.find((domain) => domain.uuid === uuid)?.state);
+    return { states, asked: trace.spans.map(({ name }) => name).filter((name) => name.startsWith('qmp ')) };
+  };
+  const running = DomainState.DOMAIN_STATE_RUNNING;
+  await list();
+  expect(await list()).toEqual({ states: [running, running], asked: [] });
+  await monitors.execute(world, world.b, guest, 'stop');
+  const paused = await eventually('it is seen to be paused', async () => {
+    const found = await list();
+    return found.states[0] === DomainState.DOMAIN_STATE_PAUSED ? found : undefined;
+  });
+  // At most the one that was stopped; the look at ownership may have asked it before.
+  expect(paused.states).toEqual([DomainState.DOMAIN_STATE_PAUSED, running]);
+  expect(['', 'qmp query-status']).toContain(paused.asked.join());
+  expect((await list()).asked).toEqual([]);
 });
 
 it('a span ends once, also that of a command which Redis answers after its time', async () => {

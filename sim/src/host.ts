@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import type { Domain } from '@ferry/domain-xml';
 import { type Guest, HypervisorError, type Hypervisor } from '@ferry/hypervisor';
-import { Monitor } from '@ferry/qemu-qmp';
+import { Monitor, type RunState } from '@ferry/qemu-qmp';
 import { domainIn } from './documents.ts';
 import { Disk } from './journals.ts';
 import { Qemu, type Side } from './qemu.ts';
@@ -126,6 +126,10 @@ export class SimHypervisor implements HypervisorParts {
       if (found !== undefined) return found;
       throw new HypervisorError('domain-not-found', `no domain ${nameOrUuid} runs on this host`);
     });
+  }
+
+  async runState(guest: Pick<Guest, 'monitor'>, _keptMs: number, signal: AbortSignal): Promise<RunState> {
+    return (await guest.monitor.execute('query-status', {}, signal)).status;
   }
 
   async guest(nameOrUuid: string, signal: AbortSignal): Promise<Guest> {

@@ -33,8 +33,9 @@ const processSchema = z.object({
 
 const stoppedSchema = z.object({ runState: z.string() });
 
-/** The boot of this host, proc(5). */
-const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+let boot: string | undefined;
+/** The boot of this host, proc(5): the same as long as this process lives. */
+const bootId = (): string => (boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim());
 
 /** One domain's place. */
 export interface DomainPaths {
@@ -221,8 +222,8 @@ export class DomainDirectory {
   process(uuid: string): ProcessIdentity | undefined {
     const noted = readJson(join(this.paths(uuid).dir, 'qemu.json'), processSchema);
     if (noted === undefined) return undefined;
-    const { pid, startTime, boot } = noted;
-    return { pid, startTime: boot === undefined || boot === bootId() ? startTime : '' };
+    const { pid, startTime, boot: notedIn } = noted;
+    return { pid, startTime: notedIn === undefined || notedIn === bootId() ? startTime : '' };
   }
 
   /**

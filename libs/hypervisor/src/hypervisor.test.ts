@@ -1,7 +1,7 @@
 /** Real QEMUs: started, found again by another agent, adopted, ended. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { qemuArguments } from '@ferry/domain-xml';
@@ -63,6 +63,40 @@ describe('a domain', () => {
     expect(await hypervisor.find('web-1')).toMatchObject({ uuid });
     expect(await hypervisor.find(uuid.toUpperCase())).toMatchObject({ name: 'web-1' });
     await expect(hypervisor.find('web-2')).rejects.toMatchObject({ kind: 'domain-not-found' });
+  });
+
+  it('is read once, also by the agent that has started it', async () => {
+    const first = await open();
+    const domain = first.read(document());
+    const guest = await first.create(domain, undefined, wait());
+    cleanUp.push(() => send(guest.process, 'SIGKILL'));
+    expect(await first.domainOf(uuid)).toBe(domain);
+    const other = await open({ side: 'dest' });
+    const read = await other.domainOf(uuid);
+    expect(read.document).toEqual(domain.document);
+    expect(await other.domainOf(uuid)).toBe(read);
+    const path = join(options.stateDir, 'domains', uuid, 'domain.xml');
+    await writeFile(`${path}.new`, (await readFile(path, 'utf8')).replace('>1</vcpu>', '>2</vcpu>'));
+    await rename(`${path}.new`, path);
+    expect((await other.domainOf(uuid)).vcpus).toBe(2);
+  });
+
+  it('is found by a name that is known without a look at the other domains', async () => {
+    const hypervisor = await open();
+    const guest = await started(hypervisor);
+    expect(await hypervisor.find('web-1')).toMatchObject({ uuid });
+    const other = join(options.stateDir, 'domains', uuid.replace('6', '7'));
+    await mkdir(other);
+    await writeFile(join(other, 'domain.json'), 'damaged');
+    await expect(hypervisor.list()).rejects.toMatchObject({ kind: 'state-unreadable' });
+    expect(await hypervisor.find('web-1')).toMatchObject({ uuid });
+    expect((await hypervisor.guest('web-1', wait())).process).toEqual(guest.process);
+    await rm(other, { recursive: true });
+
+    // Another domain has the name now.
+    await hypervisor.end(guest, 'kill');
+    const next = await started(hypervisor, document('', 'web-1', uuid.replace('6', '8')));
+    expect(await hypervisor.find('web-1')).toMatchObject({ uuid: next.uuid });
   });
 
   it('is started although its guest is looked at meanwhile: both have the same connection', async () => {

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { filesOf, writeDomainForOlderLibvirt, type Domain, type Networks, type XmlPolicy } from '@ferry/domain-xml';
-import { Monitor, QmpError } from '@ferry/qemu-qmp';
+import { Monitor, QmpError, type RunState } from '@ferry/qemu-qmp';
 import { Admission } from './admission.ts';
 import { askBinary, type QemuBinary } from './binary.ts';
 import { type Definition, DomainDirectory, isUuid } from './domain-directory.ts';
@@ -14,6 +14,7 @@ import { KnownFiles } from './known-files.ts';
 import { type Launch, launch, type Launched } from './launch.ts';
 import { giveMemoryCredentials, takeMemoryCredentials, type MemoryCredentials } from './memory-credentials.ts';
 import { isAlive, isAliveNow, send, waitGone, type ProcessIdentity } from './qemu-process.ts';
+import { RunStates } from './run-states.ts';
 import { listenerOf } from './socket-owner.ts';
 import { Turns } from './turns.ts';
 
@@ -58,6 +59,9 @@ export class Hypervisor {
   readonly #monitors = new Map<string, Promise<Monitor>>();
   /** Guests that belong here, as long as the monitor is open: they are looked for in every phase. */
   readonly #guests = new Map<string, Guest>();
+  /** Which domain had a name last: whether it has it still is seen when it is looked for. */
+  readonly #names = new Map<string, string>();
+  readonly #states = new RunStates();
   /** Documents that were read, until they change; a migration looks at one several times. */
   readonly #domains = new Map<string, { readonly version: string; readonly domain: Domain }>();
 
@@ -122,7 +126,10 @@ export class Hypervisor {
     return gone.filter((definition) => definition !== undefined);
   }
 
+  /** Of a guest whose monitor is open everything but whether it still runs is known. */
   async #running(uuid: string): Promise<Definition | undefined> {
+    const known = this.#guests.get(uuid);
+    if (known !== undefined && (await isAlive(known.process))) return known;
     const definition = this.#directory.definition(uuid);
     const process = definition === undefined ? undefined : await this.#processOf(uuid);
     return process === undefined ? undefined : definition;
@@ -137,12 +144,31 @@ export class Hypervisor {
   /** Finds a domain by UUID or name. Throws domain-not-found. */
   async find(nameOrUuid: string): Promise<Definition> {
     const uuid = nameOrUuid.toLowerCase();
-    const found = isUuid(uuid) ? await this.#running(uuid) : (await this.list()).find((d) => d.name === nameOrUuid);
+    const found = isUuid(uuid) ? await this.#running(uuid) : await this.#named(nameOrUuid);
     if (found !== undefined) return found;
     throw new HypervisorError(
       'domain-not-found',
       `no domain ${JSON.stringify(nameOrUuid.slice(0, 100))} runs on this host: ask the others, or start it`,
     );
+  }
+
+  /** A name is one domain's at a time: the others are read only where the one that had it last has it no more. */
+  async #named(name: string): Promise<Definition | undefined> {
+    const last = this.#names.get(name);
+    const known = last === undefined ? undefined : await this.#running(last);
+    if (known?.name === name) return known;
+    this.#names.delete(name);
+    const found = (await this.list()).find((each) => each.name === name);
+    if (found !== undefined) this.#names.set(name, found.uuid);
+    return found;
+  }
+
+  /**
+   * A guest's run state as its QEMU said it less than `keptMs` ago, if no event has told of a change since; else QEMU is asked. For those who show it:
+   * whoever acts on it asks. Throws QmpError, the signal's reason.
+   */
+  runState(guest: Pick<Guest, 'monitor'>, keptMs: number, signal: AbortSignal): Promise<RunState> {
+    return this.#states.of(guest.monitor, keptMs, signal);
   }
 
   /** Finds a domain and connects to its QEMU, or takes the connection that is there. */
@@ -202,7 +228,7 @@ export class Hypervisor {
       name: domain.name,
       ...(incoming === undefined ? {} : { incoming }),
     };
-    await this.#directory.create(definition, writeDomainForOlderLibvirt(domain));
+    await this.#write(definition, domain);
     try {
       for (const file of filesOf(domain)) if (file.use === 'shared-memory') await this.#known.makeShared(file);
       await this.#known.record(domain.uuid, await knownFilesOf(told));
@@ -226,6 +252,13 @@ export class Hypervisor {
       await this.#directory.remove(domain.uuid);
       throw error;
     }
+  }
+
+  /** Makes a domain's directory. What was read already is not read again: the document that is written says the same. */
+  async #write(definition: Definition, domain: Domain): Promise<void> {
+    const { uuid } = definition;
+    await this.#directory.create(definition, writeDomainForOlderLibvirt(domain));
+    this.#domains.set(uuid, { version: await this.#directory.xmlVersion(uuid), domain });
   }
 
   /** domain-exists if the domain's UUID or name runs here. */
@@ -276,7 +309,7 @@ export class Hypervisor {
         throw new HypervisorError('domain-not-running', `no process of this host listens on ${monitorPath}`);
       }
       const definition: Definition = { uuid: domain.uuid, name: domain.name, adoptedMonitor: monitorPath };
-      await this.#directory.create(definition, writeDomainForOlderLibvirt(domain));
+      await this.#write(definition, domain);
       await this.#directory.recordProcess(domain.uuid, process);
       this.#keep(domain.uuid, Promise.resolve(monitor));
       return { ...definition, process, monitor };

@@ -18,6 +18,9 @@ import { duringMigration } from './during-migration.ts';
 /** How long a QEMU may take to answer before its domain is listed as unknown. */
 const answerMs = 2_000;
 
+/** How old a guest's state may be that is shown, where no event has told of a change; the look at ownership asks twice as often, ms. */
+const stateKeptMs = 10_000;
+
 /** A domain of this host as callers see it. */
 async function describe(agent: SourceAgent, uuid: string, signal: AbortSignal): Promise<Domain> {
   const domain = await agent.hypervisor.domainOf(uuid);
@@ -29,12 +32,17 @@ async function describe(agent: SourceAgent, uuid: string, signal: AbortSignal): 
       (error: unknown) => ({ job: undefined, unknown: error instanceof Error ? error.message : String(error) }),
     ),
   ]);
-  const status = await guest?.monitor.execute('query-status', {}, patience).catch(() => undefined);
   const incoming = guest?.incoming === undefined ? undefined : DomainState.DOMAIN_STATE_INCOMING;
-  // It did not run, it was sent, and it is here again.
   const free = read.job === undefined && read.unknown === '';
-  const isBack = status?.status === 'postmigrate' && free && (await isSettled(agent, uuid, signal));
-  const here = domainStateOf(isBack ? agent.hypervisor.stoppedAs(uuid) : status?.status);
+  // A migration changes it from elsewhere, too.
+  const keptMs = free && incoming === undefined ? stateKeptMs : 0;
+  const status =
+    guest === undefined || incoming !== undefined
+      ? undefined
+      : await agent.hypervisor.runState(guest, keptMs, patience).catch(() => undefined);
+  // It did not run, it was sent, and it is here again.
+  const isBack = status === 'postmigrate' && free && (await isSettled(agent, uuid, signal));
+  const here = domainStateOf(isBack ? agent.hypervisor.stoppedAs(uuid) : status);
   return {
     uuid: domain.uuid,
     name: domain.name,

@@ -16,7 +16,10 @@ const goneLookMs = 20;
 
 export interface OwnershipWorld {
   readonly host: string;
-  readonly hypervisor: Pick<Hypervisor, 'places' | 'find' | 'guest' | 'isAlive' | 'collectEnded' | 'trimLogs'>;
+  readonly hypervisor: Pick<
+    Hypervisor,
+    'places' | 'find' | 'guest' | 'runState' | 'isAlive' | 'collectEnded' | 'trimLogs'
+  >;
   readonly owners: OwnerRecords;
   readonly clock: Clock;
   readonly log: Log;
@@ -178,8 +181,7 @@ export class OwnershipKeeper implements AsyncDisposable {
       if (incoming !== undefined) return 'unclear';
       const guest = await hypervisor.guest(domain, patience);
       this.watch(guest);
-      const { status } = await guest.monitor.execute('query-status', {}, patience);
-      return status === 'running' ? 'runs' : 'unclear';
+      return (await hypervisor.runState(guest, 0, patience)) === 'running' ? 'runs' : 'unclear';
     } catch (error) {
       signal.throwIfAborted();
       return error instanceof HypervisorError && error.kind === 'domain-not-found' ? 'gone' : 'unclear';
