@@ -15,6 +15,7 @@ import { type Launch, launch, type Launched } from './launch.ts';
 import { giveMemoryCredentials, takeMemoryCredentials, type MemoryCredentials } from './memory-credentials.ts';
 import { isAlive, isAliveNow, send, waitGone, type ProcessIdentity } from './qemu-process.ts';
 import { RunStates } from './run-states.ts';
+import { Spawner } from './spawner.ts';
 import { listenerOf } from './socket-owner.ts';
 import { Turns } from './turns.ts';
 
@@ -62,6 +63,7 @@ export class Hypervisor {
   /** Which domain had a name last: whether it has it still is seen when it is looked for. */
   readonly #names = new Map<string, string>();
   readonly #states = new RunStates();
+  readonly #spawner = new Spawner();
   /** Documents that were read, until they change; a migration looks at one several times. */
   readonly #domains = new Map<string, { readonly version: string; readonly domain: Domain }>();
 
@@ -233,6 +235,7 @@ export class Hypervisor {
       for (const file of filesOf(domain)) if (file.use === 'shared-memory') await this.#known.makeShared(file);
       await this.#known.record(domain.uuid, await knownFilesOf(told));
       const order = {
+        spawner: this.#spawner,
         binary: this.#binary,
         directory: this.#directory,
         domain: told,
@@ -249,6 +252,7 @@ export class Hypervisor {
       const { process, monitor } = await launching;
       return { ...definition, process, monitor };
     } catch (error) {
+      this.#domains.delete(domain.uuid);
       await this.#directory.remove(domain.uuid);
       throw error;
     }
@@ -410,6 +414,7 @@ export class Hypervisor {
   /** Closes the monitors; the QEMUs go on. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.admission[Symbol.asyncDispose]();
+    await this.#spawner[Symbol.asyncDispose]();
     for (const connecting of this.#monitors.values()) {
       const monitor = await connecting.catch(() => undefined);
       await monitor?.[Symbol.asyncDispose]();

@@ -1,6 +1,4 @@
 /** Starts a QEMU, detached from the agent, its CPUs stopped. */
-import { spawn } from 'node:child_process';
-import { open } from 'node:fs/promises';
 import {
   type Domain,
   type Networks,
@@ -21,9 +19,11 @@ import { onCpus, pinThreads } from './pinning.ts';
 import { freePort } from './ports.ts';
 import { plugIn } from './taps.ts';
 import { startTpm } from './tpm.ts';
-import { identify, send, type ProcessIdentity } from './qemu-process.ts';
+import { send, type ProcessIdentity } from './qemu-process.ts';
+import type { Spawner } from './spawner.ts';
 
 export interface Launch {
+  readonly spawner: Pick<Spawner, 'spawn'>;
   readonly binary: QemuBinary;
   readonly directory: DomainDirectory;
   readonly domain: Domain;
@@ -101,7 +101,6 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
   const lacking = machineProblem(domain, binary);
   if (lacking !== undefined) throw lacking;
   const paths = directory.paths(domain.uuid);
-  await using log = await open(paths.log, 'a', 0o600);
   signal.throwIfAborted();
   const host = spiceHost(domain);
   const spicePort = host === undefined ? undefined : await freePort(host, spicePorts, signal);
@@ -109,19 +108,11 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
   await using otherwise = new AsyncDisposableStack();
   otherwise.defer(await startTpm(domain, paths, signal));
   const [program, args] = onCpus(binary.path, commandLine(order, paths, spicePort), pinning.emulator);
-  const child = spawn(program, args, {
-    detached: true,
-    cwd: '/',
-    env: guestEnvironment(),
-    stdio: ['ignore', log.fd, log.fd],
-  });
-  child.unref();
-
   const gone = new AbortController();
-  child.once('error', (error) => gone.abort(error));
-  child.once('exit', (code, by) => gone.abort(new Error(`ended with ${by === null ? `status ${code}` : by}`)));
+  const spawned = { program, args, env: guestEnvironment(), log: paths.log };
+  let process: ProcessIdentity | undefined;
   try {
-    const process = child.pid === undefined ? undefined : await identify(child.pid);
+    process = await order.spawner.spawn(spawned, (how) => gone.abort(new Error(how)));
     if (process !== undefined) await directory.recordProcess(domain.uuid, process);
     const patience = AbortSignal.timeout(startMs);
     const monitor = await Monitor.connect(paths.monitor(side), AbortSignal.any([signal, gone.signal, patience]));
@@ -138,9 +129,8 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
     await monitor[Symbol.asyncDispose]();
     throw new Error('ended while starting');
   } catch (error) {
-    // Once it has ended its pid may be another process's.
-    const runs = child.exitCode === null && child.signalCode === null;
-    const process = child.pid === undefined || !runs ? undefined : await identify(child.pid);
+    // It may have been started although nobody could tell.
+    process ??= await directory.qemuByPidFile(domain.uuid).catch(() => undefined);
     if (process !== undefined) await send(process, 'SIGKILL');
     if (gone.signal.aborted)
       throw await startFailure(order, String(gone.signal.reason?.message ?? gone.signal.reason), error);

@@ -36,6 +36,11 @@ function statOf(pid: number): Stat | undefined {
 
 /** Who has this pid now; undefined if nobody, or only a zombie that waits for its parent. */
 export async function identify(pid: number): Promise<ProcessIdentity | undefined> {
+  return identifyNow(pid);
+}
+
+/** Likewise, without a turn of the event loop. */
+export function identifyNow(pid: number): ProcessIdentity | undefined {
   const stat = statOf(pid);
   return stat === undefined || isGone(stat) ? undefined : { pid, startTime: stat.startTime };
 }
