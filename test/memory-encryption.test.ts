@@ -1,7 +1,7 @@
 /** A guest's memory is readable for the two QEMUs of its migration alone, and a destination's QEMU takes in the right guest alone. */
 import { randomUUID } from 'node:crypto';
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
@@ -21,40 +21,6 @@ async function stranger(uri: string, words: string): Promise<void> {
   socket.on('error', () => undefined);
   socket.end(words);
   await eventually('the stranger is gone', () => socket.closed);
-}
-
-/** Connections that stay open and say no more than `words`; `manyTimes` keeps 8 of them open until it is disposed of. */
-class SilentStranger implements AsyncDisposable {
-  readonly connected: Promise<void>;
-  readonly #sockets = new Set<Socket>();
-  #ended = false;
-
-  constructor(uri: string, words: string, manyTimes: boolean) {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.connected = promise;
-    for (let n = 0; n < (manyTimes ? 8 : 1); n += 1) this.#connect(uri, words, manyTimes, resolve);
-  }
-
-  #connect(uri: string, words: string, again: boolean, connected: () => void): void {
-    const [, host = '', port] = /^tcp:(.+):(\d+)$/.exec(uri) ?? [];
-    const socket = connect({ host, port: Number(port) });
-    this.#sockets.add(socket);
-    socket.on('error', () => undefined);
-    socket.once('connect', () => {
-      socket.write(words);
-      connected();
-    });
-    socket.once('close', () => {
-      this.#sockets.delete(socket);
-      if (again && !this.#ended) setImmediate(() => this.#ended || this.#connect(uri, words, again, connected));
-    });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#ended = true;
-    for (const socket of this.#sockets) socket.destroy();
-    await eventually('the stranger is gone', () => this.#sockets.size === 0);
-  }
 }
 
 const keyOf = (cookie: Uint8Array): string => Cookie.decode(CookieEnvelope.decode(cookie).content).memoryKey;
@@ -116,21 +82,6 @@ describe('without a word about it', () => {
     const { answer, rest } = await prepared();
     for (const words of ['QEVM', 'GET / HTTP/1.1\r\n\r\n', '\x16\x03\x01\x00\x05hello', ''])
       await stranger(answer.migrationUri, words);
-    await rest();
-  });
-
-  it.each([
-    ['once, before anybody sends', { words: '', manyTimes: false }],
-    ['in the middle of a handshake', { words: '\x16\x03\x01\x02\x00\x01', manyTimes: false }],
-    ['over and over', { words: '', manyTimes: true }],
-    [
-      'over and over, each time with the beginning of a handshake',
-      { words: '\x16\x03\x01\x02\x00\x01', manyTimes: true },
-    ],
-  ])('a stranger who connects and falls silent holds up nobody: %s', async (_when, { words, manyTimes }) => {
-    const { answer, rest } = await prepared();
-    await using silent = new SilentStranger(answer.migrationUri, words, manyTimes);
-    await silent.connected;
     await rest();
   });
 

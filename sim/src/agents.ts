@@ -126,8 +126,6 @@ export class AgentProcess {
       ports: new Ports(parts.config.migration.ports),
       // Encryption has no part in who runs the guest: the simulated QEMUs take none.
       memoryKeys: { of: () => '0'.repeat(64) },
-      // Nor does a simulated network have strangers.
-      openRelay: undefined,
       sourceAt,
       sourceRuns: () => Promise.resolve(true),
     });

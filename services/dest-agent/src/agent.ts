@@ -16,8 +16,6 @@ import { MigrationError } from '@ferry/migration';
 import type { RunState } from '@ferry/qemu-qmp';
 import type { Incoming } from './incoming.ts';
 import type { MemoryKeys } from './memory-key.ts';
-import type { openRelay } from './relay.ts';
-import type { Replacement } from './replacement.ts';
 
 /** What the destination knows of a migration besides its job. */
 export interface DestState extends SentCopy {
@@ -60,8 +58,6 @@ export interface DestState extends SentCopy {
   sourceEnded: boolean;
   /** A person has decided, since the source is gone for good. */
   decidedByWord: boolean;
-  /** What is done if a silent connection blocks the waiting QEMU; undefined where nothing can be. */
-  replacement: Replacement | undefined;
   /** Gives the migration's port back. */
   releasePort: () => void;
 }
@@ -93,7 +89,6 @@ export const newState = (
   voteSeen: false,
   sourceEnded: false,
   decidedByWord: false,
-  replacement: undefined,
   releasePort: () => undefined,
 });
 
@@ -124,8 +119,6 @@ export interface Source {
 export interface DestAgent extends Parts {
   readonly ports: Pick<Ports, keyof Ports>;
   readonly memoryKeys: MemoryKeys;
-  /** Undefined where a QEMU that a silent connection blocks is not replaced. */
-  readonly openRelay: typeof openRelay | undefined;
   readonly migrations: HeldMigrations<DestState>;
   /** The source agent at HOST:PORT. Throws MigrationError invalid-request. */
   readonly sourceAt: (address: string) => Source;

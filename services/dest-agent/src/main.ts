@@ -5,7 +5,6 @@ import { Ports } from '@ferry/hypervisor';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
 import type { Source } from './agent.ts';
 import { openMemoryKeys } from './memory-key.ts';
-import { openRelay } from './relay.ts';
 import { rehearse } from './rehearse.ts';
 import { destAgentService } from './service.ts';
 import { destAgent, takeUpWork } from './wire.ts';
@@ -20,8 +19,7 @@ await untilAsked(async (shutdown) => {
   };
   const sourceRuns = () => agentRuns('source', config.stateDir);
   const memoryKeys = await openMemoryKeys(config.stateDir);
-  const ports = new Ports(config.migration.ports);
-  const agent = destAgent(parts, { ports, memoryKeys, openRelay, sourceAt, sourceRuns });
+  const agent = destAgent(parts, { ports: new Ports(config.migration.ports), memoryKeys, sourceAt, sourceRuns });
   await using _migrations = agent.migrations;
 
   await takeUpWork(agent, shutdown);

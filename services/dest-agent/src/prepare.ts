@@ -1,6 +1,5 @@
 /** Destination, v3 phase 2 of 5 and v2 phase 2 of 4: starts a QEMU that waits for the guest, its CPUs stopped. */
 import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
 import { beginHandover, notedOf, requestDigest, currentCaller, refuseForeignAgent } from '@ferry/agent';
 import {
   capabilitiesToSet,
@@ -10,8 +9,6 @@ import {
   type MemoryEncryption,
   parseMigrationUri,
 } from '@ferry/migration';
-import type { Domain } from '@ferry/domain-xml';
-import type { Guest } from '@ferry/hypervisor';
 import type { PrepareRequest, PrepareResponse } from '@ferry/proto/ferry/v1/dest_agent';
 import { MemoryTls, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { admit } from './admit.ts';
@@ -20,8 +17,6 @@ import { Incoming } from './incoming.ts';
 import { listen, mayListen } from './listen.ts';
 import { prepareCodec } from './memory-key.ts';
 import { watchDeath } from './recover.ts';
-import type { Relay } from './relay.ts';
-import { Replacement } from './replacement.ts';
 import { refuseStranded } from './stranded.ts';
 
 /** What is noted of a guest that nobody has owned: every record is newer. */
@@ -67,7 +62,12 @@ export async function prepare(
   const body = async (held: HeldIn, phaseSignal: AbortSignal): Promise<PrepareResponse> => {
     const { state, ongoing } = held;
     ongoing.peer = cookie?.hostName ?? '';
-    const { guest, capabilities } = await launch(agent, held, domain, phaseSignal);
+    const guest = await agent.hypervisor.create(domain, migrationId, phaseSignal);
+    state.guest = guest;
+    const offered = await guest.monitor.execute('query-migrate-capabilities', {}, phaseSignal);
+    const names = offered.map((c) => c.capability);
+    const capabilities = capabilitiesToSet('dest', offered);
+    await guest.monitor.execute('migrate-set-capabilities', { capabilities }, phaseSignal);
     const encryption = encryptionOf(agent, request, cookie?.run);
     await agent.hypervisor.expectEncrypted(guest, encryption, phaseSignal);
     const [{ uri, release }] = await Promise.all([
@@ -75,9 +75,11 @@ export async function prepare(
       beginHandover(agent.register, held, phaseSignal),
     ]);
     state.releasePort = release;
-    expectStream(agent, held, guest);
-    const blocked = replacementFor(agent, held, { domain, encryption, uri });
-    state.replacement = blocked && new Replacement(blocked);
+    // Finish may come over a connection that is made now.
+    const standsStill = (): void => {
+      if (!state.paused) agent.gate.close(migrationId, 'calls');
+    };
+    state.incoming = new Incoming(guest.monitor, () => agent.hypervisor.logTail(domain.uuid), standsStill);
     // From here on Finish may commit; that it may is durable before the guest is stopped.
     await journal(agent, held);
     watchDeath(agent, held);
@@ -86,7 +88,7 @@ export async function prepare(
         ? encodeCookie(
             'prepare',
             originOf(agent, held),
-            { ...saidOf(encryption), capabilities, migrationUri: uri },
+            { ...saidOf(encryption), capabilities: names, migrationUri: uri },
             Date.now(),
           )
         : [];
@@ -96,74 +98,6 @@ export async function prepare(
   const asked = requestDigest({ protocol, domainXml, migrationUri, isPaused, memoryTls });
   const codec = prepareCodec(agent.memoryKeys);
   return agent.migrations.open(start, make, { phase: 'prepare', request: asked, codec, body }, signal);
-}
-
-/** A QEMU that waits for the guest, with our capabilities; gives those that it offers. */
-async function launch(
-  agent: DestAgent,
-  { state, ongoing }: HeldIn,
-  domain: Domain,
-  signal: AbortSignal,
-): Promise<{ guest: Guest; capabilities: string[] }> {
-  const guest = await agent.hypervisor.create(domain, ongoing.start.migrationId, signal);
-  state.guest = guest;
-  const offered = await guest.monitor.execute('query-migrate-capabilities', {}, signal);
-  const capabilities = capabilitiesToSet('dest', offered);
-  await guest.monitor.execute('migrate-set-capabilities', { capabilities }, signal);
-  return { guest, capabilities: offered.map((c) => c.capability) };
-}
-
-/** Subscribed before anything can arrive. */
-function expectStream(agent: DestAgent, { state, ongoing }: HeldIn, { monitor, uuid }: Guest): void {
-  // Finish may come over a connection that is made now.
-  const standsStill = (): void => {
-    if (!state.paused) agent.gate.close(ongoing.start.migrationId, 'calls');
-  };
-  state.incoming = new Incoming(monitor, () => agent.hypervisor.logTail(uuid), standsStill);
-}
-
-/**
- * How a QEMU that a silent connection blocks is replaced: the new one listens on a UNIX socket, and a relay of this agent's at the same address as before
- * passes on what has the migration's key. Undefined where there is no such key.
- */
-function replacementFor(
-  agent: DestAgent,
-  held: HeldIn,
-  { domain, encryption, uri }: { readonly domain: Domain; readonly encryption: MemoryEncryption; readonly uri: string },
-): ((signal: AbortSignal) => Promise<void>) | undefined {
-  const { openRelay, config, log, hypervisor } = agent;
-  const at = parseMigrationUri(uri);
-  if (openRelay === undefined || encryption.kind !== 'key' || at.kind !== 'tcp' || at.port === undefined)
-    return undefined;
-  const { host, port } = at;
-  const { key } = encryption;
-  return async (signal) => {
-    const { state, ongoing } = held;
-    const { migrationId, domainUuid } = ongoing.start;
-    const { guest: blocked, incoming } = state;
-    if (blocked === undefined || incoming === undefined) return;
-    log.warn(
-      { migrationId, domain: domainUuid, port },
-      'a connection that says nothing blocks the waiting QEMU: it is started again behind a relay',
-    );
-    state.incoming = undefined;
-    incoming[Symbol.dispose]();
-    await hypervisor.end(blocked, 'kill');
-    state.guest = undefined;
-    const { guest } = await launch(agent, held, domain, signal);
-    const path = join(config.migration.sockets, randomUUID());
-    const { release } = await listen(agent, guest.monitor, `unix:${path}`, signal);
-    const { releasePort } = state;
-    let relay: Relay | undefined;
-    state.releasePort = () => {
-      relay?.close();
-      release();
-      releasePort();
-    };
-    expectStream(agent, held, guest);
-    watchDeath(agent, held);
-    relay = await openRelay({ host, port, path, key }, signal);
-  };
 }
 
 /** Throws MigrationError memory-not-encrypted, invalid-uri. */

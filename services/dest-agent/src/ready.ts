@@ -4,8 +4,6 @@ import { JobError } from '@ferry/jobs';
 import { MigrationError } from '@ferry/migration';
 import type { CheckReadyRequest, CheckReadyResponse } from '@ferry/proto/ferry/v1/dest_agent';
 import { type DestAgent, type HeldIn, journal } from './agent.ts';
-import { giveUp } from './recover.ts';
-import { blockedMs } from './replacement.ts';
 
 /** A QEMU that loads memory answers between two reads of its stream. */
 const answerMs = 1_500;
@@ -29,39 +27,20 @@ export async function checkReady(
     const message = `the job of migration ${migrationId} on ${agent.config.host.name} is being taken back`;
     throw new JobError('lease-lost', message, { cause: job.signal.reason });
   }
-  const stream = (restarting = false): CheckReadyResponse => ({
+  const stream = (): CheckReadyResponse => ({
     receiving: state.incoming?.receiving === true,
     host: agent.config.host.name,
-    restarting,
   });
   // By QEMU's event, which does not wait for QEMU to pause its loading, as an answer of its monitor may.
   if (request.streamOnly) return stream();
   const patience = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
   const run = runOf(held, request);
-  const [waits] = await Promise.all([
-    answers(agent, held, patience),
+  await Promise.all([
+    state.guest?.monitor.execute('query-status', {}, patience),
     followSource(agent, held, { ...request, run }, patience),
     agent.register.join({ ...handoverOf(held), incarnation: request.incarnation, run }, patience),
   ]);
-  return stream(!waits);
-}
-
-/** Whether the waiting QEMU answers; one that a silent connection blocks is started again. Throws as QEMU does. */
-async function answers(agent: DestAgent, held: HeldIn, patience: AbortSignal): Promise<boolean> {
-  const { guest, incoming, replacement } = held.state;
-  if (replacement?.isUnderWay === true) return false;
-  // Memory that has begun to flow is not thrown away.
-  const mayReplace = (): boolean => incoming?.status === 'none' && held.state.incoming === incoming;
-  const blocked = replacement !== undefined && mayReplace() ? AbortSignal.timeout(blockedMs) : undefined;
-  try {
-    const signal = blocked === undefined ? patience : AbortSignal.any([patience, blocked]);
-    await guest?.monitor.execute('query-status', {}, signal);
-    return true;
-  } catch (error) {
-    if (blocked?.aborted !== true || !mayReplace()) throw error;
-    replacement?.start((failed) => giveUp(agent, held, failed));
-    return false;
-  }
+  return stream();
 }
 
 /**

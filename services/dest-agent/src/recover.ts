@@ -14,7 +14,6 @@ import { giveGuest, startGuest } from './start.ts';
 export async function recover(agent: DestAgent, held: HeldIn, signal: AbortSignal): Promise<OutcomeWord> {
   const { state, ongoing } = held;
   const { migrationId, domainUuid: domain } = ongoing.start;
-  await state.replacement?.stop();
   const wasUnreadable = state.recalled === 'unreadable';
   await recall(agent, held, signal);
   if (wasUnreadable && state.guest === undefined && (await attach(agent, state, { domain, migrationId }, signal))) {
@@ -187,20 +186,13 @@ async function endIncoming(agent: DestAgent, held: HeldIn): Promise<void> {
 
 /** A QEMU that dies while it waits ends the migration here at once, with its last words. */
 export function watchDeath(agent: DestAgent, held: HeldIn): void {
-  const { incoming } = held.state;
-  incoming?.failed.catch((error: unknown) => {
-    // One that was replaced was ended for that.
-    if (held.state.incoming !== incoming) return;
+  held.state.incoming?.failed.catch((error: unknown) => {
     if (agent.migrations.find(held.ongoing.start.migrationId) !== held) return;
-    giveUp(agent, held, error instanceof Error ? error : new MigrationError('incoming-failed', String(error)));
+    const cause = error instanceof Error ? error : new MigrationError('incoming-failed', String(error));
+    agent.migrations
+      .giveUp(held, cause)
+      .catch((failed: unknown) => agent.log.error({ err: failed }, 'could not give up'));
   });
-}
-
-/** For what happens beside the phases. */
-export function giveUp(agent: DestAgent, held: HeldIn, cause: Error): void {
-  agent.migrations
-    .giveUp(held, cause)
-    .catch((failed: unknown) => agent.log.error({ err: failed }, 'could not give up'));
 }
 
 /** What this agent's predecessor left of a migration, from the job's options, the journal and the QEMU that waits; and how it ended, if that is known. */

@@ -5,7 +5,7 @@ import { endOrphans, recover, revive, settledBy, takeUpJournaled } from './recov
 
 export function destAgent(
   parts: Parts,
-  world: Pick<DestAgent, 'ports' | 'memoryKeys' | 'openRelay' | 'sourceAt' | 'sourceRuns'>,
+  world: Pick<DestAgent, 'ports' | 'memoryKeys' | 'sourceAt' | 'sourceRuns'>,
 ): DestAgent {
   const { jobs, journals, ongoing, gate, log, clock, config } = parts;
   const migrations: HeldMigrations<DestState> = new HeldMigrations<DestState>({

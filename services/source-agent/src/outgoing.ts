@@ -169,12 +169,11 @@ export async function sendGuest(
     signal.throwIfAborted();
     if (monitor.closed.aborted) guestGone();
     await cpus.read();
+    await monitor.execute('migrate', { uri }, signal);
     // Ends by itself when the guest has stopped: nothing is asked of QEMU inside the blackout.
     const memoryFlows = AbortSignal.any([signal, flowing.signal]);
-    // QEMU 7.2 answers nothing while it waits for the destination's part of a handshake: what watches the destination does not wait for that.
-    report.watch(memoryFlows).catch(fail);
-    await monitor.execute('migrate', { uri }, signal);
     reportProgress(monitor, () => status, report, memoryFlows).catch(fail);
+    report.watch(memoryFlows).catch(fail);
     const end = await ended.promise;
     if (end === 'completed') return;
     const why = await monitor.execute('query-migrate', {}, signal);

@@ -28,9 +28,6 @@ import { refuseUnreachable } from './reachable.ts';
 import { Readiness } from './readiness.ts';
 import { takeSendingTurn } from './switchover-turns.ts';
 
-/** How often QEMU is told to send, as long as no memory has flowed. */
-const triesMax = 5;
-
 export function perform(agent: SourceAgent, request: PerformRequest, signal: AbortSignal): Promise<PerformResponse> {
   return request.protocol === Protocol.PROTOCOL_V2
     ? perform2(agent, request, signal)
@@ -172,15 +169,11 @@ async function send(
   await configureOutgoing(monitor, limits, tlsCreds, signal);
   await Promise.all([journal(agent, held), readiness.check(signal)]);
   await readiness.connected(signal);
-  let hasFlowed = false;
   const report = {
     progress: (status: string, figures: Partial<MigrationStatistics>) =>
       ongoing.progress(status, { ...ongoing.statistics, ...figures }),
     watch: (memoryFlows: AbortSignal) => readiness.watch(memoryFlows),
-    sending: (sending: AbortSignal) => {
-      hasFlowed = true;
-      readiness.sending(sending);
-    },
+    sending: (sending: AbortSignal) => readiness.sending(sending),
     notReady: () => {
       if (held.state.destroyed) {
         const message = `domain ${ongoing.start.domainName} is being destroyed on its user’s wish`;
@@ -210,18 +203,10 @@ async function send(
   };
   using _turn = await takeSendingTurn(agent.sending, signal);
   const way = { uri: formatMigrationUri(uri), stallMs: agent.config.stallMs };
-  for (let tries = 1; ; tries += 1) {
-    try {
-      await sendGuest(monitor, way, report, signal);
-      break;
-    } catch (error) {
-      // Somebody else may have been there first: what QEMU was connected to has ended before it took anything.
-      const isRefused = error instanceof MigrationError && error.kind === 'migration-failed' && !hasFlowed;
-      if (isRefused && tries < triesMax && (await readiness.mayTryAgain(signal))) continue;
-      agent.gate.open(ongoing.start.migrationId);
-      throw await firstCause(agent, held, error, signal);
-    }
-  }
+  await sendGuest(monitor, way, report, signal).catch(async (error: unknown) => {
+    agent.gate.open(ongoing.start.migrationId);
+    throw await firstCause(agent, held, error, signal);
+  });
   // Where this agent calls Finish itself, until that is answered.
   if (!held.driven) agent.gate.open(ongoing.start.migrationId);
   refuseDecided(held);

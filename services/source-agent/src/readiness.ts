@@ -139,17 +139,14 @@ export class Readiness {
   }
 
   /**
-   * Before memory flows: an agent that cannot be connected to may be starting; after some seconds it is not. A waiting QEMU that is started again is
-   * waited for likewise. What else answers, and is missing something, and Redis, are waited for while memory flows. Throws MigrationError
-   * destination-unreachable, not-ready.
+   * Before memory flows: an agent that cannot be connected to may be starting; after some seconds it is not. What answers, and is missing something,
+   * and Redis, are waited for while memory flows. Throws MigrationError destination-unreachable.
    */
   async connected(signal: AbortSignal): Promise<void> {
     const { clock } = this.#agent;
     const untilMs = clock.monotonic() + connectMsMax;
-    const waits = (error: unknown): boolean => isUnconnected(error) || error instanceof Restarting;
-    while (this.#missing !== undefined && waits(this.#missing)) {
+    while (isUnconnected(this.#missing)) {
       if (clock.monotonic() >= untilMs) {
-        if (!isUnconnected(this.#missing)) throw this.#missing;
         const { ongoing, state } = this.#held;
         const message = `domain ${ongoing.start.domainName} was not sent: its destination’s agent cannot be connected to at ${state.destinationAddress}`;
         const { message: why } = this.#missing;
@@ -161,13 +158,6 @@ export class Readiness {
       await delay(checkMs, undefined, { signal });
       await this.check(signal);
     }
-  }
-
-  /** QEMU gave up before memory flowed: whether it may be told to send once more. Throws as `connected` does. */
-  async mayTryAgain(signal: AbortSignal): Promise<boolean> {
-    await this.check(signal);
-    await this.connected(signal);
-    return this.#missing === undefined;
   }
 
   /** Goes on looking until `signal` aborts. Throws MigrationError not-ready when something stays missing for longer than FERRY_HOLD_MS. */
@@ -218,9 +208,6 @@ export class Readiness {
   }
 }
 
-/** The destination's agent starts its QEMU again. */
-class Restarting extends MigrationError {}
-
 function notReady({ ongoing }: HeldOut, when: string, missing: Error): MigrationError {
   const message = `domain ${ongoing.start.domainName} was not stopped and runs on: what the switchover needs did not answer ${when}`;
   return new MigrationError('not-ready', `${message}: ${missing.message}`, { cause: missing });
@@ -265,9 +252,5 @@ async function askDestination(
   const asker = { ...question, streamOnly, askerHost: agent.config.host.name };
   const answer = await agent.destinationAt(destinationAddress).checkReady(asker, signal);
   state.peerHost ||= answer.host;
-  if (answer.restarting) {
-    const message = `a connection that says nothing blocked the QEMU that waits for ${ongoing.start.domainName}: it is started again`;
-    throw new Restarting('not-ready', message);
-  }
   return answer;
 }

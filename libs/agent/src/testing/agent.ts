@@ -116,7 +116,7 @@ export function implementationOf(behaviour: Behaviour, { unary, serverStream, st
       },
       'finish3',
     ),
-    checkReady: unary('migration.check-ready', async () => ({ receiving: true, host: '', restarting: false })),
+    checkReady: unary('migration.check-ready', async () => ({ receiving: true, host: '' })),
     ask: unary('handover.ask', async () => ({ answer: 0 })),
     getMigration: unary('GetMigration', nothing),
     abortMigration: unary('migration.abort', nothing),
