@@ -42,8 +42,10 @@ it('one that fails is told to those who share it, and to nobody else', async () 
   await turns();
   ends[1]?.();
   expect(await second).toBe(2);
-  void answers.get('x', patient);
+  const third = answers.get('x', patient);
   expect(ends).toHaveLength(3);
+  ends[2]?.();
+  expect(await third).toBe(3);
 });
 
 it('who hangs up leaves the others their answer', async () => {
