@@ -1,7 +1,7 @@
 /** A guest's memory is readable for the two QEMUs of its migration alone, and a destination's QEMU takes in the right guest alone. */
 import { randomUUID } from 'node:crypto';
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
@@ -21,6 +21,29 @@ async function stranger(uri: string, words: string): Promise<void> {
   socket.on('error', () => undefined);
   socket.end(words);
   await eventually('the stranger is gone', () => socket.closed);
+}
+
+/** Connects to where a QEMU waits, says nothing, and comes again when the connection has ended, until disposed of. */
+function silentStranger(uri: string) {
+  const [, host = '', port] = /^tcp:(.+):(\d+)$/.exec(uri) ?? [];
+  const counts = { connected: 0, ended: 0 };
+  let socket: Socket | undefined;
+  const come = (): void => {
+    socket = connect({ host, port: Number(port) })
+      .on('connect', () => (counts.connected += 1))
+      .on('error', () => undefined)
+      .on('close', () => {
+        counts.ended += 1;
+        if (socket !== undefined) setTimeout(come, 10).unref();
+      });
+  };
+  come();
+  const leave = async (): Promise<void> => {
+    const last = socket;
+    socket = undefined;
+    last?.destroy();
+  };
+  return Object.assign(counts, { [Symbol.asyncDispose]: leave });
 }
 
 const keyOf = (cookie: Uint8Array): string => Cookie.decode(CookieEnvelope.decode(cookie).content).memoryKey;
@@ -83,6 +106,14 @@ describe('without a word about it', () => {
     for (const words of ['QEVM', 'GET / HTTP/1.1\r\n\r\n', '\x16\x03\x01\x00\x05hello', ''])
       await stranger(answer.migrationUri, words);
     await rest();
+  });
+
+  it('a stranger who says nothing is shut out, however often it comes again', async () => {
+    const { answer, rest } = await prepared();
+    await using silent = silentStranger(answer.migrationUri);
+    await eventually('it waits at the port', () => silent.connected > 0);
+    await rest();
+    expect(silent.ended).toBeGreaterThan(0);
   });
 
   it('there is another key each time, which a repeated Prepare gives again, and which is kept nowhere', async () => {

@@ -1,6 +1,7 @@
 /** A guest that is stopped for its switchover, and whose stream or destination does not go on: it is taken back soon. Real agents and QEMUs. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { signalProcess } from '@ferry/lab';
 import { parseMigrationUri } from '@ferry/migration';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
 import { Caller } from './faults/drive.ts';
@@ -59,17 +60,24 @@ describe('where an agent ends, or hangs, while the guest is stopped', () => {
     await then(from, to);
     await goesOn();
     return {
-      settled: async () => {
+      settled: async (at: readonly HostName[] = [from]) => {
         await run;
         const isSettled = async () => (await unsettled(stage, guest, caller.migrationId, [])).length === 0;
         expect(await until(isSettled, patience())).toBe(true);
         expect(stage.watch.doubles()).toEqual([]);
-        expect(stage.watch.living().map((qemu) => qemu.host)).toEqual([from]);
+        const living = stage.watch.living().map((qemu) => qemu.host);
+        expect(at.map((each) => [each])).toContainEqual(living);
       },
       from,
       to,
     };
   }
+
+  const signalQemus = (host: HostName, signal: NodeJS.Signals): void =>
+    stage.watch
+      .living()
+      .filter((qemu) => qemu.host === host)
+      .forEach((qemu) => void signalProcess(qemu.process, signal));
 
   it('a Finish that is not answered: the register is asked, and the guest goes on at the source', async () => {
     // The destination has all of the guest, and does not come to its commit.
@@ -77,6 +85,19 @@ describe('where an agent ends, or hangs, while the guest is stopped', () => {
     const { to, settled } = await move('dest', commit, async () => undefined);
     stage.agent(to, 'dest').signal('SIGCONT');
     await settled();
+  });
+
+  it('a destination’s QEMU that does not answer the handshake: the guest goes on at the source meanwhile', async () => {
+    const migrate: Point = { phase: 'perform3', act: 'qmp:migrate', nth: 1, when: 'before' };
+    const { from, to, settled } = await move('source', migrate, async (leaving, host) => {
+      signalQemus(host, 'SIGSTOP');
+      const agent = stage.agent(leaving, 'source');
+      agent.signal('SIGCONT');
+      await agent.untilLogged(({ msg }) => msg === 'the guest is sent again' || undefined);
+    });
+    signalQemus(to, 'SIGCONT');
+    // Sent again in time, or given up by then.
+    await settled([from, to]);
   });
 
   it('an agent that starts lets a guest run on that its life before had stopped, whatever Redis does', async () => {

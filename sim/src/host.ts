@@ -283,6 +283,10 @@ export class SimHypervisor implements HypervisorParts {
     return Promise.resolve('');
   }
 
+  watchHandshakes(): Promise<void> {
+    return Promise.resolve();
+  }
+
   forgetEncryption(): Promise<void> {
     return Promise.resolve();
   }

@@ -111,6 +111,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'incoming-failed': true,
   'not-ready': true,
   'switching-over': true,
+  'handshake-failed': true,
   'switchover-stalled': true,
   'not-migrating': false,
   'in-doubt': true,

@@ -95,6 +95,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'incoming-failed': status.ABORTED,
   'not-ready': status.UNAVAILABLE,
   'switching-over': status.ABORTED,
+  'handshake-failed': status.ABORTED,
   'switchover-stalled': status.ABORTED,
   'not-migrating': status.FAILED_PRECONDITION,
   'in-doubt': status.UNAVAILABLE,

@@ -16,6 +16,7 @@ import { giveMemoryCredentials, takeMemoryCredentials, type MemoryCredentials } 
 import { isAlive, isAliveNow, send, waitGone, type ProcessIdentity } from './qemu-process.ts';
 import { RunStates } from './run-states.ts';
 import { Spawner } from './spawner.ts';
+import { type MemoryPort, watchHandshakes } from './handshakes.ts';
 import { listenerOf } from './socket-owner.ts';
 import { Turns } from './turns.ts';
 
@@ -371,6 +372,17 @@ export class Hypervisor {
     signal: AbortSignal,
   ): Promise<string> {
     return giveMemoryCredentials(guest.monitor, this.#directory.paths(guest.uuid).dir, credentials, 'client', signal);
+  }
+
+  /** See `watchHandshakes`; of a QEMU whose memory is encrypted. */
+  watchHandshakes(
+    guest: Pick<Guest, 'process' | 'monitor'>,
+    where: MemoryPort,
+    limitMs: number,
+    ended: (peer: string) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    return watchHandshakes(guest, where, limitMs, ended, signal);
   }
 
   /** The migration's key is no longer needed, or the guest stays here. */

@@ -48,6 +48,8 @@ export type MigrationErrorKind =
   | 'not-ready'
   /** The guest is stopped for the switchover: it is the destination's to do. */
   | 'switching-over'
+  /** The TLS handshake of the memory's connection failed, or was not answered: nothing was sent. */
+  | 'handshake-failed'
   /** The guest was stopped for the switchover, and nothing moved any more: it was taken back. */
   | 'switchover-stalled'
   /** The migration is over already. */

@@ -9,6 +9,7 @@ export class Incoming implements Disposable {
   #cont: PreparedCommand<'cont'> | undefined;
   readonly #loaded = Promise.withResolvers<number>();
   readonly #failed = Promise.withResolvers<never>();
+  readonly #begun = new AbortController();
   #status = 'none';
   #runState: Promise<RunState | undefined> = Promise.resolve(undefined);
 
@@ -20,6 +21,7 @@ export class Incoming implements Disposable {
     this.#failed.promise.catch(() => undefined);
     this.#listening = monitor.on('MIGRATION', (event) => {
       this.#status = event.data.status;
+      if (this.#status !== 'setup') this.#begun.abort();
       if (this.#status === 'completed') {
         onLoaded();
         // Asked now, so that it is known when Finish comes.
@@ -46,6 +48,11 @@ export class Incoming implements Disposable {
   /** QEMU has begun to receive a stream, and has not failed. */
   get receiving(): boolean {
     return this.#status === 'active' || this.#status === 'completed';
+  }
+
+  /** Aborts when a stream has come, and its handshake is over. */
+  get begun(): AbortSignal {
+    return this.#begun.signal;
   }
 
   /** QEMU may have been told to let the guest run. */

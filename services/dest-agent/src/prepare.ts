@@ -18,6 +18,7 @@ import { listen, mayListen } from './listen.ts';
 import { prepareCodec } from './memory-key.ts';
 import { watchDeath } from './recover.ts';
 import { refuseStranded } from './stranded.ts';
+import { watchForStrangers } from './strangers.ts';
 
 /** What is noted of a guest that nobody has owned: every record is newer. */
 const nobody = { epoch: 0, sinceMs: 0 };
@@ -83,6 +84,7 @@ export async function prepare(
     // From here on Finish may commit; that it may is durable before the guest is stopped.
     await journal(agent, held);
     watchDeath(agent, held);
+    if (encryption.kind !== 'none') watchForStrangers(agent, held, uri);
     const cookieOut =
       protocol === 3
         ? encodeCookie(

@@ -77,6 +77,8 @@ export interface SendReport {
   progress(status: string, statistics: Partial<MigrationStatistics>): void;
   /** Runs while memory flows, until its signal aborts; what it throws ends the sending. */
   watch(memoryFlows: AbortSignal): Promise<void>;
+  /** QEMU connects, until the signal aborts: a connection whose TLS handshake is not answered in time is to be ended. */
+  connecting(signal: AbortSignal): void;
   /** QEMU sends: its stream has been accepted. Runs until its signal aborts. */
   sending(signal: AbortSignal): void;
   /** Why the guest, which has been stopped, must not be sent; a promise if that is not known yet. */
@@ -99,7 +101,7 @@ export interface SendReport {
 /**
  * Sends the guest to `uri` and returns when QEMU says `completed`: with return-path that means the destination has loaded everything.
  * The guest is stopped then. Inside the blackout there is one thing to do, and it is done as the event is read: `migrate-continue`.
- * Throws MigrationError migration-failed with QEMU's reason, guest-gone, guest-ended; or, and then QEMU still migrates, the signal's reason, what `watch`
+ * Throws MigrationError migration-failed with QEMU's reason, handshake-failed, guest-gone, guest-ended; or, and then QEMU still migrates, the signal's reason, what `watch`
  * throws, what `notReady` gives when the guest has been stopped, or switchover-stalled when its stream does not move for `stallMs` then.
  */
 export async function sendGuest(
@@ -114,6 +116,7 @@ export async function sendGuest(
   ended.promise.catch(() => undefined);
   const flowing = new AbortController();
   const over = new AbortController();
+  const connecting = new AbortController();
   const fail = (reason: unknown): void => ended.reject(reason);
   let status = 'none';
 
@@ -123,6 +126,7 @@ export async function sendGuest(
   // An event is heard in the context in which the monitor was opened, by another call long ago; what follows it is of this migration's trace.
   const heard = AsyncLocalStorage.bind((event: TimedEvent<'MIGRATION'>): void => {
     status = event.data.status;
+    if (status !== 'setup') connecting.abort();
     if (status === 'active') report.sending(AbortSignal.any([signal, over.signal]));
     else if (status === 'pre-switchover') {
       flowing.abort();
@@ -169,6 +173,8 @@ export async function sendGuest(
     signal.throwIfAborted();
     if (monitor.closed.aborted) guestGone();
     await cpus.read();
+    // QEMU may wait for the handshake before it has answered the command.
+    report.connecting(AbortSignal.any([signal, connecting.signal]));
     await monitor.execute('migrate', { uri }, signal);
     // Ends by itself when the guest has stopped: nothing is asked of QEMU inside the blackout.
     const memoryFlows = AbortSignal.any([signal, flowing.signal]);
@@ -177,17 +183,22 @@ export async function sendGuest(
     const end = await ended.promise;
     if (end === 'completed') return;
     const why = await monitor.execute('query-migrate', {}, signal);
+    const words = why['error-desc'] ?? 'it names no reason; the destination’s QEMU may';
     throw new MigrationError(
-      'migration-failed',
-      `QEMU gave up the migration to ${uri} (${end}): ${why['error-desc'] ?? 'it names no reason; the destination’s QEMU may'}`,
+      handshakeFailed.test(words) ? 'handshake-failed' : 'migration-failed',
+      `QEMU gave up the migration to ${uri} (${end}): ${words}`,
     );
   } finally {
     flowing.abort();
+    connecting.abort();
     over.abort();
     signal.removeEventListener('abort', stopWaiting);
     monitor.closed.removeEventListener('abort', guestGone);
   }
 }
+
+/** QEMU's words when nothing was sent yet (migration/tls.c). */
+const handshakeFailed = /TLS handshake failed/;
 
 const isFlowing = (status: string): boolean => status === 'none' || status === 'setup' || status === 'active';
 

@@ -25,6 +25,7 @@ import { firstCause } from './first-cause.ts';
 import { refuseUnsafe } from './safety.ts';
 import { configureOutgoing, sendGuest, type SwitchoverTimes } from './outgoing.ts';
 import { refuseUnreachable } from './reachable.ts';
+import { endSilentHandshakes, repeatHandshake } from './handshake.ts';
 import { Readiness } from './readiness.ts';
 import { takeSendingTurn } from './switchover-turns.ts';
 
@@ -172,6 +173,9 @@ async function send(
   const report = {
     progress: (status: string, figures: Partial<MigrationStatistics>) =>
       ongoing.progress(status, { ...ongoing.statistics, ...figures }),
+    connecting: (connecting: AbortSignal): void => {
+      if (tlsCreds !== '') endSilentHandshakes(agent, held, { guest, uri }, connecting);
+    },
     watch: (memoryFlows: AbortSignal) => readiness.watch(memoryFlows),
     sending: (sending: AbortSignal) => readiness.sending(sending),
     notReady: () => {
@@ -203,7 +207,8 @@ async function send(
   };
   using _turn = await takeSendingTurn(agent.sending, signal);
   const way = { uri: formatMigrationUri(uri), stallMs: agent.config.stallMs };
-  await sendGuest(monitor, way, report, signal).catch(async (error: unknown) => {
+  const sendOnce = (): Promise<void> => sendGuest(monitor, way, report, signal);
+  await repeatHandshake(agent, held, sendOnce, () => readiness.check(signal)).catch(async (error: unknown) => {
     agent.gate.open(ongoing.start.migrationId);
     throw await firstCause(agent, held, error, signal);
   });

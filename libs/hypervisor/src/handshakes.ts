@@ -1,0 +1,82 @@
+/**
+ * A TLS handshake in which the other end says nothing. QEMU up to at least 7.2 waits for it in its main loop (the channel's socket blocks until the
+ * migration begins), so that its monitor does not answer and a guest that runs stands still; only the end of the connection lets it go on.
+ */
+import { execFile } from 'node:child_process';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import type { Monitor } from '@ferry/qemu-qmp';
+import type { ProcessIdentity } from './qemu-process.ts';
+
+const run = promisify(execFile);
+const toolMs = 2_000;
+/** How often it is asked in as long as it may be silent. */
+const asksPerLimit = 4;
+
+/** Where a QEMU's memory connections are: at its own port, or at another one's. */
+export type MemoryPort =
+  | { readonly at: 'here'; readonly port: number }
+  | { readonly at: 'there'; readonly port: number };
+
+interface Waiting {
+  readonly process: ProcessIdentity;
+  readonly monitor: Monitor;
+}
+
+/**
+ * Until `signal` aborts: a QEMU that does not answer for `limitMs` waits for a handshake, and its connection is ended. `ended` is called for each one.
+ * Throws an Error that says why it cannot be ended.
+ */
+export async function watchHandshakes(
+  { process, monitor }: Waiting,
+  where: MemoryPort,
+  limitMs: number,
+  ended: (peer: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const over = AbortSignal.any([signal, monitor.closed]);
+  while (!over.aborted) {
+    if (!(await answersWithin(monitor, limitMs, over))) {
+      for (const peer of await endConnections(process.pid, where)) ended(peer);
+    }
+    await delay(limitMs / asksPerLimit, undefined, { signal: over }).catch(() => undefined);
+  }
+}
+
+async function answersWithin(monitor: Monitor, limitMs: number, signal: AbortSignal): Promise<boolean> {
+  const late = AbortSignal.timeout(limitMs);
+  const asked = monitor.execute('query-status', {}, AbortSignal.any([signal, late]));
+  return asked.then(
+    () => true,
+    () => signal.aborted || !late.aborted,
+  );
+}
+
+/** Ends the connections of this process at the port with ss(8), and gives whom they were to. Those that nobody has accepted yet are no process's. */
+async function endConnections(pid: number, { at, port }: MemoryPort): Promise<string[]> {
+  const filter = at === 'here' ? `sport = :${port}` : `dport = :${port}`;
+  const peers: string[] = [];
+  for (const line of (await ss('-Htnp', 'state', 'established', filter)).split('\n')) {
+    const [, , own = '', peer = '', users = ''] = line.trim().split(/\s+/);
+    if (!users.includes(`pid=${pid},`)) continue;
+    const killed = await ss('-KHtn', 'state', 'established', 'src', own, 'dst', peer);
+    // Without the right, or where the kernel is built without INET_DIAG_DESTROY, ss ends with 0 and has done nothing.
+    if (killed.trim() === '') throw endless(`ss -K does not end the connection from ${own} to ${peer}`);
+    peers.push(peer);
+  }
+  return peers;
+}
+
+async function ss(...args: readonly string[]): Promise<string> {
+  try {
+    return (await run('ss', args, { timeout: toolMs })).stdout;
+  } catch (cause) {
+    throw endless(`ss cannot be run: ${cause instanceof Error ? cause.message.trim() : String(cause)}`, cause);
+  }
+}
+
+const endless = (why: string, cause?: unknown): Error =>
+  new Error(
+    `QEMU waits for a TLS handshake that does not come, and ${why}: install iproute2, and give the agent CAP_NET_ADMIN`,
+    { cause },
+  );
