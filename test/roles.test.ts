@@ -5,14 +5,17 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type Client, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { dial, invoke, openCredentials, permissions } from '@ferry/agent';
-import { DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
+import { DestAgentService, DestPeerService } from '@ferry/proto/ferry/v1/dest_agent';
 import { DomainsService } from '@ferry/proto/ferry/v1/domains';
 import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
-import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
+import { SourceAgentService, SourcePeerService } from '@ferry/proto/ferry/v1/source_agent';
 import { callsOf, endOf, eventually, patience, refusal, World } from './world.ts';
 
 const none = Buffer.alloc(0);
-const definitions = { source: [SourceAgentService, DomainsService], dest: [DestAgentService] } as const;
+const definitions = {
+  source: [SourceAgentService, SourcePeerService, DomainsService],
+  dest: [DestAgentService, DestPeerService],
+} as const;
 const methods = (['source', 'dest'] as const).flatMap((side) =>
   definitions[side].flatMap((definition) => Object.values(definition).map(({ path }) => ({ side, path }))),
 );
@@ -25,9 +28,9 @@ const rare: Readonly<Record<string, string>> = {
   '/ferry.v1.Domains/Adopt': 'admin',
   '/ferry.v1.Domains/Forget': 'admin',
   '/ferry.v1.Domains/ForgetHost': 'admin',
-  '/ferry.v1.SourceAgent/Ask': 'agent',
-  '/ferry.v1.DestAgent/Ask': 'agent',
-  '/ferry.v1.DestAgent/CheckReady': 'agent',
+  '/ferry.v1.SourcePeer/Ask': 'agent',
+  '/ferry.v1.DestPeer/Ask': 'agent',
+  '/ferry.v1.DestPeer/CheckReady': 'agent',
 };
 
 const roleNames = ['nothing', 'viewer', 'operator', 'controller', 'admin', 'agent/c'] as const;
@@ -144,8 +147,8 @@ describe('the agent of a third host', () => {
     const ask = { ...names, incarnation: 'x', askerAddress: 'c:1', run: '' };
     const check = { ...ask, streamOnly: false, askerHost: 'a' };
     for (const call of [
-      () => invoke(b, DestAgentService.ask, ask, patience()),
-      () => invoke(b, DestAgentService.checkReady, check, patience()),
+      () => invoke(b, DestPeerService.ask, ask, patience()),
+      () => invoke(b, DestPeerService.checkReady, check, patience()),
       () => invoke(b, DestAgentService.abortMigration, names, patience()),
       () => invoke(b, DestAgentService.finish, { ...names, cookieIn: none, cancelled: true }, patience()),
     ])

@@ -1,6 +1,12 @@
 /** The agents' processes: their real code on this world's parts, one life after the other. */
 import { type Config, type Edge, type Log, OngoingMigrations, BlackoutGate, type Parts } from '@ferry/agent';
-import { type DestAgent, destAgent, destAgentService, takeUpWork as takeUpIncoming } from '@ferry/dest-agent';
+import {
+  type DestAgent,
+  destAgent,
+  destAgentService,
+  destPeerService,
+  takeUpWork as takeUpIncoming,
+} from '@ferry/dest-agent';
 import { HandoverRegister, HostNames, OwnerRecords } from '@ferry/handover';
 import { Ports } from '@ferry/hypervisor';
 import { MigrationJobs, systemClock } from '@ferry/jobs';
@@ -18,6 +24,7 @@ import {
   type SourceAgent,
   sourceAgent,
   sourceAgentService,
+  sourcePeerService,
   takeUpWork as takeUpOutgoing,
 } from '@ferry/source-agent';
 import { type Host, SimHypervisor } from './host.ts';
@@ -112,7 +119,8 @@ export class AgentProcess {
     // A stream's caller hears of its end.
     const migrate = handlers['migrate'] as unknown as (request: unknown, signal: AbortSignal) => AsyncIterable<unknown>;
     const domains = domainsService(agent, edge).implementation as unknown as Record<string, Handler>;
-    return { ...domains, ...handlers, migrate: async (request, signal) => lastOf(migrate(request, signal)) };
+    const peer = sourcePeerService(agent, edge).implementation as unknown as Record<string, Handler>;
+    return { ...domains, ...handlers, ...peer, migrate: async (request, signal) => lastOf(migrate(request, signal)) };
   }
 
   async #incoming(life: Life, parts: Parts): Promise<Record<string, Handler>> {
@@ -131,7 +139,8 @@ export class AgentProcess {
     });
     this.agent = agent;
     await takeUpIncoming(agent, this.#shutdown.signal);
-    return destAgentService(agent, edge).implementation as unknown as Record<string, Handler>;
+    const services = [destAgentService(agent, edge), destPeerService(agent, edge)];
+    return Object.assign({}, ...services.map(({ implementation }) => implementation)) as Record<string, Handler>;
   }
 
   #destinationAt(life: Life, address: string): ReturnType<SourceAgent['destinationAt']> {

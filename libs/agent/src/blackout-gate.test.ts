@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
+import { DestAgentService, DestPeerService } from '@ferry/proto/ferry/v1/dest_agent';
 import { describe, expect, it } from '@jest/globals';
 import { BlackoutGate } from './blackout-gate.ts';
 import { dial, invoke } from './client.ts';
@@ -8,7 +8,8 @@ import { Ongoing } from './ongoing.ts';
 import { finishRequest, migrationId, prepareRequest, startTestAgent } from './testing/agent.ts';
 
 const patient = AbortSignal.timeout(60_000);
-const { prepare, finish, ask, checkReady } = DestAgentService;
+const { prepare, finish } = DestAgentService;
+const { ask, checkReady } = DestPeerService;
 /** Longer than any test here. */
 const closedMs = 60_000;
 

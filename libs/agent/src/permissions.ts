@@ -17,7 +17,6 @@ export const permissions: Readonly<Record<string, readonly Role[]>> = {
   '/ferry.v1.SourceAgent/Perform': driving,
   '/ferry.v1.SourceAgent/Confirm': driving,
   '/ferry.v1.SourceAgent/Migrate': operating,
-  '/ferry.v1.SourceAgent/Ask': agents,
   '/ferry.v1.SourceAgent/GetMigration': viewing,
   '/ferry.v1.SourceAgent/WatchMigration': viewing,
   '/ferry.v1.SourceAgent/AbortMigration': operating,
@@ -26,13 +25,15 @@ export const permissions: Readonly<Record<string, readonly Role[]>> = {
   '/ferry.v1.DestAgent/Prepare': drivingOrAgent,
   '/ferry.v1.DestAgent/Finish': drivingOrAgent,
   '/ferry.v1.DestAgent/StandBy': drivingOrAgent,
-  '/ferry.v1.DestAgent/CheckReady': agents,
-  '/ferry.v1.DestAgent/Ask': agents,
   // The other half's failure may be the first cause.
   '/ferry.v1.DestAgent/GetMigration': everybody,
   '/ferry.v1.DestAgent/WatchMigration': viewing,
   '/ferry.v1.DestAgent/AbortMigration': ['operator', 'controller', 'admin', 'agent'],
   '/ferry.v1.DestAgent/ResolveMigration': administering,
+
+  '/ferry.v1.SourcePeer/Ask': agents,
+  '/ferry.v1.DestPeer/CheckReady': agents,
+  '/ferry.v1.DestPeer/Ask': agents,
 
   '/ferry.v1.Domains/List': viewing,
   '/ferry.v1.Domains/Get': viewing,

@@ -3,7 +3,7 @@ import { execFile, spawnSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { HypervisorError } from '@ferry/hypervisor';
-import { DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
+import { DestAgentService, DestPeerService } from '@ferry/proto/ferry/v1/dest_agent';
 import { migrationId, startTestAgent, type TestAgent } from './testing/agent.ts';
 
 const run = promisify(execFile);
@@ -47,7 +47,7 @@ describe('buf curl', () => {
     const reflect = ['--reflect', '--reflect-protocol', protocol];
     const methods = await bufCurl(agent, ...reflect, '--list-methods', url);
     expect(methods.trim().split('\n').toSorted()).toEqual(
-      Object.values(DestAgentService)
+      Object.values({ ...DestAgentService, ...DestPeerService })
         .map(({ path }) => path.slice(1))
         .toSorted(),
     );

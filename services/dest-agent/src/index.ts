@@ -1,3 +1,3 @@
 export type { DestAgent } from './agent.ts';
-export { destAgentService } from './service.ts';
+export { destAgentService, destPeerService } from './service.ts';
 export { destAgent, takeUpWork } from './wire.ts';

@@ -2,11 +2,11 @@
 import { flushCompileCache } from 'node:module';
 import { agentRuns, Callers, edgeOf, invokeAgain, openAudit, openParts, Peers, serve, untilAsked } from '@ferry/agent';
 import { Ports } from '@ferry/hypervisor';
-import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
+import { SourcePeerService } from '@ferry/proto/ferry/v1/source_agent';
 import type { Source } from './agent.ts';
 import { openMemoryKeys } from './memory-key.ts';
 import { rehearse } from './rehearse.ts';
-import { destAgentService } from './service.ts';
+import { destAgentService, destPeerService } from './service.ts';
 import { destAgent, takeUpWork } from './wire.ts';
 
 await untilAsked(async (shutdown) => {
@@ -15,7 +15,7 @@ await untilAsked(async (shutdown) => {
   using peers = new Peers(credentials);
   const sourceAt = (address: string): Source => {
     const client = peers.at(address);
-    return { ask: (request, signal) => invokeAgain(client, SourceAgentService.ask, request, signal) };
+    return { ask: (request, signal) => invokeAgain(client, SourcePeerService.ask, request, signal) };
   };
   const sourceRuns = () => agentRuns('source', config.stateDir);
   const memoryKeys = await openMemoryKeys(config.stateDir);
@@ -31,7 +31,7 @@ await untilAsked(async (shutdown) => {
   const edge = edgeOf({ side: 'dest', log, draining: shutdown, callers });
   const server = await serve(
     { side: 'dest', listen: config.listen, credentials, gate: parts.gate, callers, audit },
-    [destAgentService(agent, edge)],
+    [destAgentService(agent, edge), destPeerService(agent, edge)],
     shutdown,
   );
   log.info({ address: server.address }, 'serving');

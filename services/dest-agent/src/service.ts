@@ -11,6 +11,8 @@ import { MigrationError } from '@ferry/migration';
 import {
   type DestAgentServer,
   DestAgentService,
+  type DestPeerServer,
+  DestPeerService,
   type FinishRequest,
   type StandByRequest,
   type StandByResponse,
@@ -99,8 +101,6 @@ export function destAgentService(
         },
         phaseOfFinish,
       ),
-      checkReady: unary('migration.check-ready', (request, signal) => checkReady(agent, request, signal)),
-      ask: unary('handover.ask', (request, signal) => answerSource(agent, request, signal)),
       getMigration: unary('migration.get', async (request, signal) => ({
         migration: (await known(agent, request, signal)).describe(),
       })),
@@ -113,6 +113,20 @@ export function destAgentService(
       resolveMigration: unary('migration.resolve', async (request, signal) => ({
         migration: await resolveByWord(resolvable(agent), request, signal),
       })),
+    },
+  };
+}
+
+/** What only sources' agents call. */
+export function destPeerService(
+  agent: DestAgent,
+  { unary }: Edge,
+): { definition: typeof DestPeerService; implementation: DestPeerServer } {
+  return {
+    definition: DestPeerService,
+    implementation: {
+      checkReady: unary('migration.check-ready', (request, signal) => checkReady(agent, request, signal)),
+      ask: unary('handover.ask', (request, signal) => answerSource(agent, request, signal)),
     },
   };
 }

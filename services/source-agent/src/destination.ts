@@ -11,6 +11,7 @@ import type {
 } from '@ferry/proto/ferry/v1/migration';
 import {
   DestAgentService,
+  DestPeerService,
   type CheckReadyRequest,
   type CheckReadyResponse,
   type GetReady,
@@ -49,10 +50,10 @@ export function destinationAt(peers: Peers, address: string): Destination {
       standing.warmUp({ request: { $case: 'getReady', value: { migrationId, domain: '' } } }, times);
       return prepared;
     },
-    checkReady: (request, signal) => invokeAgain(client, DestAgentService.checkReady, request, signal),
+    checkReady: (request, signal) => invokeAgain(client, DestPeerService.checkReady, request, signal),
     getMigration: (names, signal) => invoke(client, DestAgentService.getMigration, names, signal),
     abortMigration: (names, signal) => invoke(client, DestAgentService.abortMigration, names, signal),
-    ask: (request, signal) => invokeAgain(client, DestAgentService.ask, request, signal),
+    ask: (request, signal) => invokeAgain(client, DestPeerService.ask, request, signal),
     getReady: (names) => standing?.warmUp({ request: { $case: 'getReady', value: names } }),
     finish: async (request, signal) => {
       const ahead = standing;

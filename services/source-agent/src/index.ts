@@ -1,3 +1,3 @@
 export type { SourceAgent } from './agent.ts';
-export { domainsService, sourceAgentService } from './service.ts';
+export { domainsService, sourceAgentService, sourcePeerService } from './service.ts';
 export { sourceAgent, takeUpWork } from './wire.ts';

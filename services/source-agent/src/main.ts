@@ -2,7 +2,7 @@
 import { flushCompileCache } from 'node:module';
 import { Callers, edgeOf, openAudit, openParts, Peers, serve, untilAsked } from '@ferry/agent';
 import { destinationAt } from './destination.ts';
-import { domainsService, sourceAgentService } from './service.ts';
+import { domainsService, sourceAgentService, sourcePeerService } from './service.ts';
 import { freeWaitingGuests } from './waiting-guests.ts';
 import { sourceAgent, takeUpWork } from './wire.ts';
 
@@ -20,7 +20,7 @@ await untilAsked(async (shutdown) => {
   const callers = new Callers(config.grants);
   const audit = openAudit(config.auditLog);
   const edge = edgeOf({ side: 'source', log, draining: shutdown, callers });
-  const services = [sourceAgentService(agent, edge), domainsService(agent, edge)];
+  const services = [sourceAgentService(agent, edge), sourcePeerService(agent, edge), domainsService(agent, edge)];
   const server = await serve(
     { side: 'source', listen: config.listen, credentials, gate: parts.gate, callers, audit },
     services,

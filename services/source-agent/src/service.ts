@@ -3,7 +3,12 @@ import { type Edge, knownMigration, type Resolvable, resolveByWord, SharedAnswer
 import { MigrationError } from '@ferry/migration';
 import { DomainsService, type DomainsServer, type GetResponse, type ListResponse } from '@ferry/proto/ferry/v1/domains';
 import { type Migration, Protocol } from '@ferry/proto/ferry/v1/migration';
-import { SourceAgentService, type SourceAgentServer } from '@ferry/proto/ferry/v1/source_agent';
+import {
+  SourceAgentService,
+  type SourceAgentServer,
+  SourcePeerService,
+  type SourcePeerServer,
+} from '@ferry/proto/ferry/v1/source_agent';
 import { guestIfAny, journal, type SourceAgent, type SourceState } from './agent.ts';
 import { begin } from './begin.ts';
 import { check } from './check.ts';
@@ -67,7 +72,6 @@ export function sourceAgentService(
         (request, signal) => confirm(agent, request, signal),
         (request) => (request.cancelled ? 'confirm3-cancelled' : 'confirm3'),
       ),
-      ask: unary('handover.ask', (request, signal) => answerDestination(agent, request, signal)),
       migrate: serverStream(
         'migration.migrate',
         async function* (request, signal) {
@@ -88,6 +92,19 @@ export function sourceAgentService(
       resolveMigration: unary('migration.resolve', async (request, signal) => ({
         migration: await resolveByWord(resolvable(agent), request, signal),
       })),
+    },
+  };
+}
+
+/** What only destinations' agents call. */
+export function sourcePeerService(
+  agent: SourceAgent,
+  { unary }: Edge,
+): { definition: typeof SourcePeerService; implementation: SourcePeerServer } {
+  return {
+    definition: SourcePeerService,
+    implementation: {
+      ask: unary('handover.ask', (request, signal) => answerDestination(agent, request, signal)),
     },
   };
 }

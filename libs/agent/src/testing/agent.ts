@@ -6,6 +6,8 @@ import {
   DestAgentClient,
   type DestAgentServer,
   DestAgentService,
+  type DestPeerServer,
+  DestPeerService,
   type FinishRequest,
   type FinishResponse,
   type PrepareRequest,
@@ -66,7 +68,11 @@ export async function startTestAgent(
   const draining = new AbortController();
   const lines: string[] = [];
   const log = openLog('info', { write: (line) => void lines.push(line) });
-  const implementation = implementationOf(behaviour, edgeOf({ side: 'dest', log, draining: draining.signal }));
+  const edge = edgeOf({ side: 'dest', log, draining: draining.signal });
+  const services = [
+    { definition: DestAgentService, implementation: implementationOf(behaviour, edge) },
+    { definition: DestPeerService, implementation: peerOf(edge) },
+  ];
   const limits = { ...connectionLimits(), ...callLimits, ...asked };
   const options: ServeOptions = {
     side: 'dest',
@@ -76,7 +82,7 @@ export async function startTestAgent(
     limits,
     ...(gate === undefined ? {} : { gate }),
   };
-  const server = await serve(options, [{ definition: DestAgentService, implementation }], draining.signal);
+  const server = await serve(options, services, draining.signal);
   const client = dial(server.address, credentials, DestAgentClient);
   return {
     server,
@@ -116,14 +122,17 @@ export function implementationOf(behaviour: Behaviour, { unary, serverStream, st
       },
       'finish3',
     ),
-    checkReady: unary('migration.check-ready', async () => ({ receiving: true, host: '' })),
-    ask: unary('handover.ask', async () => ({ answer: 0 })),
     getMigration: unary('GetMigration', nothing),
     abortMigration: unary('migration.abort', nothing),
     resolveMigration: unary('migration.resolve', nothing),
     watchMigration: serverStream('WatchMigration', behaviour.watch ?? async function* () {}),
   };
 }
+
+const peerOf = ({ unary }: Edge): DestPeerServer => ({
+  checkReady: unary('migration.check-ready', async () => ({ receiving: true, host: '' })),
+  ask: unary('handover.ask', async () => ({ answer: 0 })),
+});
 
 const none = Buffer.alloc(0);
 const finished: FinishResponse = { domain: undefined, cookieOut: none, statistics: undefined };

@@ -153,7 +153,6 @@ export class FakeHost implements AsyncDisposable {
         outcome: cancelled ? Outcome.OUTCOME_FAILED : Outcome.OUTCOME_COMPLETED,
         statistics,
       })),
-      ask: this.#unary('ask', () => ({ answer: 0 })),
       getMigration: (incoming, reply) => {
         this.received.push(['getMigration', incoming.request]);
         if (this.does.migration === undefined)
