@@ -271,10 +271,15 @@ describe('a document asks of the host', () => {
   it('a TPM, which ends with its QEMU and keeps what it knows', async () => {
     const tpm = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>";
     const hypervisor = await open();
-    const guest = await started(hypervisor, document(tpm));
+    process.env['FERRY_REDIS_URL'] = 'redis://:confidential@redis';
+    const guest = await started(hypervisor, document(tpm)).finally(() => delete process.env['FERRY_REDIS_URL']);
     const pid = Number(await readFile(join(options.stateDir, 'domains', uuid, 'swtpm.pid'), 'latin1'));
     const swtpm = await identify(pid);
     expect(swtpm).toBeDefined();
+    // A guest that has broken out into it finds nothing of the agent's.
+    const environment = (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0');
+    expect(environment.filter((entry) => /^(FERRY_(?!LAB=)|OTEL|NODE)/.test(entry))).toEqual([]);
+    expect(environment).toContain(`PATH=${process.env['PATH']}`);
     expect(await guest.monitor.execute('query-status', {}, wait())).toMatchObject({ running: false });
     await hypervisor.end(guest, 'quit');
     if (swtpm !== undefined) await waitGone(swtpm, wait());
