@@ -147,7 +147,9 @@ export class Ongoing {
     this.#add({ $case: 'ended', value: { outcome: this.#outcome, failure, statistics: this.statistics } });
   }
 
+  /** Nothing is told after the end, whatever comes late. */
   #add(event: NonNullable<MigrationEvent['event']>): void {
+    if (this.#events.at(-1)?.event?.$case === 'ended') return;
     if (this.#events.length >= eventsMax) {
       const progress = this.#events.findIndex((e) => e.event?.$case === 'progress');
       this.#events.splice(Math.max(0, progress), 1);

@@ -29,6 +29,11 @@ async function watch(agent: SourceAgent, migrationId: string): Promise<void> {
     const held = agent.migrations.find(migrationId);
     // Somebody else has settled it: peer to peer, an abort, or its time was up.
     if (held === undefined || held.unsettled !== undefined) return;
+    // Peer to peer this agent has called Finish itself, and its answer brings the destination's figures.
+    if (held.driven) {
+      await delay(lookEveryMs, undefined, { ref: false });
+      continue;
+    }
     const { domainUuid: domain, domainName } = held.ongoing.start;
     const decision = await look(agent, { domain, migrationId, run: held.state.run });
     if (decision === 'none') {
