@@ -1,7 +1,20 @@
 /** Real QEMUs: started, found again by another agent, adopted, ended. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  symlink,
+  unlink,
+  writeFile,
+} from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { qemuArguments } from '@ferry/domain-xml';
@@ -398,6 +411,22 @@ describe('a QEMU that somebody else started', () => {
     const guest = await hypervisor.adopt(socket(), hypervisor.read(document()), wait());
     expect(guest.process.pid).toBe(qemu.pid);
     expect(await hypervisor.find('web-1')).toMatchObject({ uuid, adoptedMonitor: socket() });
+  });
+
+  it('is refused where its monitor is among the agent’s own files, also by a link', async () => {
+    const own = join(dir, 'own');
+    await mkdir(own);
+    const link = join(dir, 'link.sock');
+    await symlink(join(own, 'm.sock'), link);
+    await using listener = createServer().listen(join(own, 'm.sock'));
+    await once(listener, 'listening');
+    const signal = AbortSignal.timeout(60_000);
+    await using hypervisor = await Hypervisor.open({ ...options, protectedPaths: [await realpath(own)] }, signal);
+    for (const path of [join(own, 'm.sock'), link, `${dir}/x/../own/none.sock`])
+      await expect(hypervisor.adopt(path, hypervisor.read(document()), wait())).rejects.toMatchObject({
+        kind: 'file-refused',
+        message: expect.stringContaining('own'),
+      });
   });
 
   it('is refused when the document is of another machine, and left alone', async () => {

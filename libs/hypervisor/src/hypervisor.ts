@@ -1,6 +1,8 @@
 /** This host's QEMUs, as one agent sees them: found by their directories, driven over this agent's own monitors. */
 import { once } from 'node:events';
+import { realpath } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
 import { filesOf, writeDomainForOlderLibvirt, type Domain, type Networks, type XmlPolicy } from '@ferry/domain-xml';
 import { Monitor, QmpError, type RunState } from '@ferry/qemu-qmp';
 import { Admission } from './admission.ts';
@@ -306,6 +308,7 @@ export class Hypervisor {
    */
   async adopt(monitorPath: string, domain: Domain, signal: AbortSignal): Promise<Guest> {
     await this.#refuseKnown(domain);
+    await refuseOwn(monitorPath, this.#options.protectedPaths ?? []);
     const monitor = await connectTo(monitorPath, signal);
     try {
       await compareWithQemu(monitor, domain, signal);
@@ -440,6 +443,15 @@ const launches = new Turns(Math.max(2, availableParallelism()));
 async function launchInTurn(order: Launch, signal: AbortSignal): Promise<Launched> {
   using _turn = await launches.take(signal);
   return launch(order, signal);
+}
+
+/** A monitor of the agent's own is no other program's. What is not there is for the connection to tell. Throws HypervisorError file-refused. */
+async function refuseOwn(monitorPath: string, own: readonly string[]): Promise<void> {
+  const real = await realpath(monitorPath).catch(() => resolve(monitorPath));
+  const around = own.find((path) => real === path || real.startsWith(`${path}/`));
+  if (around === undefined) return;
+  const where = real === monitorPath ? '' : ` is really ${real}, which`;
+  throw new HypervisorError('file-refused', `${monitorPath}${where} lies in ${around}, which is the agent's own`);
 }
 
 /** A QEMU that runs answers at once; one that somebody else's monitor client keeps busy never does. */
