@@ -93,6 +93,11 @@ const commands: Readonly<Record<string, Command>> = {
     what: 'both agents in virtual time, faults drawn from seeds; one seed is shown step by step',
     run: (args) => script('sim/src/main.ts', args),
   },
+  fuzz: {
+    usage: 'fuzz [--minutes N] [--only NAME] [--seed N]',
+    what: 'damaged documents, cookies, messages and records for everything that reads from outside',
+    run: (args) => script('test/fuzz/main.ts', args),
+  },
   bench: {
     usage: 'bench [--rounds N] [--guests N] [--busy N]',
     what: 'QEMU alone against Ferry, interleaved in one run',

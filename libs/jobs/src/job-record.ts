@@ -1,3 +1,4 @@
+import { JobError } from './errors.ts';
 import { type JobKind, jobKindOf } from './masks.ts';
 
 /** What Redis keeps of a migration on this host, until 7 days after its end. */
@@ -29,13 +30,21 @@ export function decodeRecord(fields: Readonly<Record<string, string>>): JobRecor
     migrationId: fields['migration'] ?? '',
     phase: fields['phase'] ?? 'none',
     owner: fields['owner'] ?? '',
-    startedAtMs: Number(fields['startedAtMs'] ?? 0),
-    finishedAtMs: finishedAt === undefined ? undefined : Number(finishedAt),
+    startedAtMs: timeOf('startedAtMs', fields['startedAtMs'] ?? '0'),
+    finishedAtMs: finishedAt === undefined ? undefined : timeOf('finishedAtMs', finishedAt),
     outcome: fields['outcome'],
     options: named(fields, 'option:'),
     record: named(fields, 'record:'),
     replies: Object.keys(named(fields, 'reply:')),
   };
+}
+
+/** The latest moment that a Date can be, ms since 1970. */
+const latestMs = 8.64e15;
+
+function timeOf(name: string, text: string): number {
+  if (/^\d{1,16}$/.test(text) && Number(text) <= latestMs) return Number(text);
+  throw new JobError('redis-reply', `the record of a job is damaged: ${name} is ${JSON.stringify(text.slice(0, 40))}`);
 }
 
 function named(fields: Readonly<Record<string, string>>, prefix: string): Record<string, string> {
