@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { licenceProblem } from './licences.ts';
 
 interface Check {
   readonly name: string;
@@ -27,6 +28,11 @@ const checks: readonly Check[] = [
     },
   },
   { name: 'dead code', argv: ['knip'] },
+  {
+    name: 'licences',
+    argv: ['pnpm', 'licenses', 'list', '--prod', '--json', '--filter', './services/*'],
+    proof: licenceProblem,
+  },
   { name: 'proto lint', argv: ['buf', 'lint'], cwd: 'proto' },
 ];
 

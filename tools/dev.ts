@@ -93,6 +93,14 @@ const commands: Readonly<Record<string, Command>> = {
     what: 'both agents in virtual time, faults drawn from seeds; one seed is shown step by step',
     run: (args) => script('sim/src/main.ts', args),
   },
+  sbom: {
+    usage: 'sbom [--out FILE]',
+    what: 'what the agents and the command line are shipped with, as CycloneDX',
+    run: (args) => {
+      const format = ['--sbom-format', 'cyclonedx', '--sbom-type', 'application'];
+      return run(['pnpm', 'sbom', '--filter', './services/*', '--prod', ...format, ...args]);
+    },
+  },
   fuzz: {
     usage: 'fuzz [--minutes N] [--only NAME] [--seed N]',
     what: 'damaged documents, cookies, messages and records for everything that reads from outside',
