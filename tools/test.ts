@@ -13,7 +13,7 @@ interface Results {
 }
 
 /** Of this many files of a run one that fails may be a hiccup of a noisy machine; when more do, none is run once more. */
-const filesPerHiccup = 10;
+const filesPerHiccup = 20;
 
 /**
  * `./dev test` on CI, where machines are noisy: the files that fail are run once more, after all others, and count as they
