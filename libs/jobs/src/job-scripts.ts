@@ -141,7 +141,7 @@ export class JobScripts {
   /** Nobody executes the job now. Throws lease-lost. */
   async continue(job: JobRef, reply: PhaseReply | undefined, signal: AbortSignal): Promise<void> {
     const { slot, lease, record } = this.#keys(job);
-    const args: (string | Buffer)[] = [job.token, ms(this.#me.leaseMs)];
+    const args: (string | Buffer)[] = [job.token, ms(this.#me.leaseMs), ...this.#subject(job)];
     if (reply !== undefined) args.push(reply.phase, bufferOf(reply.bytes));
     const send = () => this.#redis.ferryJobContinue(slot, lease, record(job.migrationId), ...args);
     await this.#held(job, 'job-continue', send, signal);
@@ -155,7 +155,15 @@ export class JobScripts {
   ): Promise<void> {
     const { slot, lease, record } = this.#keys(job);
     const reply = end.reply === undefined ? ['', ''] : [end.reply.phase, bufferOf(end.reply.bytes)];
-    const args = [job.token, ms(recordSeconds), end.outcome, ms(end.atMs), ...reply, ...pairsOf(end.record)];
+    const args: (string | Buffer)[] = [
+      job.token,
+      ms(recordSeconds),
+      end.outcome,
+      ms(end.atMs),
+      ...reply,
+      ...this.#subject(job),
+    ];
+    args.push(...pairsOf(end.record));
     const send = () => this.#redis.ferryJobFinish(slot, lease, record(job.migrationId), ...args);
     await this.#held(job, 'job-finish', send, signal);
   }
@@ -203,6 +211,7 @@ export class JobScripts {
     const { slot, lease, record } = this.#keys(job);
     const me = this.#me;
     const args = [job.token, ms(me.leaseMs), job.migrationId, me.kind, me.owner, me.instance, maskOf(me.kind, true)];
+    args.push(job.domain);
     const send = () => this.#redis.ferryJobAdopt(slot, lease, record(job.migrationId), ...args);
     const words = wordsOf(await this.#call('job-adopt', send, signal), 'job-adopt', ['adopted', 'none', 'held']);
     if (words[0] !== 'adopted') return undefined;
@@ -294,6 +303,12 @@ export class JobScripts {
 
   #call<T>(name: string, send: () => Promise<T>, signal: AbortSignal): Promise<T> {
     return redisCall(this.#clock, name, send, signal);
+  }
+
+  /** What a record is of, to be written where it does not say so. */
+  #subject({ migrationId, domain }: JobRef): string[] {
+    const { kind, owner } = this.#me;
+    return [migrationId, kind, owner, domain];
   }
 
   #keys(job: JobRef): DomainKeys {

@@ -215,6 +215,21 @@ describe('recovery', () => {
     expect(await server.client().exists(slot)).toBe(0);
   });
 
+  it('leaves a record that says what it is of where Redis has evicted it meanwhile', async () => {
+    using jobs = agent('MIGRATION_OUT');
+    const client = server.client();
+    const domain = randomUUID();
+    const record = `ferry:{${domain}}:migration:m:a`;
+    const whose = { kind: 'MIGRATION_OUT', domain, migrationId: 'm', owner: 'source-agent@a' };
+    const job = await begun(jobs, domain);
+    await client.del(record);
+    await jobs.migrationJobContinue(job, { phase: 'begin3', bytes: Buffer.from('1') }, never);
+    expect(await jobs.recordOf(domain, 'm', never)).toMatchObject(whose);
+    await client.del(record);
+    await jobs.migrationJobFinish(job, { outcome: 'completed', record: {} }, never);
+    expect(await jobs.recordOf(domain, 'm', never)).toMatchObject({ ...whose, outcome: 'completed' });
+  });
+
   it('gives a job back to the agent that lost its lease for a while', async () => {
     const clock = new VirtualClock();
     using jobs = agent('MIGRATION_OUT', { clock });
