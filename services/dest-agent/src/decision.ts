@@ -40,11 +40,11 @@ async function askBeforeAbort(
   const { migrationId, domainUuid: domain } = held.ongoing.start;
   const { whole, doneWithRegister, grant, sourceAddress, run } = held.state;
   if (!whole || doneWithRegister || grant !== undefined || sourceAddress === '') return undefined;
-  // A register that cannot be asked is no reason to ask here: what follows asks the source then.
+  // A register that does not answer now may answer the abort: the source is asked before that all the same.
   const known = await agent.register.look({ domain, migrationId, run }, signal).catch(() => undefined);
-  if (known === undefined || known.decision === 'committed' || known.decision === 'aborted') return undefined;
+  if (known?.decision === 'committed' || known?.decision === 'aborted') return undefined;
   // In version 2 the vote is in the register: the source has stopped the guest for good, so that this copy is no older than its disks.
-  if (known.decision === 'undecided') held.state.voteSeen ||= known.incarnation === held.state.incarnation;
+  if (known?.decision === 'undecided') held.state.voteSeen ||= known.incarnation === held.state.incarnation;
   return askSource(agent, held, signal).catch((error: unknown) => {
     if (error instanceof MigrationError && error.kind === 'other-undecided') return undefined;
     throw error;

@@ -107,6 +107,13 @@ it('starts a whole copy that is the only one: the register is bound', async () =
   expect(done).toEqual(['asked', 'abort', 'cont']);
 });
 
+it('asks the source before it gives up a whole copy in a register that did not answer a moment ago', async () => {
+  const ended = world({ source: Answer.ANSWER_SOURCE_ENDED });
+  ended.agent.register.look = () => Promise.reject(new HandoverError('register-unavailable', 'Redis did not answer'));
+  await expect(recover(ended.agent, ended.held, never)).rejects.toMatchObject({ kind: 'in-doubt' });
+  expect(ended.done).toEqual(['asked']);
+});
+
 it('drops without a question what is not whole', async () => {
   const { agent, held, done } = world({ status: 'inmigrate', source: unreachable });
   expect(await recover(agent, held, never)).toBe('failed');
