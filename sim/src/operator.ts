@@ -6,6 +6,7 @@
 import { FailureError, failureOf } from '@ferry/agent';
 import { Resolution } from '@ferry/proto/ferry/v1/migration';
 import { addressOf, type AgentProcess } from './agents.ts';
+import type { Qemu } from './qemu.ts';
 import { Life } from './timeline.ts';
 import { guestUuid, type World } from './world.ts';
 
@@ -47,16 +48,17 @@ export class Operator {
     if (process.side === 'source') {
       const other = came[0]?.host ?? this.#world.leg.to;
       const isGuest = sent?.alive === true && way?.wentOn.dest !== true;
-      if (!came.some(({ alive }) => alive)) this.#settle(process, migrationId, other, isGuest);
+      if (!came.some(({ alive }) => alive)) this.#settle(process, migrationId, other, isGuest ? sent : undefined);
     } else if (sent !== undefined && (hosts[sent.host].gone || !sent.alive)) {
-      const isGuest = came.some(({ alive }) => alive) && way?.completed === true && !way.wentOn.source;
-      this.#settle(process, migrationId, sent.host, isGuest);
+      const isGuest = way?.completed === true && !way.wentOn.source;
+      this.#settle(process, migrationId, sent.host, isGuest ? came.find(({ alive }) => alive) : undefined);
     }
   }
 
-  /** Says that the other host is gone, and whether this copy is the guest as it was left. */
-  #settle({ host, side }: AgentProcess, migrationId: string, goneHost: string, isGuest: boolean): void {
+  /** Says that the other host is gone, and whether the copy here is the guest as it was left. */
+  #settle({ host, side }: AgentProcess, migrationId: string, goneHost: string, guest: Qemu | undefined): void {
     const { network, trace, rules } = this.#world;
+    const isGuest = guest !== undefined;
     const resolution = isGuest && !this.#refused ? Resolution.RESOLUTION_RUN_HERE : Resolution.RESOLUTION_END_HERE;
     const request = { migrationId, domain: guestUuid, goneHost, resolution };
     trace?.(`operator: the copy on ${goneHost} is gone, the one on ${host.name} is ${isGuest ? '' : 'not '}the guest`);
@@ -64,7 +66,7 @@ export class Operator {
     const handover = rules.handover(migrationId);
     handover.committedByWord ||= commits;
     // No agent knows that the copy is not older than the disks: it is ended, and the guest is to be started anew.
-    rules.endedByWord ||= isGuest && this.#refused;
+    if (isGuest && this.#refused) rules.endedByWord.add(guest);
     const from = { life: this.#life, host: 'client' };
     network.call(from, addressOf(host.name, side), 'resolveMigration', request, AbortSignal.timeout(20_000)).then(
       () => {

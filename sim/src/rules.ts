@@ -126,6 +126,8 @@ class Handover {
   leftToDest = false;
   /** The destination has asked for the commit: what ends from then on it could not see before. */
   commitSent = false;
+  /** That commit may be granted still: it was not refused since, and not withdrawn. */
+  commitUnderWay = false;
 
   constructor(id: string) {
     this.id = id;
@@ -152,8 +154,10 @@ export class Rules {
   readonly #poweredOff = new Set<Qemu>();
   #destroyWished = false;
   #pauseWished = false;
-  /** A person has ended the last copy, since no agent knew whether it was older than its disks. */
-  endedByWord = false;
+  /** Copies that a person has had ended, since no agent knew whether they were older than their disks. */
+  readonly endedByWord = new Set<Qemu>();
+  /** Hosts whose latest claim was granted by a master that had been cut off: no other one knows of it. */
+  readonly #ownersAtCutOff = new Set<string>();
   /** How often the guest was started. */
   #generation = 0;
   /** Something has happened that an assumption of the models rules out (spec/README.md): what follows is not judged. */
@@ -243,13 +247,14 @@ export class Rules {
     if (by === 'fault') {
       this.killedByFault.push(qemu);
       const { migrationId, settled } = qemu;
-      if (migrationId !== undefined && !settled && !this.handover(migrationId).isCommitted)
+      const handover = migrationId === undefined || settled ? undefined : this.handover(migrationId);
+      if (handover !== undefined && !handover.isCommitted && !handover.commitUnderWay)
         this.#killedUncommitted.add(qemu);
       this.#guestKilled ||= qemu.runState === 'running';
       this.#excuses ||= this.#hadGuest(qemu);
     }
     if (by !== 'agent') return;
-    if (this.#destroyWished) return;
+    if (this.#destroyWished || this.endedByWord.has(qemu)) return;
     if (qemu.runState === 'running') this.break('survivor', `an agent ends ${qemu.label}, in which the guest runs`);
     const others = this.#world.qemus.filter((other) => other !== qemu && other.whole && other.alive);
     if (others.length === 0 && !this.#excuses && !this.#promisedAway() && this.#poweredOff.size === 0)
@@ -272,7 +277,10 @@ export class Rules {
   /** An agent is about to have a script run. */
   sending(name: string, keys: readonly string[]): void {
     const [key = ''] = keys;
-    if (name === 'ferryRegisterCommit') this.handover(key.slice(key.lastIndexOf(':') + 1)).commitSent = true;
+    if (name !== 'ferryRegisterCommit') return;
+    const handover = this.handover(key.slice(key.lastIndexOf(':') + 1));
+    handover.commitSent = true;
+    handover.commitUnderWay = true;
   }
 
   /** A copy that a fault ends was the guest: nothing that comes after is lost by the agents. One that waited for a decision was not. */
@@ -302,6 +310,9 @@ export class Rules {
     const before = recordedIn(server, key);
     const reply = run();
     if (name === 'ferryOwnerClaim') this.#claimed(server, args, reply);
+    const grant = granting[name];
+    if (grant !== undefined && Array.isArray(reply) && reply[0] === grant.answer)
+      this.#granted(server, String(args[grant.host]));
     const model = modelOf(name, before, before.exists, server.incarnation, args);
     if (model === undefined) return reply;
     const answer: unknown = Array.isArray(reply) ? reply[0] : undefined;
@@ -316,6 +327,7 @@ export class Rules {
     const life = String(args[0]);
     // A record that is bound is committed by whoever asks.
     if (answer === 'committed') handover.committed.add(life);
+    if (name === 'ferryRegisterCommit' && answer !== 'committed') handover.commitUnderWay = false;
     if (name === 'ferryRegisterCommit' && answer === 'committed') {
       const noted = Object.values(this.#world.hosts).some(({ disks }) => disks.dest.has(handover.id));
       if (!noted) this.break('journal', 'the destination commits, and its journal knows nothing of it');
@@ -328,6 +340,7 @@ export class Rules {
         !bySource && !before.binding && this.killedByFault.some((qemu) => this.#sentBy(qemu) === handover);
       // Withdrawn: nobody may act on it any more.
       handover.committed.delete(life);
+      handover.commitUnderWay = false;
     }
     return reply;
   }
@@ -345,6 +358,11 @@ export class Rules {
         'owner',
         `${String(host)} is granted the guest, which runs in ${elsewhere.map(({ label }) => label).join(' and ')}`,
       );
+  }
+
+  #granted(server: RedisServer, host: string): void {
+    if (server === this.#world.redis.newest) this.#ownersAtCutOff.delete(host);
+    else this.#ownersAtCutOff.add(host);
   }
 
   /** A side is about to write down its word: what it said before stands. */
@@ -444,6 +462,10 @@ export class Rules {
   stuck(): void {
     const left = this.unrest();
     const rule = left[0]?.startsWith(notOwned) === true ? notOwned : 'stuck';
+    // The models assume that a master that was cut off takes no writes.
+    this.excused ||=
+      rule === notOwned && this.#world.qemus.some((qemu) => qemu.running && this.#ownersAtCutOff.has(qemu.host));
+    if (this.excused) return;
     this.break(rule, left.join('; ') || 'the caller is not done');
   }
 
@@ -452,7 +474,8 @@ export class Rules {
     const { qemus, plan } = this.#world;
     const [copy] = qemus.filter((qemu) => qemu.alive);
     if (copy === undefined) {
-      if (this.#poweredOff.size > 0 || this.#destroyWished || this.endedByWord) return;
+      const isEndedByWord = [...this.endedByWord].some(({ alive }) => !alive);
+      if (this.#poweredOff.size > 0 || this.#destroyWished || isEndedByWord) return;
       if (!this.#guestKilled && !this.#guestWasIn(this.killedByFault)) this.break('survivor', 'no copy is left');
       return;
     }
@@ -486,6 +509,12 @@ export class Rules {
     return !noted.some(({ promised }) => promised.some((life) => handover.committed.has(life)));
   }
 }
+
+/** What makes a host the owner: the answer that does, and which argument names the host. */
+const granting: Readonly<Record<string, { readonly answer: string; readonly host: number }>> = {
+  ferryOwnerClaim: { answer: 'ok', host: 0 },
+  ferryRegisterCommit: { answer: 'committed', host: 3 },
+};
 
 /** The rule that the record of ownership says where the guest runs. */
 const notOwned = 'owner';
