@@ -13,6 +13,7 @@ interface Definition {
   readonly uuid: string;
   readonly name: string;
   readonly incoming?: string;
+  readonly starting?: true;
 }
 
 /** A domain's directory. */
@@ -178,7 +179,7 @@ export class SimHypervisor implements HypervisorParts {
 
   async create(domain: Domain, incoming: string | undefined, signal: AbortSignal): Promise<Guest> {
     const { uuid, name } = domain;
-    const definition: Definition = { uuid, name, ...(incoming === undefined ? {} : { incoming }) };
+    const definition: Definition = { uuid, name, ...(incoming === undefined ? { starting: true } : { incoming }) };
     const known = await this.known(domain);
     if (known !== undefined) throw known;
     await this.#look(() => this.#collect(uuid));
@@ -266,12 +267,12 @@ export class SimHypervisor implements HypervisorParts {
     return this.#world.qemus.find((qemu) => qemu.host === this.#host.name && qemu.pid === process.pid);
   }
 
-  settle({ uuid, name }: Guest): Promise<void> {
+  settle({ uuid, name }: Pick<Guest, 'uuid' | 'name'>): Promise<void> {
     return this.#act('settle', () => {
       const place = this.#host.places.get(uuid);
       if (place === undefined) throw Object.assign(new Error('ENOENT: no such file or directory'), { code: 'ENOENT' });
       place.definition = { uuid, name };
-      if (place.qemu !== undefined) place.qemu.settled = true;
+      if (place.qemu?.incoming === true) place.qemu.settled = true;
     });
   }
 

@@ -439,6 +439,7 @@ export class Rules {
         if (!qemu.alive && this.#destroyWished) continue;
         if (!qemu.alive) left.push(`host ${host.name} has a directory without a QEMU`);
         else if (definition.incoming !== undefined) left.push(`host ${host.name} has a guest that is still coming in`);
+        else if (definition.starting === true) left.push(`host ${host.name} has a guest whose Start has not ended`);
       }
       for (const side of ['source', 'dest'] as const) {
         for (const entry of host.disks[side].values())

@@ -40,6 +40,7 @@ describe('the simulation', () => {
     ['a Start is answered although the guest is looked at while its QEMU starts', '51161'],
     ['a paused guest whose QEMU ends at its commit stays with its source', '1137', '--kinds', 'qemu,cont-refused'],
     ['a job ends whose record Redis has evicted before its guest was sent', '115', '--kinds', 'evict,crash'],
+    ['a Start is cut off, and its QEMU, which never ran, is ended', '5022119'],
     ['a journal ends whose job has ended after Redis evicted its record', '5041778'],
   ])('comes to rest where it did not once: %s', async (_what, seed, ...more) => {
     const { status, said } = await simulate('--seed', seed, ...more);

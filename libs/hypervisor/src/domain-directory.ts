@@ -19,6 +19,8 @@ const definitionSchema = z.object({
   name: z.string().min(1).max(256),
   /** The migration that this QEMU was started to take in; absent for a guest that was started or adopted here. */
   incoming: z.string().optional(),
+  /** Start has not ended yet: where the agent ended in it, this guest was never started. */
+  starting: z.literal(true).optional(),
   /** The monitor of a QEMU that somebody else started. */
   adoptedMonitor: z.string().optional(),
 });

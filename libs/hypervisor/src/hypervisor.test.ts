@@ -73,7 +73,9 @@ describe('a domain', () => {
       status: 'prelaunch',
       running: false,
     });
-    expect(await hypervisor.find('web-1')).toMatchObject({ uuid });
+    expect(await hypervisor.find('web-1')).toMatchObject({ uuid, starting: true });
+    await hypervisor.settle(guest);
+    expect(await hypervisor.find('web-1')).toEqual({ uuid, name: 'web-1' });
     expect(await hypervisor.find(uuid.toUpperCase())).toMatchObject({ name: 'web-1' });
     await expect(hypervisor.find('web-2')).rejects.toMatchObject({ kind: 'domain-not-found' });
   });

@@ -220,7 +220,7 @@ export class Hypervisor {
 
   /**
    * Starts a QEMU for a completed domain, its CPUs stopped; with `incoming`, one that waits for that migration's guest. What does not
-   * succeed leaves nothing behind. Throws HypervisorError.
+   * succeed leaves nothing behind. It belongs here when it is settled. Throws HypervisorError.
    */
   async create(domain: Domain, incoming: string | undefined, signal: AbortSignal): Promise<Guest> {
     await this.#refuseKnown(domain);
@@ -231,7 +231,7 @@ export class Hypervisor {
     const definition: Definition = {
       uuid: domain.uuid,
       name: domain.name,
-      ...(incoming === undefined ? {} : { incoming }),
+      ...(incoming === undefined ? { starting: true } : { incoming }),
     };
     await this.#write(definition, domain);
     try {
@@ -393,8 +393,8 @@ export class Hypervisor {
     return takeMemoryCredentials(guest.monitor, this.#directory.paths(guest.uuid).dir);
   }
 
-  /** A guest that came in belongs here from now on. */
-  async settle(guest: Guest): Promise<void> {
+  /** A guest that came in, or was started, belongs here from now on. */
+  async settle(guest: Pick<Guest, 'uuid' | 'name'>): Promise<void> {
     const { uuid, name } = guest;
     await this.#directory.redefine({ uuid, name });
   }

@@ -85,17 +85,25 @@ export async function startDomain(agent: SourceAgent, request: StartRequest, sig
   await using _job = await agent.jobs.beginJob(domain.uuid, 'modify', 'Start', signal);
   if (await wasStarted(agent, domain.uuid, request, signal)) return describe(agent, domain.uuid, signal);
   await agent.owners.refuseForeign(domain, signal);
+  await agent.ownership.endIfNeverStarted(domain.uuid, signal);
+  using _coming = agent.ownership.expect(domain.uuid);
   const guest = await agent.hypervisor.create(domain, undefined, signal);
   let owner: Owner | undefined;
   try {
     owner = await agent.owners.claim(domain, 'start', `started on host ${agent.config.host.name}`, signal);
-    if (!request.paused) await guest.monitor.execute('cont', {}, signal);
+    if (request.paused) await agent.hypervisor.settle(guest);
+    else await guest.monitor.execute('cont', {}, signal);
   } catch (error) {
     await agent.hypervisor.end(guest, 'kill');
     await unclaim(agent, owner);
     throw error;
   }
   agent.ownership.watch(guest);
+  // One that runs is settled by the next look as well.
+  if (!request.paused)
+    await agent.hypervisor.settle(guest).catch((error: unknown) => {
+      agent.log.warn({ err: error, domain: domain.uuid }, 'that the domain was started could not be noted');
+    });
   await keepStart(agent, domain.uuid, request, signal);
   return describe(agent, domain.uuid, signal);
 }

@@ -33,7 +33,7 @@ function hostA(hypervisor: object) {
     host: 'a',
     migrating: async () => false,
     gate: { opened: async () => undefined },
-    underJob: async () => undefined,
+    underJob: (_domain: string, _signal: AbortSignal, act: () => Promise<void>) => act(),
   } as unknown as ConstructorParameters<typeof OwnershipKeeper>[0]);
   const jobs = {
     beginJob: async () => ({ [Symbol.asyncDispose]: async () => undefined }),
@@ -98,4 +98,37 @@ it('a guest that was paused while another host was given it is not resumed', asy
   const { agent } = hostA({ find: async () => guest, guest: async () => ({ ...guest, monitor: monitor(done) }) });
   await expect(resume(agent, guest.uuid, never)).rejects.toMatchObject({ kind: 'owned-elsewhere' });
   expect(done).not.toContain('cont');
+});
+
+/** A guest whose Start was cut off, in that run state. */
+function cutOff(runState: string) {
+  const { ownership, done } = hostA({
+    places: async () => [guest.uuid],
+    find: async () => ({ ...guest, starting: true }),
+    guest: async () => ({ ...guest, monitor: monitor([]) }),
+    runState: async () => runState,
+    settle: async () => void done.push('settled'),
+    end: async () => void done.push('ended'),
+  });
+  return { ownership, done };
+}
+
+it('a QEMU whose Start was cut off before its guest ran is ended, and not while it is started', async () => {
+  const { ownership, done } = cutOff('prelaunch');
+  {
+    using _coming = ownership.expect(guest.uuid);
+    await ownership.lookAt(guest.uuid, never);
+    await ownership.endIfNeverStarted(guest.uuid, never);
+    expect(done).toEqual([]);
+  }
+  await ownership.lookAt(guest.uuid, never);
+  expect(done).toEqual(['ended']);
+  await ownership.endIfNeverStarted(guest.uuid, never);
+  expect(done).toEqual(['ended', 'ended']);
+});
+
+it.each(['running', 'paused'])('a guest whose Start was cut off after it ran is kept: %s', async (runState) => {
+  const { ownership, done } = cutOff(runState);
+  await ownership.lookAt(guest.uuid, never);
+  expect(done).toEqual(['settled']);
 });

@@ -18,7 +18,7 @@ export interface OwnershipWorld {
   readonly host: string;
   readonly hypervisor: Pick<
     Hypervisor,
-    'places' | 'find' | 'guest' | 'runState' | 'isAlive' | 'collectEnded' | 'trimLogs'
+    'places' | 'find' | 'guest' | 'runState' | 'isAlive' | 'collectEnded' | 'trimLogs' | 'settle' | 'end'
   >;
   readonly owners: OwnerRecords;
   readonly clock: Clock;
@@ -31,7 +31,7 @@ export interface OwnershipWorld {
   readonly underJob: (domain: string, signal: AbortSignal, act: () => Promise<void>) => Promise<void>;
 }
 
-type Sight = 'runs' | 'gone' | 'unclear';
+type Sight = 'runs' | 'gone' | 'never-started' | 'unclear';
 
 /**
  * Only a QEMU that executes its guest is evidence; one that is paused, waits for a guest, or has sent it away is none. Two hosts that both
@@ -43,7 +43,7 @@ export class OwnershipKeeper implements AsyncDisposable {
   /** Domains that this host owns, as far as is known. */
   readonly #owned = new Set<string>();
   readonly #watched = new WeakSet<object>();
-  /** Domains that are being taken over: claimed, and not here yet. */
+  /** Domains that are being started or taken over: what is here of them is not all yet. */
   readonly #coming = new Set<string>();
   #suspects = new Set<string>();
   #lookedAtMs = -Infinity;
@@ -61,7 +61,7 @@ export class OwnershipKeeper implements AsyncDisposable {
     this.#ticking = this.#tickUntilStopped();
   }
 
-  /** Until disposed of, a guest that is not here is not given up: it has been claimed to be taken over. */
+  /** Until disposed of, a guest that is not here is not given up, and one that does not run yet not ended: it is being started or taken over. */
   expect(domain: string): Disposable {
     this.#coming.add(domain);
     return { [Symbol.dispose]: () => void this.#coming.delete(domain) };
@@ -155,6 +155,25 @@ export class OwnershipKeeper implements AsyncDisposable {
       await this.#release(owner, signal);
     else this.#owned.add(domain);
     if (sight === 'gone') await this.#collect(domain, signal);
+    if (sight === 'never-started' && !this.#coming.has(domain)) await this.#endUnstarted(domain, signal);
+  }
+
+  /** For callers that hold the domain's job. A Start that the end of the agent cut off has told its caller of no guest: one that is repeated is to find none. */
+  async endIfNeverStarted(domain: string, signal: AbortSignal): Promise<void> {
+    if (this.#coming.has(domain) || (await this.#see(domain, signal)) !== 'never-started') return;
+    const { hypervisor, log } = this.#world;
+    await hypervisor.end(await hypervisor.guest(domain, signal), 'kill');
+    log.info({ domain }, 'the agent ended while it started this domain: its QEMU, which never ran, is ended');
+  }
+
+  async #endUnstarted(domain: string, signal: AbortSignal): Promise<void> {
+    const { underJob, log } = this.#world;
+    try {
+      await underJob(domain, signal, () => this.endIfNeverStarted(domain, signal));
+    } catch (error) {
+      signal.throwIfAborted();
+      log.info({ err: error, domain }, 'a QEMU that was never started cannot be ended yet');
+    }
   }
 
   /** What a guest that ended by itself has left is removed under a job, so that none is started or taken in meanwhile; if there is one, the next look tries again. */
@@ -177,11 +196,15 @@ export class OwnershipKeeper implements AsyncDisposable {
     const { hypervisor } = this.#world;
     const patience = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
     try {
-      const { incoming } = await hypervisor.find(domain);
+      const { incoming, starting } = await hypervisor.find(domain);
       if (incoming !== undefined) return 'unclear';
       const guest = await hypervisor.guest(domain, patience);
       this.watch(guest);
-      return (await hypervisor.runState(guest, 0, patience)) === 'running' ? 'runs' : 'unclear';
+      const status = await hypervisor.runState(guest, 0, patience);
+      if (starting === true && status === 'prelaunch') return 'never-started';
+      // It has run.
+      if (starting === true) await hypervisor.settle(guest);
+      return status === 'running' ? 'runs' : 'unclear';
     } catch (error) {
       signal.throwIfAborted();
       return error instanceof HypervisorError && error.kind === 'domain-not-found' ? 'gone' : 'unclear';
