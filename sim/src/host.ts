@@ -305,6 +305,8 @@ export class SimHypervisor implements HypervisorParts {
 
   async end(guest: Pick<Guest, 'uuid' | 'process' | 'monitor'>, how: 'quit' | 'kill'): Promise<void> {
     if (how === 'quit') {
+      const qemu = this.#processOf(guest);
+      if (qemu !== undefined) this.#world.rules.destroying(qemu);
       await guest.monitor.execute('quit', {}, AbortSignal.timeout(quitMs)).catch(() => undefined);
       await this.#world.pause(this.#life, 5);
     }

@@ -66,7 +66,7 @@ export class Operator {
     const handover = rules.handover(migrationId);
     handover.committedByWord ||= commits;
     // No agent knows that the copy is not older than the disks: it is ended, and the guest is to be started anew.
-    if (isGuest && this.#refused) rules.endedByWord.add(guest);
+    if (isGuest && this.#refused) rules.endedByWord(guest);
     const from = { life: this.#life, host: 'client' };
     network.call(from, addressOf(host.name, side), 'resolveMigration', request, AbortSignal.timeout(20_000)).then(
       () => {

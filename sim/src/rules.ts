@@ -4,10 +4,13 @@
  */
 import type { HandoverEntry } from '@ferry/handover';
 import { Answer, type AskRequest, type AskResponse } from '@ferry/proto/ferry/v1/migration';
+import { Handover } from './handover.ts';
 import type { Disk } from './journals.ts';
+import { Losses } from './losses.ts';
 import type { Server } from './network.ts';
 import type { Qemu } from './qemu.ts';
 import type { RedisServer } from './redis-server.ts';
+import { modelOf, recordedIn, wordsOf } from './register-model.ts';
 import type { Life } from './timeline.ts';
 import type { UserAct } from './users.ts';
 import type { World } from './world.ts';
@@ -34,128 +37,18 @@ const outcomes: ReadonlySet<string> = new Set([
   'internal',
 ]);
 
-interface Recorded {
-  readonly decision: string;
-  readonly vote: string;
-  /** How often the destination was told 'committed'. */
-  readonly grant: number;
-  /** The nonce of the run that it is of. */
-  readonly run: string;
-  /** The destination that has joined. */
-  readonly destHost: string;
-  /** The source goes by a commit: it cannot be withdrawn. */
-  readonly binding: boolean;
-}
-
-interface Step {
-  readonly answer: string;
-  readonly after: Recorded;
-}
-
-/** The model's steps that vote and decide, run by the life `k`: what a record says afterwards, and the answer. */
-function modelOf(
-  name: string,
-  before: Recorded,
-  exists: boolean,
-  k: string,
-  args: readonly (string | Buffer)[],
-): Step | undefined {
-  const step = steps[name];
-  if (step === undefined) return undefined;
-  const [i, ...rest] = args.map(String);
-  if (k !== i) return { answer: 'changed', after: before };
-  // Each of these scripts is told its run last.
-  if (!exists || before.run !== rest.at(-1)) return { answer: 'forgotten', after: before };
-  return step(before, i, rest);
-}
-
-const isDecided = ({ decision, vote }: Recorded, i: string): boolean => vote === i && decision !== 'undecided';
-
-function decide(before: Recorded, i: string, wish: string): Step {
-  const answer = isDecided(before, i) ? before.decision : wish;
-  return { answer, after: { ...before, decision: answer, vote: i } };
-}
-
-/** What the destination is told. */
-function granted({ answer, after }: Step): Step {
-  return answer === 'committed' ? { answer, after: { ...after, grant: after.grant + 1 } } : { answer, after };
-}
-
-const steps: Readonly<Record<string, (before: Recorded, i: string, args: readonly string[]) => Step>> = {
-  ferryRegisterVote: (before, i) => decide(before, i, 'undecided'),
-  ferryRegisterCommit: (before, i, [, vote, host]) => {
-    if (before.destHost !== host) return { answer: 'forgotten', after: before };
-    if (before.vote !== i && vote !== 'carried') return { answer: 'vote-missing', after: before };
-    return granted(decide(before, i, 'committed'));
-  },
-  ferryRegisterAbort: (before, i, [, side, host]) => {
-    if (side === 'dest' && before.destHost !== host) return { answer: 'forgotten', after: before };
-    const step = decide(
-      before,
-      i,
-      before.binding && before.vote === i && before.destHost !== '' ? 'committed' : 'aborted',
-    );
-    if (side === 'dest') return granted(step);
-    return { ...step, after: { ...step.after, binding: step.after.binding || step.answer === 'committed' } };
-  },
-  ferryRegisterBind: (before, i) => {
-    const { decision } = decide(before, i, 'undecided').after;
-    return decision === 'aborted'
-      ? { answer: 'ok', after: before }
-      : { answer: 'ok', after: { ...before, decision, vote: i, binding: true } };
-  },
-  ferryRegisterWithdraw: (before, i, [, grant, host]) => {
-    if (before.destHost !== host) return { answer: 'forgotten', after: before };
-    const takes =
-      before.vote === i && before.decision === 'committed' && !before.binding && grant === `${before.grant}`;
-    return takes ? { answer: 'aborted', after: { ...before, decision: 'aborted' } } : decide(before, i, 'aborted');
-  },
-};
-
-/** One migration, as far as it was said and done. */
-class Handover {
-  readonly id: string;
-  /** The source's vote is out of its hands. */
-  voted = false;
-  /** Lives of the register under which it was decided so. */
-  readonly committed = new Set<string>();
-  readonly aborted = new Set<string>();
-  /** A person has said that the destination's copy goes on. */
-  committedByWord = false;
-  /** The source, which had voted, has said that its copy has ended: the destination commits by that. */
-  leftToDest = false;
-  /** The destination has asked for the commit: what ends from then on it could not see before. */
-  commitSent = false;
-  /** That commit may be granted still: it was not refused since, and not withdrawn. */
-  commitUnderWay = false;
-
-  constructor(id: string) {
-    this.id = id;
-  }
-
-  get isCommitted(): boolean {
-    return this.committed.size > 0 || this.committedByWord || this.leftToDest;
-  }
-}
-
 export class Rules {
   readonly #world: World;
   readonly #handovers = new Map<string, Handover>();
   broken: Violation | undefined;
-  /** QEMUs that a fault ended while they held the whole guest. */
-  readonly killedByFault: Qemu[] = [];
-  /** Those of them that came and that nobody had committed yet: their agents see it in time to leave the guest to its source. */
-  readonly #killedUncommitted = new Set<Qemu>();
-  /** A fault has ended a copy that was the guest. */
-  #excuses = false;
-  /** A fault ended the QEMU in which the guest ran. */
-  #guestKilled = false;
-  /** Its user has shut it down, or wanted it ended. */
-  readonly #poweredOff = new Set<Qemu>();
-  #destroyWished = false;
-  #pauseWished = false;
-  /** Copies that a person has had ended, since no agent knew whether they were older than their disks. */
-  readonly endedByWord = new Set<Qemu>();
+  /** Of the guest as it was started last. */
+  #losses = new Losses();
+  /** QEMUs that ended so that their directories may stay. */
+  readonly #mayLeaveDirectory = new Set<Qemu>();
+  /** Hosts on which a user wished the guest to be ended. */
+  readonly #destroyWished = new Set<string>();
+  /** What users wished besides. */
+  readonly #wishes = new Set<UserAct>();
   /** Hosts whose latest claim was granted by a master that had been cut off: no other one knows of it. */
   readonly #ownersAtCutOff = new Set<string>();
   /** How often the guest was started. */
@@ -174,9 +67,22 @@ export class Rules {
   }
 
   /** A user is about to ask for something; whether it is done is not known. */
-  wished(act: UserAct): void {
-    this.#destroyWished ||= act === 'destroy';
-    this.#pauseWished ||= act === 'suspend' || act === 'resume';
+  wished(act: UserAct, host: string): void {
+    if (act === 'destroy') this.#destroyWished.add(host);
+    this.#wishes.add(act);
+  }
+
+  /** An agent is about to end a guest as a user asked it to. */
+  destroying(qemu: Qemu): void {
+    if (!this.#destroyWished.has(qemu.host))
+      this.break('survivor', `an agent destroys ${qemu.label}, and nobody has asked for it`);
+    this.#losses.destroyed.add(qemu);
+    this.#mayLeaveDirectory.add(qemu);
+  }
+
+  /** A person says that this copy is to be ended, since no agent knows whether it is older than its disks. */
+  endedByWord(qemu: Qemu): void {
+    this.#losses.endedByWord.add(qemu);
   }
 
   handover(id: string): Handover {
@@ -200,6 +106,10 @@ export class Rules {
     if (!qemu.incoming && departure === undefined && qemu.generation === 0 && qemu !== this.#world.qemus[0]) {
       this.#generation += 1;
       qemu.generation = this.#generation;
+      // Destroy may come before it runs.
+      const isDestroyed = this.#losses.destroyed.has(qemu);
+      this.#losses = new Losses();
+      if (isDestroyed) this.#losses.destroyed.add(qemu);
     }
     if (qemu.generation < this.#generation)
       this.break('fresh', `${qemu.label} goes on with a guest that was started again since`);
@@ -243,35 +153,42 @@ export class Rules {
 
   died(qemu: Qemu, by: 'agent' | 'fault' | 'itself'): void {
     if (!qemu.whole) return;
-    if (by === 'itself') this.#poweredOff.add(qemu);
-    if (by === 'fault') {
-      this.killedByFault.push(qemu);
+    const losses = this.#losses;
+    const isLatest = qemu.generation === this.#generation;
+    if (by !== 'agent') this.#mayLeaveDirectory.add(qemu);
+    if (by === 'itself' && isLatest) losses.poweredOff.add(qemu);
+    if (by === 'fault' && isLatest) {
+      losses.killed.push(qemu);
       const { migrationId, settled } = qemu;
       const handover = migrationId === undefined || settled ? undefined : this.handover(migrationId);
       if (handover !== undefined && !handover.isCommitted && !handover.commitUnderWay)
-        this.#killedUncommitted.add(qemu);
-      this.#guestKilled ||= qemu.runState === 'running';
-      this.#excuses ||= this.#hadGuest(qemu);
+        losses.killedUncommitted.add(qemu);
+      losses.runningKilled ||= qemu.runState === 'running';
+      losses.guestKilled ||= this.#hadGuest(qemu);
     }
-    if (by !== 'agent') return;
-    if (this.#destroyWished || this.endedByWord.has(qemu)) return;
+    if (by === 'agent') this.#endedByAgent(qemu);
+  }
+
+  #endedByAgent(qemu: Qemu): void {
+    const losses = this.#losses;
+    if (losses.destroyed.has(qemu) || losses.endedByWord.has(qemu)) return;
     if (qemu.runState === 'running') this.break('survivor', `an agent ends ${qemu.label}, in which the guest runs`);
-    const others = this.#world.qemus.filter((other) => other !== qemu && other.whole && other.alive);
-    if (others.length === 0 && !this.#excuses && !this.#promisedAway() && this.#poweredOff.size === 0)
+    const isGuest = (one: Qemu): boolean => one.whole && one.generation === this.#generation;
+    const isLast = isGuest(qemu) && !this.#world.qemus.some((other) => other !== qemu && other.alive && isGuest(other));
+    if (isLast && !losses.guestKilled && !losses.isWanted && !this.#isPromisedAway(qemu))
       this.break('survivor', `an agent ends ${qemu.label}, the last copy`);
     const handover = this.#sentBy(qemu);
     if (handover !== undefined && !handover.isCommitted)
       this.break('decision', `${qemu.label}, the source's copy, is ended, and nobody has committed`);
   }
 
-  /** A source whose copy has ended may still be promised the guest: the models let it abort then. */
-  #promisedAway(): boolean {
-    return this.killedByFault.some((qemu) => {
-      const id = this.#sentBy(qemu)?.id;
-      return Object.values(this.#world.hosts).some(({ disks }) =>
-        [...disks.dest.values()].some((noted) => noted.migrationId === id && noted.promised.length > 0),
-      );
-    });
+  /** A source whose copy has ended may still be promised the guest: the models let it abort then, and the copy that came by its migration be ended. */
+  #isPromisedAway({ migrationId }: Qemu): boolean {
+    if (migrationId === undefined) return false;
+    const isPromised = Object.values(this.#world.hosts).some(
+      ({ disks }) => (disks.dest.get(migrationId)?.promised.length ?? 0) > 0,
+    );
+    return isPromised && this.#losses.killed.some((qemu) => this.#sentBy(qemu)?.id === migrationId);
   }
 
   /** An agent is about to have a script run. */
@@ -336,8 +253,8 @@ export class Rules {
       handover.aborted.add(life);
       // The source has not said yet that its copy has ended: no other agent can know. The source itself does.
       const bySource = name === 'ferryRegisterAbort' && String(args[2]) === 'source' && handover.voted;
-      this.#excuses ||=
-        !bySource && !before.binding && this.killedByFault.some((qemu) => this.#sentBy(qemu) === handover);
+      this.#losses.guestKilled ||=
+        !bySource && !before.binding && this.#losses.killed.some((qemu) => this.#sentBy(qemu) === handover);
       // Withdrawn: nobody may act on it any more.
       handover.committed.delete(life);
       handover.commitUnderWay = false;
@@ -435,8 +352,7 @@ export class Rules {
       for (const { qemu, definition } of host.places.values()) {
         // What a killed QEMU leaves is cleared away when its domain comes again.
         // So is a directory that was made just before a crash, and in which no QEMU was started.
-        if (qemu === undefined || this.killedByFault.includes(qemu) || this.#poweredOff.has(qemu)) continue;
-        if (!qemu.alive && this.#destroyWished) continue;
+        if (qemu === undefined || (!qemu.alive && this.#mayLeaveDirectory.has(qemu))) continue;
         if (!qemu.alive) left.push(`host ${host.name} has a directory without a QEMU`);
         else if (definition.incoming !== undefined) left.push(`host ${host.name} has a guest that is still coming in`);
         else if (definition.starting === true) left.push(`host ${host.name} has a guest whose Start has not ended`);
@@ -475,19 +391,19 @@ export class Rules {
     const { qemus, plan } = this.#world;
     const [copy] = qemus.filter((qemu) => qemu.alive);
     if (copy === undefined) {
-      const isEndedByWord = [...this.endedByWord].some(({ alive }) => !alive);
-      if (this.#poweredOff.size > 0 || this.#destroyWished || isEndedByWord) return;
-      if (!this.#guestKilled && !this.#guestWasIn(this.killedByFault)) this.break('survivor', 'no copy is left');
+      const { isWanted, runningKilled, killed } = this.#losses;
+      if (!isWanted && !runningKilled && !this.#guestWasIn(killed)) this.break('survivor', 'no copy is left');
       return;
     }
     if (!copy.whole) this.break('survivor', 'what is left is no whole guest');
-    if (this.#pauseWished) return;
-    // One that was started again since is as whoever started it wanted it.
-    const paused = plan.paused && copy.generation === 0;
-    const wanted = paused ? 'paused' : 'running';
+    // One that was started again since is as whoever started it wanted it. Whether a wish came about is not known.
+    const startedPaused = plan.paused && copy.generation === 0;
+    const mayBePaused = startedPaused || this.#wishes.has('suspend');
+    const mayRun = !startedPaused || this.#wishes.has('resume');
     const isPaused = copy.runState === 'paused' || copy.runState === 'postmigrate';
-    if (paused ? !isPaused : !copy.running)
-      this.break('settled', `the guest is left ${stateOf(copy)} instead of ${wanted}`);
+    if ((copy.running && mayRun) || (isPaused && mayBePaused)) return;
+    const wanted = [...(mayBePaused ? ['paused'] : []), ...(mayRun ? ['running'] : [])];
+    this.break('settled', `the guest is left ${stateOf(copy)} instead of ${wanted.join(' or ')}`);
   }
 
   /** One of these was the copy that had the guest, by what was decided in the latest migration that sent it. */
@@ -499,7 +415,7 @@ export class Rules {
       if (migrationId === undefined) return true;
       const handover = this.handover(migrationId);
       const sourceLives = !killed.some((other) => this.#sentBy(other) === handover);
-      return this.#stands(handover) && !(this.#killedUncommitted.has(qemu) && sourceLives);
+      return this.#stands(handover) && !(this.#losses.killedUncommitted.has(qemu) && sourceLives);
     });
   }
 
@@ -521,19 +437,3 @@ const granting: Readonly<Record<string, { readonly answer: string; readonly host
 const notOwned = 'owner';
 
 const stateOf = (qemu: Qemu): string => `${qemu.label} ${qemu.runState}`;
-
-const wordsOf = ({ decision, vote, grant, binding }: Recorded): string =>
-  `${decision}/${vote} grant ${grant}${binding ? ' binding' : ''}`;
-
-function recordedIn(server: RedisServer, key: string): Recorded & { readonly exists: boolean } {
-  const fields = server.hash(key);
-  return {
-    decision: fields['decision'] ?? '',
-    vote: fields['vote'] ?? '',
-    grant: Number(fields['grant'] ?? 0),
-    run: fields['run'] ?? '',
-    destHost: fields['destHost'] ?? '',
-    binding: fields['binding'] === '1',
-    exists: Object.keys(fields).length > 0,
-  };
-}

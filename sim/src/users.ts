@@ -45,7 +45,7 @@ export class Users {
   async #do({ act, host = this.#world.leg.from }: UserPlan): Promise<void> {
     const { network, rules, trace, xml } = this.#world;
     trace?.(`user: ${act} on ${host}`);
-    rules.wished(act);
+    rules.wished(act, host);
     const request = act === 'start' ? { domainXml: xml, paused: false } : { domain: guestUuid };
     const signal = AbortSignal.timeout(patienceMs);
     await network.call({ life: this.#life, host: 'client' }, addressOf(host, 'source'), act, request, signal);
