@@ -314,7 +314,10 @@ export class SimHypervisor implements HypervisorParts {
     await this.#act('kill', () => this.#processOf(guest)?.die('agent'));
     await closed;
     await guest.monitor[Symbol.asyncDispose]();
-    await this.#act('remove directory', () => this.#remove(guest.uuid));
+    await this.#act('remove directory', () => {
+      // Its domain may have been started again.
+      if (this.#host.places.get(guest.uuid)?.qemu === this.#processOf(guest)) this.#remove(guest.uuid);
+    });
   }
 
   logTail(): Promise<string> {

@@ -196,6 +196,12 @@ export class DomainDirectory {
     return versionOf(await stat(this.paths(uuid).xml));
   }
 
+  /** Another one whenever the domain's directory is made anew; undefined if there is none. Read at once, as `process` is. */
+  placeVersion(uuid: string): string | undefined {
+    const stats = statSync(this.paths(uuid).xml, { throwIfNoEntry: false });
+    return stats && versionOf(stats);
+  }
+
   /** Throws domain-not-found: it may end, or leave, while a call is about it. */
   async xml(uuid: string): Promise<string> {
     try {

@@ -18,7 +18,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { qemuArguments } from '@ferry/domain-xml';
-import { Hypervisor, type HypervisorOptions } from './hypervisor.ts';
+import { type Guest, Hypervisor, type HypervisorOptions } from './hypervisor.ts';
 import { identify, isAlive, send, waitGone } from './qemu-process.ts';
 
 const uuid = '6fa459ea-ee8a-4ca4-894e-db77e160355e';
@@ -188,6 +188,20 @@ describe('a domain', () => {
     expect(await isAlive(guest.process)).toBe(false);
     expect(await readdir(join(options.stateDir, 'domains'))).toEqual([]);
     expect(await hypervisor.list()).toEqual([]);
+  });
+
+  it('keeps its directory where it was started again before an earlier QEMU of its is known to have ended', async () => {
+    const hypervisor = await open();
+    const first = await started(hypervisor);
+    const ending = hypervisor.end(first, 'quit');
+    let second: Guest | undefined;
+    // Until it is gone its domain is taken.
+    while (second === undefined) second = await started(hypervisor).catch(() => undefined);
+    await ending;
+    await hypervisor.end(first, 'kill');
+    expect(await isAlive(second.process)).toBe(true);
+    expect(await hypervisor.list()).toMatchObject([{ uuid }]);
+    expect((await hypervisor.guest(uuid, wait())).process).toEqual(second.process);
   });
 
   it('is there once: neither its UUID nor its name is taken again, not by two at once either', async () => {

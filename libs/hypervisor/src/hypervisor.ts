@@ -401,9 +401,10 @@ export class Hypervisor {
 
   /**
    * Ends a QEMU and removes its directory. `kill` for a copy whose guest does not run here and whose disks are inactive: there is
-   * nothing to write back. `quit` lets QEMU close its disks first.
+   * nothing to write back. `quit` lets QEMU close its disks first. Once it has ended its domain may be started again: that directory stays.
    */
   async end(guest: Pick<Guest, 'uuid' | 'process' | 'monitor'>, how: 'quit' | 'kill'): Promise<void> {
+    const place = this.#directory.placeVersion(guest.uuid);
     if (how === 'quit') {
       const patience = AbortSignal.timeout(quitMs);
       await guest.monitor.execute('quit', {}, patience).catch(() => undefined);
@@ -417,6 +418,9 @@ export class Hypervisor {
     if (!guest.monitor.closed.aborted) await Promise.race([closed.catch(() => undefined), gone]);
     await gone;
     await guest.monitor[Symbol.asyncDispose]();
+    const noted = this.#directory.process(guest.uuid);
+    const isAnothers = noted !== undefined && noted.pid !== guest.process.pid;
+    if (isAnothers || this.#directory.placeVersion(guest.uuid) !== place) return;
     this.#domains.delete(guest.uuid);
     await this.#directory.remove(guest.uuid);
   }
