@@ -83,7 +83,7 @@ export async function startDomain(agent: SourceAgent, request: StartRequest, sig
   const cpu = await agent.hypervisor.admission.cpuProblem(domain, signal);
   if (cpu !== undefined) throw cpu;
   await using _job = await agent.jobs.beginJob(domain.uuid, 'modify', 'Start', signal);
-  if (await wasStarted(agent, domain.uuid, request, signal)) return describe(agent, domain.uuid, signal);
+  if (await wasStarted(agent, domain.uuid, request, signal)) return await describe(agent, domain.uuid, signal);
   await agent.owners.refuseForeign(domain, signal);
   await agent.ownership.endIfNeverStarted(domain.uuid, signal);
   using _coming = agent.ownership.expect(domain.uuid);
@@ -105,7 +105,8 @@ export async function startDomain(agent: SourceAgent, request: StartRequest, sig
       agent.log.warn({ err: error, domain: domain.uuid }, 'that the domain was started could not be noted');
     });
   await keepStart(agent, domain.uuid, request, signal);
-  return describe(agent, domain.uuid, signal);
+  // Awaited here: the job ends after it, and a guest that is gone by then is this call's to report.
+  return await describe(agent, domain.uuid, signal);
 }
 
 const digestOf = ({ domainXml, paused }: StartRequest): Uint8Array => requestDigest({ domainXml, paused });
@@ -163,7 +164,7 @@ export async function adopt(agent: SourceAgent, request: AdoptRequest, signal: A
     if (before?.host !== owner.host) await unclaim(agent, owner);
     throw error;
   }
-  return describe(agent, domain.uuid, signal);
+  return await describe(agent, domain.uuid, signal);
 }
 
 /** What was claimed has not come about. If Redis is away now, the record is put right when it is back. */
