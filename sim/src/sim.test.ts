@@ -40,6 +40,8 @@ describe('the simulation', () => {
     ['a Start is answered although the guest is looked at while its QEMU starts', '51161'],
     ['a paused guest whose QEMU ends at its commit stays with its source', '1137', '--kinds', 'qemu,cont-refused'],
     ['a job ends whose record Redis has evicted before its guest was sent', '115', '--kinds', 'evict,crash'],
+    ['a person resolves a migration whose journal cannot be read now, and says that it was committed', '10067107'],
+    ['a guest is destroyed while its Start describes it', '10000126'],
     ['a Start is cut off, and its QEMU, which never ran, is ended', '5022119'],
     ['a journal ends whose job has ended after Redis evicted its record', '5041778'],
   ])('comes to rest where it did not once: %s', async (_what, seed, ...more) => {

@@ -1,5 +1,5 @@
 import { expect, it } from '@jest/globals';
-import type { Decision, Owner } from '@ferry/handover';
+import { type Decision, HandoverError, type Owner } from '@ferry/handover';
 import { Resolution } from '@ferry/proto/ferry/v1/migration';
 import type { Held } from './held.ts';
 import { Ongoing, OngoingMigrations } from './ongoing.ts';
@@ -21,7 +21,7 @@ const owner: Owner = {
 };
 
 /** A migration in doubt at its destination, whose source does not answer; `why` says what keeps the copy from going on. */
-function inDoubt(owners: object, why: () => string | undefined) {
+function inDoubt(owners: object, why: () => string | undefined, unknown = new Error('nobody answers')) {
   const state: { decision: Decision | undefined; decidedByWord: boolean } = {
     decision: undefined,
     decidedByWord: false,
@@ -32,7 +32,7 @@ function inDoubt(owners: object, why: () => string | undefined) {
     side: 'dest',
     parts: { config: { host: { name: 'b' } }, owners, ongoing, log: { warn: () => undefined } },
     migrations: { find: () => held, resolve: (_held: unknown, decide: () => Promise<void>) => decide() },
-    learn: () => Promise.reject(new Error('nobody answers')),
+    learn: () => Promise.reject(unknown),
     cannotRun: async () => why(),
     journal: async () => undefined,
   } as unknown as Parameters<typeof resolveByWord<typeof state>>[0];
@@ -68,4 +68,12 @@ it('ends a copy that was promised away although the record says that it came ove
   why = 'it was promised away';
   await resolve(Resolution.RESOLUTION_END_HERE);
   expect(state.decision).toBe('aborted');
+});
+
+it('takes nobody’s word while the journal, which may say what was decided, cannot be read', async () => {
+  const unreadable = new HandoverError('journal-unreadable', 'EIO');
+  const { state, resolve } = inDoubt({ of: async () => undefined }, () => undefined, unreadable);
+  for (const word of [Resolution.RESOLUTION_RUN_HERE, Resolution.RESOLUTION_END_HERE])
+    await expect(resolve(word)).rejects.toBe(unreadable);
+  expect(state.decision).toBeUndefined();
 });

@@ -34,7 +34,7 @@ export interface Resolvable<State extends Resolving> {
 
 /**
  * Settles the migration as the person says. Throws JobError unknown-migration; MigrationError invalid-request, not-in-doubt,
- * resolution-disproved; HandoverError register-unavailable: a guest that may be another host's is not started without the record.
+ * resolution-disproved; HandoverError register-unavailable: a guest that may be another host's is not started without the record, journal-unreadable.
  */
 export async function resolveByWord<State extends Resolving>(
   one: Resolvable<State>,
@@ -123,7 +123,12 @@ async function learnAnyway<State extends Resolving>(
     return await learn(held, AbortSignal.any([signal, AbortSignal.timeout(answerMs)]));
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof HandoverError && error.kind === 'register-unavailable') throw error;
+    // A journal that cannot be read now may say what was decided, and that stands.
+    if (
+      error instanceof HandoverError &&
+      (error.kind === 'register-unavailable' || error.kind === 'journal-unreadable')
+    )
+      throw error;
     const undecided = error instanceof MigrationError && error.kind === 'other-undecided';
     // A destination that cannot tell has no copy that could go on; a source that cannot has one, and settles it itself.
     if (undecided && side === 'source') return undefined;
