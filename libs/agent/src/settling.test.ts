@@ -33,3 +33,21 @@ it('says why a migration cannot be settled when that is new, and again only afte
   await settling.goOn(held);
   expect(said).toEqual(['nobody answers', 'somebody answers', 'somebody answers']);
 });
+
+it('does not give up a migration that has ended meanwhile: what is here of its domain by now may be the guest', async () => {
+  const recovered: string[] = [];
+  const options = {
+    side: 'source',
+    clock: { monotonic: () => 0 },
+    log: { warn: () => undefined, error: () => undefined },
+    recover: async (held: Held<undefined>) => void recovered.push(String(held.phase)),
+    settledBy: () => undefined,
+  } as unknown as SettlingOptions<undefined>;
+  const holder = { stopping: new AbortController().signal, over: () => undefined, jobLeft: () => undefined };
+  const settling = new Settling(options, holder);
+  const ongoing = new OngoingMigrations().open(start);
+  const held = { ongoing, phase: 'confirm3' } as unknown as Held<undefined>;
+  ongoing.end('completed', undefined);
+  await settling.giveUp(held, new Error('the destination has given up'));
+  expect(recovered).toEqual([]);
+});

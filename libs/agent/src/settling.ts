@@ -55,6 +55,8 @@ export class Settling<State> {
   async giveUp(held: Held<State>, cause: Error): Promise<void> {
     // Our own end looks like QEMU's end from here.
     if (this.#holder.stopping.aborted) return;
+    // Who asks may have waited since it found the migration: what is here of its domain by now is another one's, or the guest itself.
+    if (held.ongoing.ended) return;
     held.ongoing.askToAbort(cause);
     // A phase that is being executed hears the signal and settles by itself.
     if (!held.executing && held.unsettled === undefined) {
