@@ -444,10 +444,8 @@ export class Hypervisor {
 /** A QEMU that starts takes a processor for some tens of milliseconds: more at once than there are would only keep each other, and the agent, waiting. */
 const launches = new Turns(Math.max(2, availableParallelism()));
 
-async function launchInTurn(order: Launch, signal: AbortSignal): Promise<Launched> {
-  using _turn = await launches.take(signal);
-  return launch(order, signal);
-}
+const launchInTurn = (order: Launch, signal: AbortSignal): Promise<Launched> =>
+  launches.run(() => launch(order, signal), signal);
 
 /** A monitor of the agent's own is no other program's. What is not there is for the connection to tell. Throws HypervisorError file-refused. */
 async function refuseOwn(monitorPath: string, own: readonly string[]): Promise<void> {

@@ -32,3 +32,17 @@ it('who gives up waiting has no turn', async () => {
   using again = await turns.take(signal);
   expect(again).toBeDefined();
 });
+
+it('keeps a turn until what is done in it is done, also if that fails', async () => {
+  const turns = new Turns(1);
+  const done: string[] = [];
+  const first = Promise.withResolvers<string>();
+  const one = turns.run(() => first.promise, signal);
+  const other = turns.run(async () => void done.push('other'), signal);
+  await new Promise(setImmediate);
+  expect(done).toEqual([]);
+  first.reject(new Error('no'));
+  await expect(one).rejects.toThrow('no');
+  await other;
+  expect(done).toEqual(['other']);
+});

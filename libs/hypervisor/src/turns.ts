@@ -32,6 +32,13 @@ export class Turns {
     return { end, [Symbol.dispose]: end };
   }
 
+  /** Keeps its turn until `act` is done. Throws the signal's reason, and what `act` does. */
+  async run<T>(act: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    using _turn = await this.take(signal);
+    // Without await the turn would end as soon as it has begun.
+    return await act();
+  }
+
   #wait(signal: AbortSignal): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const mine = (): void => {
