@@ -3,7 +3,7 @@
  * everything that knew whether it had gone on with the guest. This one knows. Most wait long enough for the agents to settle it themselves; some come
  * while things still go wrong.
  */
-import { FailureError, failureOf } from '@ferry/agent';
+import { FailureError, failureOf, type Ongoing } from '@ferry/agent';
 import { Resolution } from '@ferry/proto/ferry/v1/migration';
 import { addressOf, type AgentProcess } from './agents.ts';
 import type { Qemu } from './qemu.ts';
@@ -35,12 +35,12 @@ export class Operator {
     this.#world.timeline.after(undefined, everyMs, () => this.#look(everyMs));
     for (const process of this.#world.agents) {
       const held = process.agent?.migrations.all().find(({ ongoing }) => ongoing.describe().doubt !== undefined);
-      if (held !== undefined && !process.host.gone) this.#judge(process, held.ongoing.start.migrationId);
+      if (held !== undefined && !process.host.gone) this.#judge(process, held.ongoing);
     }
   }
 
   /** Says what it knows: that the other copy is dead, or its host gone, and which copy went on with the guest. */
-  #judge(process: AgentProcess, migrationId: string): void {
+  #judge(process: AgentProcess, { start: { migrationId }, peer }: Ongoing): void {
     const { qemus, hosts } = this.#world;
     const came = qemus.filter((qemu) => qemu.migrationId === migrationId);
     const sent = qemus.find(({ departure }) => came.some((qemu) => departure?.dest === qemu));
@@ -49,7 +49,11 @@ export class Operator {
       const other = came[0]?.host ?? this.#world.leg.to;
       const isGuest = sent?.alive === true && way?.wentOn.dest !== true;
       if (!came.some(({ alive }) => alive)) this.#settle(process, migrationId, other, isGuest ? sent : undefined);
-    } else if (sent !== undefined && (hosts[sent.host].gone || !sent.alive)) {
+    } else if (sent === undefined) {
+      // Nothing was sent: what waited here never held the guest.
+      const from = Object.values(hosts).find(({ name }) => name === (peer === '' ? this.#world.leg.from : peer));
+      if (from?.gone === true) this.#settle(process, migrationId, from.name, undefined);
+    } else if (hosts[sent.host].gone || !sent.alive) {
       const isGuest = way?.completed === true && !way.wentOn.source;
       this.#settle(process, migrationId, sent.host, isGuest ? came.find(({ alive }) => alive) : undefined);
     }

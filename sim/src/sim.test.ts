@@ -41,6 +41,7 @@ describe('the simulation', () => {
     ['a paused guest whose QEMU ends at its commit stays with its source', '1137', '--kinds', 'qemu,cont-refused'],
     ['a job ends whose record Redis has evicted before its guest was sent', '115', '--kinds', 'evict,crash'],
     ['a person resolves a migration whose journal cannot be read now, and says that it was committed', '10067107'],
+    ['a person says that a host is gone that had sent nothing yet', '11026343'],
     ['a guest comes back to its source while that waits for an answer about its leaving', '10125180'],
     ['a guest is destroyed while its Start describes it', '10000126'],
     ['a Start is cut off, and its QEMU, which never ran, is ended', '5022119'],
