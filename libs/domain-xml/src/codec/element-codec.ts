@@ -84,6 +84,16 @@ export function textElement<T>(scalar: Scalar<T>): ElementCodec<T> {
   };
 }
 
+/** The same, where libvirt takes an empty element for none (virXPathString). */
+export function textOrAbsent<T>(scalar: Scalar<T>): ElementCodec<T> {
+  const codec = textElement({ ...scalar, accepts: `${scalar.accepts}; empty: as if it were absent` });
+  const isEmpty = (node: XmlNode) => node.text === '' && node.children.length === 0 && node.attributes.size === 0;
+  return {
+    ...codec,
+    decode: (node, path, findings) => (isEmpty(node) ? undefined : codec.decode(node, path, findings)),
+  };
+}
+
 /** Different elements under one name, told apart by an attribute: `<source>` of a file disk and of a network disk. */
 export function choice<A extends string, C extends Readonly<Record<string, ElementCodec<object>>>>(
   attribute: A,

@@ -39,3 +39,21 @@ describe('what shows or plays something', () => {
     "<graphics type='vnc' listen='::1'><listen type='address' address='::1'/></graphics>",
   ])('is not: %s', (devices) => expect(refusalsOf(devices)).toEqual([]));
 });
+
+describe('what virt-install writes', () => {
+  it.each([
+    "<graphics type='spice' port='-1' tlsPort='-1' autoport='yes'/>",
+    "<graphics type='spice' port='-1' tlsPort='-1'/>",
+    "<graphics type='spice' autoport='yes' tlsPort='0'><gl enable='no'/></graphics>",
+  ])('%s is a display without TLS', (display) => expect(refusalsOf(display)).toEqual([]));
+  it('a chosen port for TLS beside a given one is refused', () =>
+    expect(refusalsOf("<graphics type='spice' port='5900' tlsPort='-1'/>")).toHaveLength(1));
+  it('drawing with the host is refused', () =>
+    expect(refusalsOf("<graphics type='spice'><gl enable='yes'/></graphics>")).toHaveLength(1));
+  it('an empty serial number is none', () =>
+    expect(
+      refusalsOf("<disk type='file'><source file='/a'/><target dev='vda'/><serial/></disk>", {
+        more: "<uuid/><clock offset='utc'><timer name='rtc' present='no'/></clock>",
+      }),
+    ).toEqual([]));
+});

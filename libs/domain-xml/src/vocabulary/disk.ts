@@ -1,5 +1,5 @@
 import type { ElementCodec, Of } from '../codec/element.ts';
-import { choice, element, textElement } from '../codec/element-codec.ts';
+import { choice, element, textElement, textOrAbsent } from '../codec/element-codec.ts';
 import {
   attribute,
   attributeOr,
@@ -261,7 +261,7 @@ const backingStore: ElementCodec<BackingStore> = {
 
 const text = (words: string, max: number, sample: string) =>
   optionalChild(
-    textElement(
+    textOrAbsent(
       pattern(new RegExp(`^[A-Za-z0-9 _.+-]{1,${max}}$`), `${words} of letters, digits, space and _ . + -`, [sample]),
     ),
   );

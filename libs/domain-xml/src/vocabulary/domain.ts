@@ -1,5 +1,5 @@
 import type { Of } from '../codec/element.ts';
-import { choice, element, textElement } from '../codec/element-codec.ts';
+import { choice, element, textElement, textOrAbsent } from '../codec/element-codec.ts';
 import {
   attribute,
   attributeOr,
@@ -73,7 +73,7 @@ export const document = element(
   {
     type: attribute(oneOf('qemu', 'kvm')),
     name: child(textElement(name)),
-    uuid: optionalChild(textElement(uuid)),
+    uuid: optionalChild(textOrAbsent(uuid)),
     /** Empty: libvirt makes one up. */
     genid: optionalChild(element({ value: optionalText(uuid) })),
     title: hostSide(optionalChild(textElement(freeText))),

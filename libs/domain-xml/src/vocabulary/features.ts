@@ -117,11 +117,17 @@ const catchup = hostSide(
 /** What becomes of missed ticks (qemuValidateDomainDefClockTimers). */
 const timers = choice('name', {
   rtc: element({
+    /** Of this one and the next libvirt's QEMU driver does not look at it: every x86 machine has them. */
+    present: hostSide(optionalAttribute(yesNo)),
     tickpolicy: optionalAttribute(oneOf('delay', 'catchup')),
     track: optionalAttribute(oneOf('guest', 'wall', 'realtime')),
     catchup,
   }),
-  pit: element({ tickpolicy: optionalAttribute(oneOf('delay', 'discard', 'catchup')), catchup }),
+  pit: element({
+    present: hostSide(optionalAttribute(yesNo)),
+    tickpolicy: optionalAttribute(oneOf('delay', 'discard', 'catchup')),
+    catchup,
+  }),
   /** Of this one libvirt's QEMU driver looks at `present` alone. */
   hpet: element({
     present: optionalAttribute(yesNo),

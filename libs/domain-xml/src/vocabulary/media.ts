@@ -1,7 +1,7 @@
 import type { Of } from '../codec/element.ts';
 import { choice, element, pathOf, type Report } from '../codec/element-codec.ts';
 import { attribute, children, named, optionalAttribute, optionalChild } from '../codec/fields.ts';
-import { integer, oneOf, path, token } from '../codec/scalar.ts';
+import { integer, oneOf, path, type Scalar, token } from '../codec/scalar.ts';
 import { inputAddress, pciAddress } from './address.ts';
 import { audioReference } from './audio.ts';
 import { hostName } from './chardev.ts';
@@ -111,10 +111,31 @@ function checkSecurity({ tlsPort, defaultMode, channel }: Secured, report: Repor
   });
 }
 
+/** A port that libvirt chooses, which without a set-up for TLS is none (qemuProcessGraphicsAllocatePorts); 0 is none always. */
+const tlsPort: Scalar<number> = {
+  ...integer(1, 65535),
+  accepts: '1 to 65535; 0, or -1 beside an automatic port: as if it were absent',
+};
+const withoutTlsPort = (attributes: ReadonlyMap<string, string>): ReadonlyMap<string, string> => {
+  const isAuto = attributes.get('autoport') === 'yes' || attributes.get('port') === '-1';
+  const given = attributes.get('tlsPort');
+  if (given !== '0' && !(given === '-1' && isAuto)) return attributes;
+  return new Map([...attributes].filter(([name]) => name !== 'tlsPort'));
+};
+
+const noGl = oneOf('no');
+/** Only that there is none. */
+const gl: typeof noGl = {
+  ...noGl,
+  decode: (raw, policy) => {
+    const decoded = noGl.decode(raw, policy);
+    return 'value' in decoded ? decoded : { ...decoded, hint: 'A guest that draws with the host cannot be moved' };
+  },
+};
+
 const spiceChannel = oneOf('main', 'display', 'inputs', 'cursor', 'playback', 'record', 'smartcard', 'usbredir');
 
-/** How people see the guest. */
-export const graphics = choice(
+const anyGraphics = choice(
   'type',
   {
     vnc: element(
@@ -133,7 +154,7 @@ export const graphics = choice(
       {
         port: optionalAttribute(port),
         /** Encrypted, with the certificates in the directory of libvirt's. */
-        tlsPort: optionalAttribute(integer(1, 65535)),
+        tlsPort: optionalAttribute(tlsPort),
         ...display,
         defaultMode: optionalAttribute(security),
         channel: children(element({ name: attribute(spiceChannel), mode: attribute(security) })),
@@ -145,13 +166,11 @@ export const graphics = choice(
         mouse: optionalChild(element({ mode: attribute(oneOf('server', 'client')) })),
         filetransfer: optionalChild(element({ enable: attribute(yesNo) })),
         clipboard: optionalChild(element({ copypaste: attribute(yesNo) })),
+        gl: optionalChild(element({ enable: attribute(gl) })),
       },
       {
         check: checkSecurity,
-        refused: {
-          ...secrets,
-          gl: 'A guest that draws with the host cannot be moved',
-        },
+        refused: secrets,
       },
     ),
   },
@@ -165,6 +184,13 @@ export const graphics = choice(
     },
   },
 );
+
+/** How people see the guest. */
+export const graphics: typeof anyGraphics = {
+  ...anyGraphics,
+  decode: (node, at, findings) =>
+    anyGraphics.decode({ ...node, attributes: withoutTlsPort(node.attributes) }, at, findings),
+};
 
 export type Input = Of<typeof input>;
 export type Sound = Of<typeof sound>;

@@ -1,5 +1,5 @@
 import type { Of } from '../codec/element.ts';
-import { element, pathOf, type Report, textElement } from '../codec/element-codec.ts';
+import { element, pathOf, type Report, textOrAbsent } from '../codec/element-codec.ts';
 import {
   attribute,
   attributeOr,
@@ -62,9 +62,9 @@ export const os = element(
       }),
     ),
     nvram: optionalChild(nvram),
-    kernel: hostSide(optionalChild(textElement(path))),
-    initrd: hostSide(optionalChild(textElement(path))),
-    cmdline: optionalChild(textElement(printable)),
+    kernel: hostSide(optionalChild(textOrAbsent(path))),
+    initrd: hostSide(optionalChild(textOrAbsent(path))),
+    cmdline: optionalChild(textOrAbsent(printable)),
     acpi: optionalChild(
       element({ table: children(element({ type: attribute(oneOf('slic')), path: hostSide(text(path)) })) }),
     ),
