@@ -14,6 +14,7 @@ import {
   virtioName,
   virtioOptions,
 } from './json.ts';
+import { nodePrefix } from './node-names.ts';
 import { sourceNode } from './sources.ts';
 import { throttleArguments } from './throttling.ts';
 
@@ -25,7 +26,8 @@ export function diskArguments(disk: Disk, domain: Domain): string[] {
     disk,
     domain.devices.disk.filter((one) => mediumOf(one) !== undefined),
   );
-  const drive = throttled.length > 0 ? `${id}-throttle` : `${id}-format`;
+  const node = nodePrefix(id);
+  const drive = throttled.length > 0 ? `${node}-throttle` : `${node}-format`;
   const nodes = source === undefined ? [] : [...blockNodes(disk, source), ...throttled];
   const order = bootIndex(disk, domain);
   // A floppy's place in the boot order is a property of its controller.
@@ -60,7 +62,7 @@ const mediumOf = (disk: Disk): JsonObject | undefined =>
   disk.device !== 'disk' && disk.target.tray === 'open' ? undefined : sourceNode(disk);
 
 function blockNodes(disk: Disk, source: JsonObject): string[] {
-  const id = idOf(disk);
+  const id = nodePrefix(idOf(disk));
   const { driver } = disk;
   const readOnly = disk.readonly !== undefined;
   const cache = caches[driver?.cache ?? 'default'];

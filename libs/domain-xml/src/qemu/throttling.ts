@@ -1,5 +1,6 @@
 import type { Disk } from '../vocabulary/disk.ts';
 import { idOf, json, type JsonObject } from './json.ts';
+import { nodePrefix } from './node-names.ts';
 
 const names = {
   total_bytes_sec: 'x-bps-total',
@@ -44,9 +45,9 @@ export function throttleArguments(disk: Disk, all: readonly Disk[]): string[] {
   const object: JsonObject = { 'qom-type': 'throttle-group', id: groupId, ...limits };
   const filter = {
     driver: 'throttle',
-    'node-name': `${id}-throttle`,
+    'node-name': `${nodePrefix(id)}-throttle`,
     'throttle-group': groupId,
-    file: `${id}-format`,
+    file: `${nodePrefix(id)}-format`,
   };
   return [...(first === disk ? ['-object', json(object)] : []), '-blockdev', json(filter)];
 }
