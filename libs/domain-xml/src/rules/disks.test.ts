@@ -48,3 +48,13 @@ describe('a disk that says of itself what QEMU would not show', () => {
     disk("dev='hda' rotation_rate='7200'", '<wwn>5000c50015ea71ad</wwn>'),
   ])('is not one that QEMU shows: %s', (devices) => expect(refusalsOf(devices)).toEqual([]));
 });
+
+describe('a source that names nothing', () => {
+  const empty = (source: string, device: string) =>
+    `<disk type='file' device='${device}'>${source}<target dev='sda' bus='sata'/></disk>`;
+  it.each(["<source file=''/>", '<source/>', "<source index='1'/>"])('%s is a drive without a medium', (source) =>
+    expect(refusalsOf(empty(source, 'cdrom'), { machine: 'q35' })).toEqual([]),
+  );
+  it('is refused of a disk', () =>
+    expect(refusalsOf(empty("<source file=''/>", 'disk'), { machine: 'q35' })).toEqual(['/disk it has no source']));
+});

@@ -141,6 +141,18 @@ const startupPolicy = optionalAttribute(mandatory);
 const fileSource = element({ file: attribute(path), startupPolicy, seclabel: sourceLabels }, sourceOptions);
 const blockSource = element({ dev: attribute(path), startupPolicy, seclabel: sourceLabels }, sourceOptions);
 
+/** A source that names nothing is none: a drive without a medium (virDomainStorageSourceParse). */
+function orNone<T>(codec: ElementCodec<T>): ElementCodec<T> {
+  const namesNothing = ({ attributes, children: below, text: own }: Parameters<typeof codec.decode>[0]) =>
+    below.length === 0 &&
+    own.trim() === '' &&
+    [...attributes].every(([key, value]) => key === 'index' || ((key === 'file' || key === 'dev') && value === ''));
+  return {
+    ...codec,
+    decode: (node, at, findings) => (namesNothing(node) ? undefined : codec.decode(node, at, findings)),
+  };
+}
+
 const host = element({
   name: optionalAttribute(hostName),
   port: optionalAttribute(integer(1, 65535)),
@@ -330,8 +342,8 @@ const options = {
 export const disk = choice(
   'type',
   {
-    file: element({ source: hostSide(optionalChild(fileSource)), ...common }, options),
-    block: element({ source: hostSide(optionalChild(blockSource)), ...common }, options),
+    file: element({ source: hostSide(optionalChild(orNone(fileSource))), ...common }, options),
+    block: element({ source: hostSide(optionalChild(orNone(blockSource))), ...common }, options),
     network: element({ source: hostSide(optionalChild(networkSource)), ...common }, options),
   },
   {
