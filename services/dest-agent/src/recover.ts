@@ -68,10 +68,12 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
   const status = await guest?.monitor.execute('query-status', {}, signal).catch(() => undefined);
   // Only a guest that was loaded whole can have been committed.
   if (status?.status === 'inmigrate') return destroyIncoming(agent, held, signal);
+  const gone = guest === undefined || guest.monitor.closed.aborted;
+  // Also one that does not answer: it may be the only copy, so that the source is asked before it is ended.
+  state.whole = !gone;
   const running = status?.status === 'running';
   if (running) state.decision = 'committed';
   let decision = await decide(agent, held, signal).catch((error: unknown) => error);
-  const gone = guest === undefined || guest.monitor.closed.aborted;
   if (decision === 'committed' && gone && state.grant !== undefined && wasNeverTold(state) && !state.decidedByWord) {
     // As after a refusal: it has not run here, and the source's copy may be whole.
     state.decision = undefined;

@@ -114,6 +114,13 @@ it('asks the source before it gives up a whole copy in a register that did not a
   expect(ended.done).toEqual(['asked']);
 });
 
+it('asks the source before it gives up a copy that a life before this one tried to commit', async () => {
+  const { agent, held, done } = world({ source: unreachable });
+  held.state.mayHaveCommitted = true;
+  await expect(recover(agent, held, never)).rejects.toBe(unreachable);
+  expect(done).toEqual(['asked']);
+});
+
 it('drops without a question what is not whole', async () => {
   const { agent, held, done } = world({ status: 'inmigrate', source: unreachable });
   expect(await recover(agent, held, never)).toBe('failed');
