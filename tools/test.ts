@@ -12,8 +12,8 @@ interface Results {
   }[];
 }
 
-/** Of this many files of a run one that fails may be a hiccup of a noisy machine; when more do, none is run once more. */
-const filesPerHiccup = 20;
+/** More failing files than this are no hiccup of a noisy machine. */
+const rerunMax = 4;
 
 /**
  * `./dev test` on CI, where machines are noisy: the files that fail are run once more, after all others, and count as they
@@ -29,8 +29,7 @@ export async function testOnCi(jest: (args: readonly string[]) => Promise<number
     const status = await jest([...args, ...json]);
     const first = results();
     const failed = first.testResults.filter((result) => result.status === 'failed');
-    if (failed.length === 0 || failed.length * filesPerHiccup > first.testResults.length)
-      return sum(status, first.numPassedTests, failures(failed));
+    if (failed.length === 0 || failed.length > rerunMax) return sum(status, first.numPassedTests, failures(failed));
     const paths = failed.map((result) => result.name);
     process.stdout.write(`\nonce more, after a failure:\n${paths.map((path) => `  ${path}\n`).join('')}\n`);
     const again = await jest(['--ci', ...json, '--runTestsByPath', ...paths]);
