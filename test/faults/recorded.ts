@@ -38,9 +38,9 @@ export function addRecorded(recorded: readonly Recorded[]): number {
 
 /** The acts of a recording that are not among those recorded before, whatever the phase they fell into this time. */
 export function newActs(recorded: readonly Recorded[]): string[] {
-  // Looks at owners come on timers as well: the machine decides into which migration one falls, and on which side.
+  // Looks at owners come on timers as well: whether one falls into a migration of this kind or of that, the machine decides.
   const actOf = ({ protocol, mode, side, point }: Recorded): string =>
-    point.act.startsWith('redis:owner-') ? point.act : [`v${protocol}`, mode, side, point.act].join('/');
+    point.act.startsWith('redis:owner-') ? `${side}/${point.act}` : [`v${protocol}`, mode, side, point.act].join('/');
   const known = new Set(recordedBefore().map(actOf));
   return [...new Set(recorded.map(actOf))].filter((act) => !known.has(act));
 }
