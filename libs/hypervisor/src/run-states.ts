@@ -37,8 +37,8 @@ export class RunStates {
   async of(monitor: Monitor, keptMs: number, signal: AbortSignal): Promise<RunState> {
     const kept = this.#kept.get(monitor) ?? this.#watch(monitor);
     const askedAtMs = this.#now();
-    const isKept = kept.state !== undefined && askedAtMs - kept.askedAtMs < keptMs && !monitor.closed.aborted;
-    if (kept.state !== undefined && isKept) return kept.state;
+    const isFresh = askedAtMs - kept.askedAtMs < keptMs && !monitor.closed.aborted;
+    if (kept.state !== undefined && isFresh) return kept.state;
     const before = kept.changes;
     const { status } = await monitor.execute('query-status', {}, signal);
     // What has changed while QEMU was asked may not be in its answer.
