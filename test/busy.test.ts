@@ -1,7 +1,8 @@
 /** Many guests at once from a host whose processors have other work. Real agents and QEMUs. */
 import { randomUUID } from 'node:crypto';
 import { expect, it } from '@jest/globals';
-import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
+import { driveMigration } from '@ferry/migration';
+import { Outcome } from '@ferry/proto/ferry/v1/migration';
 import { burners } from './bench/burners.ts';
 import { callsOf, endOf, patience, type TestGuest, World } from './world.ts';
 
@@ -13,17 +14,29 @@ async function peerToPeer(world: World, guest: TestGuest): Promise<Outcome> {
 }
 
 async function byTheCaller(world: World, guest: TestGuest): Promise<Outcome> {
-  const [a, b] = [callsOf(world.a), callsOf(world.b)];
-  const names = { migrationId: randomUUID(), domain: guest.uuid, protocol: Protocol.PROTOCOL_V3 };
-  const begun = await a.begin({ ...names, options: undefined }, patience(waitMs));
-  const place = { domainXml: begun.domainXml, cookieIn: begun.cookieOut, migrationUri: '' };
-  const prepared = await b.prepare({ ...names, ...place }, patience(waitMs));
-  const way = { cookieIn: prepared.cookieOut, migrationUri: prepared.migrationUri, options: undefined };
-  const performed = await a.perform({ ...names, ...way }, patience(waitMs));
-  const finish = { ...names, cookieIn: performed.cookieOut, cancelled: false };
-  const finished = await b.finish(finish, patience(waitMs));
-  const confirm = { ...names, cookieIn: finished.cookieOut, cancelled: false };
-  return (await a.confirm(confirm, patience(waitMs))).outcome;
+  const [source, { prepare, finish }] = [callsOf(world.a), callsOf(world.b)];
+  let outcome: Outcome = Outcome.OUTCOME_UNSPECIFIED;
+  const onlyInV2 = () => Promise.reject(new Error('only in v2'));
+  const calls = {
+    begin: source.begin,
+    perform: source.perform,
+    confirm: async (...args: Parameters<typeof source.confirm>) => {
+      const confirmed = await source.confirm(...args);
+      outcome = confirmed.outcome;
+      return confirmed;
+    },
+    dumpXml: onlyInV2,
+    outcome: onlyInV2,
+  };
+  const drive = {
+    migrationId: randomUUID(),
+    domain: guest.uuid,
+    protocol: 3,
+    migrationUri: '',
+    options: undefined,
+  } as const;
+  await driveMigration(calls, { prepare, finish }, drive, patience(waitMs));
+  return outcome;
 }
 
 it.each([
