@@ -48,11 +48,6 @@ describe('what virt-install writes', () => {
   ])('%s is a display without TLS', (display) => expect(refusalsOf(display)).toEqual([]));
   it('a chosen port for TLS beside a given one is refused', () =>
     expect(refusalsOf("<graphics type='spice' port='5900' tlsPort='-1'/>")).toHaveLength(1));
-  it('until when a password holds says nothing without one', () => {
-    const display = (more: string) => `<graphics type='vnc' passwdValidTo='1970-01-01T00:00:01' ${more}/>`;
-    expect(refusalsOf(display(''))).toEqual([]);
-    expect(refusalsOf(display("passwd='x'"))).toHaveLength(2);
-  });
   it('drawing with the host is refused', () =>
     expect(refusalsOf("<graphics type='spice'><gl enable='yes'/></graphics>")).toHaveLength(1));
   it('an empty serial number is none', () =>

@@ -81,8 +81,8 @@ const listen = choice(
 const port = integer(-1, 65535);
 const secrets = {
   '@passwd': 'Ferry keeps no passwords: listen on a socket or on loopback',
-  '@passwdValidTo': 'Ferry keeps no passwords (without passwd it is read over, as in libvirt)',
-  '@connected': 'It is about a password (without passwd it is read over, as in libvirt)',
+  '@passwdValidTo': 'Ferry keeps no passwords',
+  '@connected': 'It is about a password',
 };
 const display = {
   listenAddress: named('listen', optionalAttribute(hostName)),
@@ -122,12 +122,6 @@ const withoutTlsPort = (attributes: ReadonlyMap<string, string>): ReadonlyMap<st
   if (given !== '0' && !(given === '-1' && isAuto)) return attributes;
   return new Map([...attributes].filter(([name]) => name !== 'tlsPort'));
 };
-
-/** What is about a password says nothing where there is none (virDomainGraphicsAuthDefParseXML). */
-const ofPassword = (attributes: ReadonlyMap<string, string>): ReadonlyMap<string, string> =>
-  attributes.has('passwd')
-    ? attributes
-    : new Map([...attributes].filter(([name]) => name !== 'passwdValidTo' && name !== 'connected'));
 
 const noGl = oneOf('no');
 /** Only that there is none. */
@@ -195,7 +189,7 @@ const anyGraphics = choice(
 export const graphics: typeof anyGraphics = {
   ...anyGraphics,
   decode: (node, at, findings) =>
-    anyGraphics.decode({ ...node, attributes: withoutTlsPort(ofPassword(node.attributes)) }, at, findings),
+    anyGraphics.decode({ ...node, attributes: withoutTlsPort(node.attributes) }, at, findings),
 };
 
 export type Input = Of<typeof input>;
