@@ -84,15 +84,20 @@ export function textElement<T>(scalar: Scalar<T>): ElementCodec<T> {
   };
 }
 
-/** The same, where libvirt takes an empty element for none (virXPathString). */
-export function textOrAbsent<T>(scalar: Scalar<T>): ElementCodec<T> {
-  const codec = textElement({ ...scalar, accepts: `${scalar.accepts}; empty: as if it were absent` });
-  const isEmpty = (node: XmlNode) => node.text === '' && node.children.length === 0 && node.attributes.size === 0;
+/** Reads an element of which `isAbsent` holds as if it were not there. */
+export function absentWhere<T>(isAbsent: (node: XmlNode) => boolean, codec: ElementCodec<T>): ElementCodec<T> {
   return {
     ...codec,
-    decode: (node, path, findings) => (isEmpty(node) ? undefined : codec.decode(node, path, findings)),
+    decode: (node, path, findings) => (isAbsent(node) ? undefined : codec.decode(node, path, findings)),
   };
 }
+
+const isEmpty = ({ text, children, attributes }: XmlNode): boolean =>
+  text === '' && children.length === 0 && attributes.size === 0;
+
+/** A text element that libvirt takes for none where it is empty (virXPathString). */
+export const textOrAbsent = <T>(scalar: Scalar<T>): ElementCodec<T> =>
+  absentWhere(isEmpty, textElement({ ...scalar, accepts: `${scalar.accepts}; empty: as if it were absent` }));
 
 /** Different elements under one name, told apart by an attribute: `<source>` of a file disk and of a network disk. */
 export function choice<A extends string, C extends Readonly<Record<string, ElementCodec<object>>>>(

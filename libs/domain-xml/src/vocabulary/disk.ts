@@ -1,5 +1,6 @@
 import type { ElementCodec, Of } from '../codec/element.ts';
-import { choice, element, textElement, textOrAbsent } from '../codec/element-codec.ts';
+import type { XmlNode } from '../xml/read.ts';
+import { absentWhere, choice, element, textElement, textOrAbsent } from '../codec/element-codec.ts';
 import {
   attribute,
   attributeOr,
@@ -142,16 +143,10 @@ const fileSource = element({ file: attribute(path), startupPolicy, seclabel: sou
 const blockSource = element({ dev: attribute(path), startupPolicy, seclabel: sourceLabels }, sourceOptions);
 
 /** A source that names nothing is none: a drive without a medium (virDomainStorageSourceParse). */
-function orNone<T>(codec: ElementCodec<T>): ElementCodec<T> {
-  const namesNothing = ({ attributes, children: below, text: own }: Parameters<typeof codec.decode>[0]) =>
-    below.length === 0 &&
-    own.trim() === '' &&
-    [...attributes].every(([key, value]) => key === 'index' || ((key === 'file' || key === 'dev') && value === ''));
-  return {
-    ...codec,
-    decode: (node, at, findings) => (namesNothing(node) ? undefined : codec.decode(node, at, findings)),
-  };
-}
+const namesNothing = ({ attributes, children: below, text: own }: XmlNode): boolean =>
+  below.length === 0 &&
+  own.trim() === '' &&
+  [...attributes].every(([key, value]) => key === 'index' || ((key === 'file' || key === 'dev') && value === ''));
 
 const host = element({
   name: optionalAttribute(hostName),
@@ -342,8 +337,8 @@ const options = {
 export const disk = choice(
   'type',
   {
-    file: element({ source: hostSide(optionalChild(orNone(fileSource))), ...common }, options),
-    block: element({ source: hostSide(optionalChild(orNone(blockSource))), ...common }, options),
+    file: element({ source: hostSide(optionalChild(absentWhere(namesNothing, fileSource))), ...common }, options),
+    block: element({ source: hostSide(optionalChild(absentWhere(namesNothing, blockSource))), ...common }, options),
     network: element({ source: hostSide(optionalChild(networkSource)), ...common }, options),
   },
   {
