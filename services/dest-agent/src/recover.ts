@@ -41,12 +41,10 @@ const given = (held: HeldIn): OutcomeWord =>
   held.firstFailure?.reason === 'migration-cancelled' ? 'cancelled' : 'failed';
 
 /** Whether QEMU holds the guest. One that lives and does not answer may: throws why. */
-async function isWhole(agent: DestAgent, state: DestState, signal: AbortSignal): Promise<boolean> {
-  const { guest } = state;
+async function isWhole(agent: DestAgent, { guest }: DestState, signal: AbortSignal): Promise<boolean> {
   if (guest === undefined || guest.monitor.closed.aborted || !agent.hypervisor.isAlive(guest)) return false;
   const { status } = await guest.monitor.execute('query-status', {}, signal);
-  state.whole = status !== 'inmigrate';
-  return state.whole;
+  return status !== 'inmigrate';
 }
 
 /** This side has not tried to commit, and its copy is not whole, so it may drop it freely; the register is told so that the source need not wait. */
@@ -69,7 +67,7 @@ async function keepIfRunning(agent: DestAgent, held: HeldIn, signal: AbortSignal
   // Only a guest that was loaded whole can have been committed.
   if (status?.status === 'inmigrate') return destroyIncoming(agent, held, signal);
   const gone = guest === undefined || guest.monitor.closed.aborted;
-  // Also one that does not answer: it may be the only copy, so that the source is asked before it is ended.
+  // A copy that does not answer counts as whole: it may be the only one, so the source is asked before it is ended.
   state.whole = !gone;
   const running = status?.status === 'running';
   if (running) state.decision = 'committed';
