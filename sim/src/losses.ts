@@ -4,7 +4,7 @@ import type { Qemu } from './qemu.ts';
 export class Losses {
   /** QEMUs that a fault ended while they held the whole guest. */
   readonly killed: Qemu[] = [];
-  /** Those of them that came and that nobody had committed yet: their agents see it in time to leave the guest to its source. */
+  /** Incoming ones among them that were not committed yet: their agents notice in time to leave the guest to its source. */
   readonly killedUncommitted = new Set<Qemu>();
   /** A fault ended the QEMU in which the guest ran. */
   runningKilled = false;

@@ -75,7 +75,7 @@ export class Rules {
   /** An agent is about to end a guest as a user asked it to. */
   destroying(qemu: Qemu): void {
     if (!this.#destroyWished.has(qemu.host))
-      this.break('survivor', `an agent destroys ${qemu.label}, and nobody has asked for it`);
+      this.break('survivor', `an agent destroys ${qemu.label} without a request`);
     this.#losses.destroyed.add(qemu);
     this.#mayLeaveDirectory.add(qemu);
   }

@@ -21,7 +21,7 @@ const owner: Owner = {
 };
 
 /** A migration in doubt at its destination, whose source does not answer; `why` says what keeps the copy from going on. */
-function inDoubt(owners: object, why: () => string | undefined, unknown = new Error('nobody answers')) {
+function inDoubt(owners: object, why: () => string | undefined, cause = new Error('the source does not answer')) {
   const state: { decision: Decision | undefined; decidedByWord: boolean } = {
     decision: undefined,
     decidedByWord: false,
@@ -32,7 +32,7 @@ function inDoubt(owners: object, why: () => string | undefined, unknown = new Er
     side: 'dest',
     parts: { config: { host: { name: 'b' } }, owners, ongoing, log: { warn: () => undefined } },
     migrations: { find: () => held, resolve: (_held: unknown, decide: () => Promise<void>) => decide() },
-    learn: () => Promise.reject(unknown),
+    learn: () => Promise.reject(cause),
     cannotRun: async () => why(),
     journal: async () => undefined,
   } as unknown as Parameters<typeof resolveByWord<typeof state>>[0];
@@ -70,7 +70,7 @@ it('ends a copy that was promised away although the record says that it came ove
   expect(state.decision).toBe('aborted');
 });
 
-it('takes nobody’s word while the journal, which may say what was decided, cannot be read', async () => {
+it('refuses an operator override while the journal, which may contain the decision, cannot be read', async () => {
   const unreadable = new HandoverError('journal-unreadable', 'EIO');
   const { state, resolve } = inDoubt({ of: async () => undefined }, () => undefined, unreadable);
   for (const word of [Resolution.RESOLUTION_RUN_HERE, Resolution.RESOLUTION_END_HERE])

@@ -123,7 +123,7 @@ async function learnAnyway<State extends Resolving>(
     return await learn(held, AbortSignal.any([signal, AbortSignal.timeout(answerMs)]));
   } catch (error) {
     signal.throwIfAborted();
-    // A journal that cannot be read now may say what was decided, and that stands.
+    // The journal may contain the decision, which an operator must not override.
     if (
       error instanceof HandoverError &&
       (error.kind === 'register-unavailable' || error.kind === 'journal-unreadable')

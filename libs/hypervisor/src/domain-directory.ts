@@ -196,7 +196,7 @@ export class DomainDirectory {
     return versionOf(await stat(this.paths(uuid).xml));
   }
 
-  /** Another one whenever the domain's directory is made anew; undefined if there is none. Read at once, as `process` is. */
+  /** Changes when the domain's directory is created again; undefined if there is none. Read synchronously, as `process` is. */
   placeVersion(uuid: string): string | undefined {
     const stats = statSync(this.paths(uuid).xml, { throwIfNoEntry: false });
     return stats && versionOf(stats);

@@ -10,7 +10,7 @@ local earlierProcess = slot[3] == ARGV[5] and slot[4] ~= ARGV[6]
 if lease and lease ~= ARGV[1] and not earlierProcess then return { 'held', slot[3] } end
 
 redis.call('HSET', KEYS[1], 'owner', ARGV[5], 'instance', ARGV[6], 'token', ARGV[1], 'executing', 'yes', 'allowed', ARGV[7])
--- With what says what it is of, where Redis has evicted it.
+-- Redis may have evicted the record: without the last three it could not be decoded.
 redis.call('HSET', KEYS[3], 'owner', ARGV[5], 'token', ARGV[1], 'migration', ARGV[3], 'kind', ARGV[4], 'domain', ARGV[8])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 local reply = { 'adopted', redis.call('HGET', KEYS[1], 'phase'), redis.call('HGET', KEYS[3], 'startedAtMs') or '0' }

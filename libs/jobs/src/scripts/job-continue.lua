@@ -8,7 +8,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 then return { 'lease-lost' } end
 redis.call('HSET', KEYS[1], 'executing', 'no')
 if #ARGV >= 8 then
   redis.call('HSET', KEYS[3], 'reply:' .. ARGV[7], ARGV[8])
-  -- A record that Redis has evicted is not made again by halves: nobody could read what it is of.
+  -- Redis may have evicted the record: without these fields it could not be decoded.
   redis.call('HSETNX', KEYS[3], 'migration', ARGV[3])
   redis.call('HSETNX', KEYS[3], 'kind', ARGV[4])
   redis.call('HSETNX', KEYS[3], 'owner', ARGV[5])

@@ -6,7 +6,7 @@
 if redis.call('HGET', KEYS[3], 'finishedBy') == ARGV[1] then return { 'ok' } end -- sent again after a lost connection
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return { 'lease-lost' } end
 redis.call('HSET', KEYS[3], 'outcome', ARGV[3], 'finishedAtMs', ARGV[4], 'finishedBy', ARGV[1])
--- A record that Redis has evicted is not made again by halves: nobody could read what it is of.
+-- Redis may have evicted the record: without these fields it could not be decoded.
 redis.call('HSETNX', KEYS[3], 'migration', ARGV[7])
 redis.call('HSETNX', KEYS[3], 'kind', ARGV[8])
 redis.call('HSETNX', KEYS[3], 'owner', ARGV[9])
