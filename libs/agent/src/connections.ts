@@ -105,7 +105,9 @@ export class Connections implements Disposable {
     } catch (cause) {
       this[Symbol.dispose]();
       const why = cause instanceof Error ? cause.message : String(cause);
-      throw new AgentError('config-invalid', `cannot listen on ${formatHostPort({ host, port })}: ${why}`, { cause });
+      // After a boot, the address may come later than the agent.
+      const options = { cause, isTemporary: true };
+      throw new AgentError('config-invalid', `cannot listen on ${formatHostPort({ host, port })}: ${why}`, options);
     }
   }
 

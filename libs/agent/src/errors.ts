@@ -21,10 +21,13 @@ export type AgentErrorKind =
 export class AgentError extends Error {
   override readonly name = 'AgentError';
   readonly kind: AgentErrorKind;
+  /** Of config-invalid: whether the reason may go away without a change to the configuration. */
+  readonly isTemporary: boolean;
 
   /** `message` says what, where, why, and what to do next. */
-  constructor(kind: AgentErrorKind, message: string, options?: ErrorOptions) {
+  constructor(kind: AgentErrorKind, message: string, options: ErrorOptions & { isTemporary?: boolean } = {}) {
     super(message, options);
     this.kind = kind;
+    this.isTemporary = options.isTemporary ?? false;
   }
 }

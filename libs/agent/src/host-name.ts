@@ -6,6 +6,7 @@ import type { Redis } from 'ioredis';
 import type { Config } from './config.ts';
 import { AgentError } from './errors.ts';
 import type { Log } from './log.ts';
+import { exitStatus } from './until-asked.ts';
 
 const renewMs = 5_000;
 const replyMs = 2_000;
@@ -81,7 +82,7 @@ async function registerOnce(one: Registered, signal: AbortSignal): Promise<void>
     answered = await names.register(host, 'take', signal);
   }
   const why = refusal(one, answered);
-  if (why !== undefined) throw new AgentError('config-invalid', why);
+  if (why !== undefined) throw new AgentError('config-invalid', why, { isTemporary: true });
 }
 
 /** Ends the agent when Redis has come back and another host was quicker. */
@@ -90,7 +91,7 @@ function renewed(one: Registered): Disposable {
     const why = refusal(one, await one.hostNames.register(one.config.host, 'take', AbortSignal.timeout(replyMs)));
     if (why === undefined) return;
     one.log.fatal({ reason: 'config-invalid' }, why);
-    process.exitCode = 78;
+    process.exitCode = exitStatus.temporary;
     process.kill(process.pid, 'SIGTERM');
   };
   const tried = (): void =>
