@@ -23,6 +23,7 @@ import {
 } from '@opentelemetry/semantic-conventions';
 import type { Failure } from '@ferry/proto/ferry/v1/migration';
 import { type Caller, onBehalfOf } from './callers.ts';
+import { type DomainLookUp, domainRuleOf, refuseOtherDomains } from './domain-rules.ts';
 import type { Where } from './failure.ts';
 import { type Log, type LogFields, logOf } from './log.ts';
 import { type ServerCall, signalOf } from './signal-of.ts';
@@ -46,8 +47,8 @@ export interface EdgeOptions {
   readonly log: Log;
   /** Aborts when calls shall end because this agent does. */
   readonly draining: AbortSignal;
-  /** Who is at the other end of a connection; not known if not given. */
-  readonly callers?: { of(peer: string): Caller };
+  /** Who is at the other end of a connection, and for which domains they may call; if not given, it is not known and for all. */
+  readonly access?: { readonly callers: { of(peer: string): Caller }; readonly domains: DomainLookUp };
 }
 
 /** The phase a call is about, where there is one; it may depend on the request (protocol v2 or v3, cancelled or not). */
@@ -119,10 +120,13 @@ export function edgeOf(options: EdgeOptions): Edge {
       const heard = traceContext.bind(traceContext.active(), (message: Parameters<typeof parts.requestIn>[0]) => {
         const request = parts.requestIn(message);
         if (request === undefined) {
-          parts.ready(message).then(
-            (reply) => call.write(reply),
-            (error: unknown) => tell(toStatus(error, { side: options.side })),
-          );
+          const allowed = refuseByRule(options, call, message, options.draining) ?? Promise.resolve();
+          allowed
+            .then(() => parts.ready(message))
+            .then(
+              (reply) => call.write(reply),
+              (error: unknown) => tell(toStatus(error, { side: options.side })),
+            );
           return;
         }
         forget();
@@ -143,13 +147,14 @@ type Run<Request> = (request: Request, signal: AbortSignal, call: Call) => Promi
 
 /** Runs a handler and tells the caller if it failed. Never rejects. */
 async function handle<Request, Response>(
-  { side, log, draining, callers }: EdgeOptions,
+  options: EdgeOptions,
   name: string,
   call: ServerCall<Request, Response> & { readonly request: Request },
   phaseOf: PhaseOf<Request> | undefined,
   run: Run<Request>,
   tell: (failure: CallFailure) => void,
 ): Promise<void> {
+  const { side, log, draining, access } = options;
   const startedMs = performance.now();
   await tracer.startActiveSpan(name, async (span) => {
     using ending = signalOf(call, draining);
@@ -168,7 +173,9 @@ async function handle<Request, Response>(
       span.setAttributes(attributesOf(where, about));
       ending.signal.throwIfAborted();
       const deadline = Number(call.getDeadline());
-      const caller = callers?.of(call.getPeer());
+      const refusing = refuseByRule(options, call, request, ending.signal);
+      if (refusing !== undefined) await refusing;
+      const caller = access?.callers.of(call.getPeer());
       const within = { log: lineLog, span, deadline, grpc: call };
       reported = (await onBehalfOf(caller, () => run(request, ending.signal, within))) ?? undefined;
       if (reported !== undefined) {
@@ -198,6 +205,19 @@ async function handle<Request, Response>(
       });
     }, reportAfterMs);
   });
+}
+
+/** Undefined, without waiting, for those who may call for all domains. Rejects with AgentError not-allowed. */
+function refuseByRule(
+  { access }: EdgeOptions,
+  call: Pick<ServerCall<unknown, unknown>, 'getPath' | 'getPeer'>,
+  request: unknown,
+  signal: AbortSignal,
+): Promise<void> | undefined {
+  if (access === undefined) return undefined;
+  const path = call.getPath();
+  const rule = domainRuleOf(access.callers.of(call.getPeer()), path);
+  return rule && refuseOtherDomains(rule, path, request, access.domains, signal);
 }
 
 /** Enough turns of the event loop. */

@@ -14,14 +14,21 @@ export interface Caller {
   readonly names: readonly string[];
   readonly fingerprint: string;
   readonly roles: ReadonlySet<Role>;
+  /** Each role, and the domains that it was given for. */
+  readonly grants: readonly Grant[];
   /** The host that it speaks for as an agent. */
   readonly host: string | undefined;
 }
 
-/** What the host's own list of names gives to a certificate that has one of them. */
-export interface RoleGrant {
-  readonly name: string;
+export interface Grant {
   readonly role: Role;
+  /** Names, with `*` for any characters, and UUIDs; undefined: all domains. */
+  readonly domains?: readonly string[] | undefined;
+}
+
+/** What the host's own list of names gives to a certificate that has one of them. */
+export interface RoleGrant extends Grant {
+  readonly name: string;
   /** For an agent: its host. */
   readonly host?: string | undefined;
 }
@@ -64,13 +71,13 @@ export class Callers {
 
   /** A connection that is not known, or not any more, may do nothing. */
   of(address: string): Caller {
-    return this.#callers.get(address) ?? { ...local(address), roles: new Set(), host: undefined };
+    return this.#callers.get(address) ?? { ...local(address), roles: new Set(), grants: [], host: undefined };
   }
 
   #callerOf(address: string, certificate: X509Certificate): Caller {
     const subject = certificate.subject.replaceAll('\n', ', ');
     const names = alternativeNames(certificate.subjectAltName);
-    const granted = names.flatMap((name) => roleIn(name) ?? []);
+    const granted: Omit<RoleGrant, 'name'>[] = names.flatMap((name) => roleIn(name) ?? []);
     for (const grant of this.#grants)
       if (grant.name === subject || names.some((name) => name === grant.name || name === `URI:${grant.name}`))
         granted.push(grant);
@@ -80,6 +87,7 @@ export class Callers {
       names,
       fingerprint: certificate.fingerprint256,
       roles: new Set(granted.map(({ role }) => role)),
+      grants: granted,
       host: granted.find(({ role }) => role === 'agent')?.host,
     };
   }
@@ -97,6 +105,7 @@ const local = (address: string): Caller => ({
   names: [],
   fingerprint: '',
   roles: new Set(roles),
+  grants: roles.map((role) => ({ role })),
   host: undefined,
 });
 

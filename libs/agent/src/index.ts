@@ -5,6 +5,8 @@ export { SharedAnswers } from './shared-answers.ts';
 export { openAudit } from './audit.ts';
 export { Callers, currentCaller, requesterNow } from './callers.ts';
 export { permissions, refuseForeignAgent } from './permissions.ts';
+export { domainLookUp } from './domain-look-up.ts';
+export { visibleDomains } from './domain-rules.ts';
 export { edgeOf, type Call, type Edge, type EdgeOptions, type PhaseOf } from './call.ts';
 export { dial, follow, invoke, invokeAgain, type InvokeOptions, standBy, type StandingBy, warm } from './client.ts';
 export { readConfig, type Config, type TlsFiles } from './config.ts';

@@ -4,6 +4,8 @@ import { z } from 'zod';
 import { type RoleGrant, roles } from './callers.ts';
 
 const grantsMax = 10_000;
+/** Of domains in one grant. */
+const patternsMax = 1_000;
 
 const schema = z
   .array(
@@ -15,13 +17,18 @@ const schema = z
           .string()
           .regex(/^[A-Za-z0-9._-]{1,253}$/, 'must be a host name')
           .optional(),
+        domains: z.array(z.string().min(1).max(255)).min(1).max(patternsMax).optional(),
       })
-      .refine(({ role, host }) => (role === 'agent') === (host !== undefined), 'an agent has a host, others have none'),
+      .refine(({ role, host }) => (role === 'agent') === (host !== undefined), 'an agent has a host, others have none')
+      .refine(
+        ({ role, domains }) => role !== 'agent' || domains === undefined,
+        'an agent’s domains are those of its host’s migrations: leave domains out',
+      ),
   )
   .max(grantsMax);
 
 /**
- * Reads `[{"name": "spiffe://…" | "DNS:…" | subject, "role": ROLE, "host": HOST}]`. Throws the errors of the file system, SyntaxError, or an error that
+ * Reads `[{"name": "spiffe://…" | "DNS:…" | subject, "role": ROLE, "host": HOST, "domains": [NAME | UUID]}]`. Throws the errors of the file system, SyntaxError, or an error that
  * names what is wrong.
  */
 export function readRoles(path: string): readonly RoleGrant[] {

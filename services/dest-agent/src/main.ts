@@ -1,6 +1,17 @@
 /** The destination agent's process. */
 import { flushCompileCache } from 'node:module';
-import { agentRuns, Callers, edgeOf, invokeAgain, openAudit, openParts, Peers, serve, untilAsked } from '@ferry/agent';
+import {
+  agentRuns,
+  Callers,
+  domainLookUp,
+  edgeOf,
+  invokeAgain,
+  openAudit,
+  openParts,
+  Peers,
+  serve,
+  untilAsked,
+} from '@ferry/agent';
 import { Ports } from '@ferry/hypervisor';
 import { SourcePeerService } from '@ferry/proto/ferry/v1/source_agent';
 import type { Source } from './agent.ts';
@@ -28,7 +39,8 @@ await untilAsked(async (shutdown) => {
   await rehearse(agent, shutdown);
   const callers = new Callers(config.grants);
   const audit = openAudit(config.auditLog);
-  const edge = edgeOf({ side: 'dest', log, draining: shutdown, callers });
+  const access = { callers, domains: domainLookUp(parts, 'dest') };
+  const edge = edgeOf({ side: 'dest', log, draining: shutdown, access });
   const server = await serve(
     { side: 'dest', listen: config.listen, credentials, gate: parts.gate, callers, audit },
     [destAgentService(agent, edge), destPeerService(agent, edge)],

@@ -1,6 +1,6 @@
 /** The source agent's process. */
 import { flushCompileCache } from 'node:module';
-import { Callers, edgeOf, openAudit, openParts, Peers, serve, untilAsked } from '@ferry/agent';
+import { Callers, domainLookUp, edgeOf, openAudit, openParts, Peers, serve, untilAsked } from '@ferry/agent';
 import { destinationAt } from './destination.ts';
 import { domainsService, sourceAgentService, sourcePeerService } from './service.ts';
 import { freeWaitingGuests } from './waiting-guests.ts';
@@ -19,7 +19,8 @@ await untilAsked(async (shutdown) => {
   flushCompileCache();
   const callers = new Callers(config.grants);
   const audit = openAudit(config.auditLog);
-  const edge = edgeOf({ side: 'source', log, draining: shutdown, callers });
+  const access = { callers, domains: domainLookUp(parts, 'source') };
+  const edge = edgeOf({ side: 'source', log, draining: shutdown, access });
   const services = [sourceAgentService(agent, edge), sourcePeerService(agent, edge), domainsService(agent, edge)];
   const server = await serve(
     { side: 'source', listen: config.listen, credentials, gate: parts.gate, callers, audit },

@@ -1,5 +1,5 @@
 /** The gRPC services of the source agent: each method is one function of this package. */
-import { type Edge, knownMigration, type Resolvable, resolveByWord, SharedAnswers } from '@ferry/agent';
+import { type Edge, knownMigration, type Resolvable, resolveByWord, SharedAnswers, visibleDomains } from '@ferry/agent';
 import { MigrationError } from '@ferry/migration';
 import { DomainsService, type DomainsServer, type GetResponse, type ListResponse } from '@ferry/proto/ferry/v1/domains';
 import { type Migration, Protocol } from '@ferry/proto/ferry/v1/migration';
@@ -137,7 +137,9 @@ export function domainsService(
       adopt: unary('domain.adopt', async (request, signal) => ({
         domain: await domains.adopt(agent, request, signal),
       })),
-      list: unary('domain.list', (_request, signal) => lists.get('', signal)),
+      list: unary('domain.list', async (_request, signal) => ({
+        domains: visibleDomains(DomainsService.list.path, (await lists.get('', signal)).domains),
+      })),
       get: unary('domain.get', (request, signal) => gets.get(request.domain, signal)),
       suspend: unary('domain.suspend', async (request, signal) => ({
         domain: await domains.suspend(agent, request.domain, signal),
