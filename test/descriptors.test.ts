@@ -13,7 +13,7 @@ const strangersEach = 300;
 /** The agents as they are, by a shell that lowers the limit. */
 function withFewFiles(side: 'source' | 'dest') {
   const cwd = join(import.meta.dirname, '..', 'services', `${side}-agent`);
-  const agent = [process.execPath, '--import', '@ferry/agent/telemetry', join(cwd, 'src', 'main.ts')];
+  const agent = [process.execPath, join(cwd, 'src', 'main.ts')];
   return { file: '/bin/sh', args: ['-c', `ulimit -n ${openFilesMax} && exec "$0" "$@"`, ...agent], cwd };
 }
 

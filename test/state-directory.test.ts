@@ -22,7 +22,7 @@ function startAgent(side: string, stateDir: string): { status: number | null; st
     FERRY_INSECURE_LOOPBACK: '1',
     FERRY_STATE_DIR: stateDir,
   };
-  const args = ['--import', '@ferry/agent/telemetry', join(cwd, 'src', 'main.ts')];
+  const args = [join(cwd, 'src', 'main.ts')];
   return spawnSync(process.execPath, args, { cwd, env, encoding: 'utf8', timeout: 60_000 });
 }
 

@@ -20,7 +20,7 @@ function settingOf(side: string, name: string): string[] {
 /** Runs an agent to its end. */
 async function runAgent(side: string, env: Record<string, string>): Promise<{ status: unknown; said: string }> {
   const cwd = join(root, 'services', `${side}-agent`);
-  const args = ['--import', '@ferry/agent/telemetry', join(cwd, 'src', 'main.ts')];
+  const args = [join(cwd, 'src', 'main.ts')];
   const agent = spawn(process.execPath, args, {
     cwd,
     env: { PATH: process.env['PATH'], ...env },

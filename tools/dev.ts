@@ -71,11 +71,7 @@ const commands: Readonly<Record<string, Command>> = {
     what: 'an agent in the foreground, configured by its environment (docs/operations.md)',
     run: ([side = '']) =>
       side === 'source' || side === 'dest'
-        ? run(
-            [process.execPath, '--import', '@ferry/agent/telemetry', 'src/main.ts'],
-            {},
-            join(root, `services/${side}-agent`),
-          )
+        ? run([process.execPath, 'src/main.ts'], {}, join(root, `services/${side}-agent`))
         : Promise.reject(new Error('usage: ./dev agent source | dest')),
   },
   check: {

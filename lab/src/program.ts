@@ -20,5 +20,5 @@ export function agentProgram(
 
 function fromCheckout(side: Side): ReturnType<AgentCommand> {
   const cwd = join(workspace, 'services', `${side}-agent`);
-  return { file: process.execPath, args: ['--import', '@ferry/agent/telemetry', join(cwd, 'src', 'main.ts')], cwd };
+  return { file: process.execPath, args: [join(cwd, 'src', 'main.ts')], cwd };
 }

@@ -1,4 +1,5 @@
 /** The one wrapper around every handler: span, log, the call's signal, and errors as gRPC has them. */
+import { type EventEmitter, errorMonitor } from 'node:events';
 import { MigrationError, type Phase, type Side } from '@ferry/migration';
 import type {
   handleBidiStreamingCall,
@@ -9,6 +10,7 @@ import type {
 import {
   type Attributes,
   context as traceContext,
+  type Histogram,
   metrics,
   type Span,
   SpanStatusCode,
@@ -28,6 +30,7 @@ import type { Where } from './failure.ts';
 import { type Log, type LogFields, logOf } from './log.ts';
 import { type ServerCall, signalOf } from './signal-of.ts';
 import { type CallFailure, toStatus } from './status.ts';
+import { type AnsweredCall, servedWithin } from './tracing.ts';
 
 /** What a handler gets besides the request and the signal. */
 export interface Call {
@@ -91,56 +94,75 @@ const tracer = trace.getTracer('@ferry/agent');
 /** The wrappers of one agent's handlers. */
 export function edgeOf(options: EdgeOptions): Edge {
   return {
-    unary: (name, answer, phase) => (call, callback) => {
-      const run: Run<typeof call.request> = async (request, signal, context) => {
-        callback(null, await answer(request, signal, context));
-      };
-      void handle(options, name, call, phase, run, callback);
-    },
-    serverStream: (name, answer, phase, failureIn) => (call) => {
-      const run: Run<typeof call.request> = async (request, signal, context) => {
-        let failed: Failure | undefined;
-        const look = (response: Parameters<NonNullable<typeof failureIn>>[0]): void => {
-          failed = failureIn?.(response) ?? failed;
+    unary: (name, answer, phase) => (call, callback) =>
+      servedWithin(call, (end) => {
+        const tell = (failure: CallFailure): void => {
+          end(failure);
+          callback(failure);
         };
-        await pump(answer(request, signal, context), call, signal, look);
-        call.end();
-        return failed;
-      };
-      void handle(options, name, call, phase, run, (failure) => call.emit('error', failure));
-    },
-    standBy: (name, parts, phase) => (call) => {
-      const leave = (): void => void call.end();
-      const forget = (): void => {
-        options.draining.removeEventListener('abort', leave);
-        call.removeListener('end', leave).removeListener('data', heard);
-      };
-      const tell = (failure: CallFailure): void => void call.emit('error', failure);
-      // A listener runs in the context of whoever emits; the request's trace is the one that the call was opened in.
-      const heard = traceContext.bind(traceContext.active(), (message: Parameters<typeof parts.requestIn>[0]) => {
-        const request = parts.requestIn(message);
-        if (request === undefined) {
-          const allowed = refuseByRule(options, call, message, options.draining) ?? Promise.resolve();
-          allowed
-            .then(() => parts.ready(message))
-            .then(
-              (reply) => call.write(reply),
-              (error: unknown) => tell(toStatus(error, { side: options.side })),
-            );
-          return;
-        }
-        forget();
-        const run: Run<typeof request> = async (_request, signal, within) => {
-          call.write(parts.replyWith(await parts.answer(request, signal, within)));
+        const run: Run<typeof call.request> = async (request, signal, context) => {
+          const response = await answer(request, signal, context);
+          end();
+          callback(null, response);
+        };
+        void handle(options, name, call, phase, run, tell);
+      }),
+    serverStream: (name, answer, phase, failureIn) =>
+      streaming((call) => {
+        const run: Run<typeof call.request> = async (request, signal, context) => {
+          let failed: Failure | undefined;
+          const look = (response: Parameters<NonNullable<typeof failureIn>>[0]): void => {
+            failed = failureIn?.(response) ?? failed;
+          };
+          await pump(answer(request, signal, context), call, signal, look);
           call.end();
+          return failed;
         };
-        void handle(options, name, Object.assign(call, { request }), phase, run, tell);
-      });
-      options.draining.addEventListener('abort', leave, { once: true });
-      call.on('data', heard).once('end', leave).once('cancelled', forget);
-    },
+        void handle(options, name, call, phase, run, (failure) => call.emit('error', failure));
+      }),
+    standBy: (name, parts, phase) =>
+      streaming((call) => {
+        const leave = (): void => void call.end();
+        const forget = (): void => {
+          options.draining.removeEventListener('abort', leave);
+          call.removeListener('end', leave).removeListener('data', heard);
+        };
+        const tell = (failure: CallFailure): void => void call.emit('error', failure);
+        // A listener runs in the context of whoever emits; the request's trace is the one that the call was opened in.
+        const heard = traceContext.bind(traceContext.active(), (message: Parameters<typeof parts.requestIn>[0]) => {
+          const request = parts.requestIn(message);
+          if (request === undefined) {
+            const allowed = refuseByRule(options, call, message, options.draining) ?? Promise.resolve();
+            allowed
+              .then(() => parts.ready(message))
+              .then(
+                (reply) => call.write(reply),
+                (error: unknown) => tell(toStatus(error, { side: options.side })),
+              );
+            return;
+          }
+          forget();
+          const run: Run<typeof request> = async (_request, signal, within) => {
+            call.write(parts.replyWith(await parts.answer(request, signal, within)));
+            call.end();
+          };
+          void handle(options, name, Object.assign(call, { request }), phase, run, tell);
+        });
+        options.draining.addEventListener('abort', leave, { once: true });
+        call.on('data', heard).once('end', leave).once('cancelled', forget);
+      }),
   };
 }
+
+/** Within its caller's trace; the span of a stream ends with it. */
+const streaming =
+  <C extends AnsweredCall & Pick<EventEmitter, 'on'>>(answer: (call: C) => void): ((call: C) => void) =>
+  (call) =>
+    servedWithin(call, (end) => {
+      call.on('finish', () => end());
+      call.on(errorMonitor, end);
+      answer(call);
+    });
 
 /** Answers a call. */
 type Run<Request> = (request: Request, signal: AbortSignal, call: Call) => Promise<Failure | undefined | void>;
@@ -197,7 +219,7 @@ async function handle<Request, Response>(
       if (reported === undefined) report(lineLog(), done, cause, failure);
       else lineLog().warn({ ...done, reason: reported.reason, failure: reported.message }, 'failed');
       const errorType = failure?.reason ?? reported?.reason;
-      durations.record(tookMs / 1_000, {
+      durations().record(tookMs / 1_000, {
         [ATTR_RPC_SYSTEM_NAME]: 'grpc',
         [ATTR_RPC_METHOD]: call.getPath().slice(1),
         [ATTR_RPC_STATUS_CODE]: String(failure?.code ?? 0),
@@ -317,8 +339,11 @@ const drained = (call: ServerWritableStream<unknown, unknown>): Promise<void> =>
     call.once('drain', resolve);
   });
 
-const durations = metrics.getMeter('@ferry/agent').createHistogram(METRIC_RPC_SERVER_CALL_DURATION, {
-  description: 'How long calls took that this agent answered.',
-  unit: 's',
-  advice: { explicitBucketBoundaries: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600] },
-});
+let histogram: Histogram | undefined;
+/** Made when it is needed first: the API has none for metrics that start later. */
+const durations = (): Histogram =>
+  (histogram ??= metrics.getMeter('@ferry/agent').createHistogram(METRIC_RPC_SERVER_CALL_DURATION, {
+    description: 'How long calls took that this agent answered.',
+    unit: 's',
+    advice: { explicitBucketBoundaries: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600] },
+  }));

@@ -13,6 +13,7 @@ import { formatHostPort, isLoopback, parseHostPort } from './address.ts';
 import { connectionOptions } from './limits.ts';
 import { isUnconnected } from './reach.ts';
 import { type Credentials, serverNameOf } from './tls.ts';
+import { callSpan, endWithStream } from './tracing.ts';
 
 /** What a call needs of a generated method's definition. */
 type Method<Request, Response> = Pick<
@@ -82,14 +83,16 @@ export function invoke<Request, Response>(
 ): Promise<Response> {
   if (signal.aborted) return Promise.reject(signal.reason);
   const { promise, resolve, reject } = Promise.withResolvers<Response>();
+  const [metadata, callOptions] = [metadataOf(options), callOptionsOf(options)];
+  const end = path === healthCheck.path ? undefined : callSpan(path, metadata);
   const done = (error: ServiceError | null, response?: Response): void => {
+    end?.(error);
     signal.removeEventListener('abort', hangUp);
     // An answer that is there counts, even if we gave up waiting for it in the same moment.
     if (response !== undefined) resolve(response);
     else if (signal.aborted) reject(signal.reason);
     else reject(error ?? new TypeError(`${path} ended with neither an answer nor an error`));
   };
-  const [metadata, callOptions] = [metadataOf(options), callOptionsOf(options)];
   const call = client.makeUnaryRequest(
     path,
     requestSerialize,
@@ -161,7 +164,10 @@ export function standBy<Message, Reply>(
   const answer = Promise.withResolvers<Reply>();
   answer.promise.catch(() => {}); // Nobody listens before the request is sent.
   const { path, requestSerialize, responseDeserialize } = method;
-  const call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, new Metadata());
+  const metadata = new Metadata();
+  const end = callSpan(path, metadata);
+  const call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata);
+  endWithStream(end, call);
   let usable = true;
   let question: Message | undefined;
   let left = questionsMax;
@@ -227,6 +233,7 @@ export async function* follow<Request, Response>(
 ): AsyncGenerator<Response, void, undefined> {
   signal.throwIfAborted();
   const [metadata, callOptions] = [metadataOf(options), callOptionsOf(options)];
+  const end = callSpan(path, metadata);
   const call = client.makeServerStreamRequest(
     path,
     requestSerialize,
@@ -235,6 +242,7 @@ export async function* follow<Request, Response>(
     metadata,
     callOptions,
   );
+  endWithStream(end, call);
   const hangUp = (): void => call.cancel();
   signal.addEventListener('abort', hangUp, { once: true });
   try {

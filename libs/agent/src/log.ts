@@ -1,4 +1,5 @@
 import type { Phase, Side } from '@ferry/migration';
+import { traceFields } from './tracing.ts';
 import { destination, type DestinationStream, type Logger, pino, stdSerializers } from 'pino';
 
 /** Every part that logs takes one of these. */
@@ -20,7 +21,7 @@ const secret = ['domainXml', 'xml', 'cookie', 'cookieIn', 'cookieOut'];
 const backlogBytesMax = 4 * 2 ** 20;
 
 /**
- * The log of a process: JSON lines on standard output, written without waiting. Trace and span ids are put in by telemetry.
+ * The log of a process: JSON lines on standard output, written without waiting. Within a trace, lines carry its ids.
  * An error under the key `err` is written with its chain of causes.
  */
 export function openLog(level: string, to: DestinationStream = stdout()): Log {
@@ -28,6 +29,7 @@ export function openLog(level: string, to: DestinationStream = stdout()): Log {
     {
       level,
       base: { pid: process.pid },
+      mixin: traceFields,
       serializers: { err: (error: Error) => withoutCommands(stdSerializers.errWithCause(error)) },
       redact: { paths: secret.flatMap((name) => [name, `*.${name}`]), censor: sizeOf },
     },

@@ -4,6 +4,7 @@ import { formatHostPort } from './address.ts';
 import type { Log } from './log.ts';
 import { MasterWatch } from './master-watch.ts';
 import { watchSettings } from './redis-settings.ts';
+import { traceCommands } from './tracing.ts';
 import type { RedisPlace, RedisUser, SentinelPlace } from './redis-url.ts';
 
 /** A reply that takes longer counts as no reply, ms. */
@@ -40,6 +41,7 @@ const bounds = {
 /** A client of the Redis at `place`, connecting from now on and again whenever the connection is lost. */
 export function openRedis(place: RedisPlace, log: Log): Redis {
   const redis = clientOf(place, log);
+  traceCommands(redis);
   let away = false;
   redis.on('error', (error: Error) => {
     if (!away) log.warn({ err: error }, 'Redis is away');

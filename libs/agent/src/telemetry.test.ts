@@ -8,7 +8,6 @@ import { startRedis } from '@ferry/jobs/testing';
 import { migrationId } from './testing/agent.ts';
 import { startCollector } from './testing/collector.ts';
 
-const telemetry = import.meta.resolve('./telemetry.ts');
 const program = fileURLToPath(import.meta.resolve('./testing/traced.ts'));
 
 interface Line {
@@ -18,7 +17,7 @@ interface Line {
   readonly migrationId?: string;
 }
 
-/** One of the programs of testing/traced.ts, with telemetry loaded first. Killed, if need be, when disposed of. */
+/** One of the programs of testing/traced.ts. Killed, if need be, when disposed of. */
 class Traced implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #lines: Line[] = [];
@@ -27,9 +26,9 @@ class Traced implements AsyncDisposable {
 
   constructor(role: 'serve' | 'call', argument: string, env: Record<string, string>) {
     const { OTEL_EXPORTER_OTLP_ENDPOINT: _, ...inherited } = process.env;
-    this.#child = spawn(process.execPath, ['--import', telemetry, program, role, argument], {
+    this.#child = spawn(process.execPath, [program, role, argument], {
       stdio: ['ignore', 'pipe', 'inherit'],
-      env: { ...inherited, OTEL_SERVICE_NAME: role, ...env },
+      env: { ...inherited, ...env },
     });
     this.#ended = once(this.#child, 'exit');
     const { stdout } = this.#child;

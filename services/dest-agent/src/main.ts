@@ -12,6 +12,7 @@ import {
   serve,
   untilAsked,
 } from '@ferry/agent';
+import { startTelemetry } from '@ferry/agent/telemetry';
 import { Ports } from '@ferry/hypervisor';
 import { SourcePeerService } from '@ferry/proto/ferry/v1/source_agent';
 import type { Source } from './agent.ts';
@@ -20,6 +21,7 @@ import { rehearse } from './rehearse.ts';
 import { destAgentService, destPeerService } from './service.ts';
 import { destAgent, takeUpWork } from './wire.ts';
 
+await startTelemetry('dest-agent');
 await untilAsked(async (shutdown) => {
   await using parts = await openParts('dest', shutdown);
   const { config, log, credentials } = parts;

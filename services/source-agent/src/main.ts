@@ -1,11 +1,13 @@
 /** The source agent's process. */
 import { flushCompileCache } from 'node:module';
 import { Callers, domainLookUp, edgeOf, openAudit, openParts, Peers, serve, untilAsked } from '@ferry/agent';
+import { startTelemetry } from '@ferry/agent/telemetry';
 import { destinationAt } from './destination.ts';
 import { domainsService, sourceAgentService, sourcePeerService } from './service.ts';
 import { freeWaitingGuests } from './waiting-guests.ts';
 import { sourceAgent, takeUpWork } from './wire.ts';
 
+await startTelemetry('source-agent');
 await untilAsked(async (shutdown) => {
   await using parts = await openParts('source', shutdown, freeWaitingGuests);
   const { config, log, credentials } = parts;

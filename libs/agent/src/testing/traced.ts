@@ -6,12 +6,14 @@ import { dial, invoke } from '../client.ts';
 import { openLog } from '../log.ts';
 import { openRedis, waitForRedis } from '../redis.ts';
 import { parseRedisUrl } from '../redis-url.ts';
+import { startTelemetry } from '../telemetry.ts';
 import { serve } from '../serve.ts';
 import { openCredentials } from '../tls.ts';
 import { untilAsked } from '../until-asked.ts';
 import { implementationOf, prepareRequest } from './agent.ts';
 
-const [, , role, argument = ''] = process.argv;
+const [, , role = '', argument = ''] = process.argv;
+await startTelemetry(role);
 const log = openLog('info');
 const credentials = await openCredentials(undefined);
 
