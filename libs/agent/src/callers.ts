@@ -60,7 +60,7 @@ export class Callers {
 
   /** A connection from `address`, by gRPC's name of it, has shown this certificate; undefined: there is no TLS, and everybody on this host may do all. */
   opened(address: string, certificate: X509Certificate | undefined): Caller {
-    const caller = certificate === undefined ? local(address) : this.#callerOf(address, certificate);
+    const caller = certificate === undefined ? local(address) : callerOf(address, certificate, this.#grants);
     this.#callers.set(address, caller);
     return caller;
   }
@@ -73,24 +73,25 @@ export class Callers {
   of(address: string): Caller {
     return this.#callers.get(address) ?? { ...local(address), roles: new Set(), grants: [], host: undefined };
   }
+}
 
-  #callerOf(address: string, certificate: X509Certificate): Caller {
-    const subject = certificate.subject.replaceAll('\n', ', ');
-    const names = alternativeNames(certificate.subjectAltName);
-    const granted: Omit<RoleGrant, 'name'>[] = names.flatMap((name) => roleIn(name) ?? []);
-    for (const grant of this.#grants)
-      if (grant.name === subject || names.some((name) => name === grant.name || name === `URI:${grant.name}`))
-        granted.push(grant);
-    return {
-      address,
-      subject,
-      names,
-      fingerprint: certificate.fingerprint256,
-      roles: new Set(granted.map(({ role }) => role)),
-      grants: granted,
-      host: granted.find(({ role }) => role === 'agent')?.host,
-    };
-  }
+/** Who shows this certificate, by its own names and by the host's list of names. */
+export function callerOf(address: string, certificate: X509Certificate, grants: readonly RoleGrant[]): Caller {
+  const subject = certificate.subject.replaceAll('\n', ', ');
+  const names = alternativeNames(certificate.subjectAltName);
+  const granted: Omit<RoleGrant, 'name'>[] = names.flatMap((name) => roleIn(name) ?? []);
+  for (const grant of grants)
+    if (grant.name === subject || names.some((name) => name === grant.name || name === `URI:${grant.name}`))
+      granted.push(grant);
+  return {
+    address,
+    subject,
+    names,
+    fingerprint: certificate.fingerprint256,
+    roles: new Set(granted.map(({ role }) => role)),
+    grants: granted,
+    host: granted.find(({ role }) => role === 'agent')?.host,
+  };
 }
 
 function roleIn(name: string): Omit<RoleGrant, 'name'> | undefined {

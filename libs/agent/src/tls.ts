@@ -16,6 +16,8 @@ export interface Credentials {
   readonly server: TlsOptions | undefined;
   /** One object for all connections: gRPC lets clients with the same credentials share a connection. */
   readonly client: ChannelCredentials;
+  /** For connections to a server whose certificate must be more than good for its name: `refuse` gives what it lacks. */
+  readonly clientOf: (refuse: (certificate: X509Certificate) => Error | undefined) => ChannelCredentials;
   /** Without TLS: for loopback only. */
   readonly insecure: boolean;
 }
@@ -23,7 +25,8 @@ export interface Credentials {
 /** Reads certificate, key and authority; undefined: no TLS at all. Throws AgentError config-invalid. */
 export async function openCredentials(files: TlsFiles | undefined): Promise<Credentials> {
   if (files === undefined) {
-    return { server: undefined, client: ChannelCredentials.createInsecure(), insecure: true };
+    const client = ChannelCredentials.createInsecure();
+    return { server: undefined, client, clientOf: () => client, insecure: true };
   }
   try {
     const [cert, key, ca] = await Promise.all([readFile(files.cert), readFile(files.key), readFile(files.ca)]);
@@ -31,6 +34,11 @@ export async function openCredentials(files: TlsFiles | undefined): Promise<Cred
     return {
       server: { cert, key, ca, requestCert: true, rejectUnauthorized: true },
       client: ChannelCredentials.createSsl(ca, key, cert, { checkServerIdentity }),
+      clientOf: (refuse) =>
+        ChannelCredentials.createSsl(ca, key, cert, {
+          checkServerIdentity: (name, shown) =>
+            checkServerIdentity(name, shown) ?? refuse(new X509Certificate(shown.raw)),
+        }),
       insecure: false,
     };
   } catch (error) {

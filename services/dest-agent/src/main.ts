@@ -25,7 +25,7 @@ await startTelemetry('dest-agent');
 await untilAsked(async (shutdown) => {
   await using parts = await openParts('dest', shutdown);
   const { config, log, credentials } = parts;
-  using peers = new Peers(credentials);
+  using peers = new Peers(credentials, config.grants);
   const sourceAt = (address: string): Source => {
     const client = peers.at(address);
     return { ask: (request, signal) => invokeAgain(client, SourcePeerService.ask, request, signal) };

@@ -11,7 +11,7 @@ await startTelemetry('source-agent');
 await untilAsked(async (shutdown) => {
   await using parts = await openParts('source', shutdown, freeWaitingGuests);
   const { config, log, credentials } = parts;
-  using peers = new Peers(credentials);
+  using peers = new Peers(credentials, config.grants);
   const agent = sourceAgent(parts, (address) => destinationAt(peers, address));
   await using _migrations = agent.migrations;
   await using _ownership = agent.ownership;
