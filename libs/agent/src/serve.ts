@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
-import { type handleServerStreamingCall, Server as GrpcServer, ServerCredentials } from '@grpc/grpc-js';
-import { HealthImplementation } from 'grpc-health-check';
+import { Server as GrpcServer, ServerCredentials } from '@grpc/grpc-js';
 import { formatHostPort, type HostPort } from './address.ts';
 import { type AuditLog, noAudit } from './audit.ts';
 import { authorize, decodingAll } from './authorize.ts';
@@ -9,11 +8,13 @@ import { BlackoutGate } from './blackout-gate.ts';
 import { Callers } from './callers.ts';
 import { CallAccounts, type CallLimits, callLimits, limitCalls } from './call-limits.ts';
 import { type ConnectionLimits, connectionLimits, Connections } from './connections.ts';
+import { Health } from './health.ts';
 import { connectionOptions, streamLimits } from './limits.ts';
-import { reflectionServices, type ServedService } from './reflection.ts';
+import { reflectionServices } from './reflection.ts';
+import type { ServedService } from './served-service.ts';
 import type { Credentials } from './tls.ts';
 
-export type { ServedService } from './reflection.ts';
+export type { ServedService } from './served-service.ts';
 
 export interface ServeOptions {
   readonly side: Side;
@@ -64,12 +65,13 @@ export async function serve(
   const certificateOf = (peer: string): string => connections.certificateOf(peer);
   const interceptors = [authorize({ side, callers, audit }), limitCalls({ side, accounts, certificateOf, gate })];
   const server = new GrpcServer({ ...connectionOptions, ...streamLimits, interceptors });
-  const health = new HealthImplementation();
+  const health = new Health();
   const setServing = (serving: boolean): void => {
-    for (const name of ['', ...names]) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
+    for (const name of ['', ...names]) health.set(name, serving);
   };
-  addHealth(server, health, stopping.signal);
-  for (const { definition, implementation } of [...services, ...(await reflectionServices(names, stopping.signal))]) {
+  const { definition: healthDefinition, implementation: healthChecks } = health.service(stopping.signal);
+  server.addService(healthDefinition, healthChecks);
+  for (const { definition, implementation } of [...services, ...reflectionServices(names, stopping.signal)]) {
     server.addService(decodingAll(definition), implementation);
   }
   // Certificates have been verified before gRPC gets a connection.
@@ -109,23 +111,4 @@ export async function serve(
 function serviceName(definition: ServedService['definition']): string {
   const [method] = Object.values(definition);
   return method?.path.split('/')[1] ?? '';
-}
-
-/** The health service; its watches, which never end by themselves, end when we stop. */
-function addHealth(server: GrpcServer, health: HealthImplementation, stopping: AbortSignal): void {
-  health.addToServer({
-    addService: (definition, implementation) => {
-      // Untyped by the package; health.proto says that it is a server stream.
-      const watch = implementation['watch'] as handleServerStreamingCall<unknown, unknown>;
-      const watchUntilStopped: typeof watch = (call) => {
-        const end = (): void => {
-          call.end();
-        };
-        stopping.addEventListener('abort', end, { once: true });
-        call.once('cancelled', () => stopping.removeEventListener('abort', end));
-        watch(call);
-      };
-      server.addService(definition, { ...implementation, watch: watchUntilStopped });
-    },
-  });
 }
