@@ -10,6 +10,14 @@ export {
   type Verdict,
 } from './register.ts';
 export { type Claim, type Owner, OwnerRecords } from './owner.ts';
-export { HandoverJournals, type Journal, type Journals, readUnlessDamaged, type Unfinished } from './journal.ts';
+export { registerCalls } from './register-call.ts';
+export {
+  HandoverJournals,
+  journalWrites,
+  type Journal,
+  type Journals,
+  readUnlessDamaged,
+  type Unfinished,
+} from './journal.ts';
 export type { HandoverEntry, NotedOwner } from './journal-entry.ts';
 export { HostNames, type Registration } from './hosts.ts';

@@ -2,6 +2,7 @@
  * What one side must still know of a handover after a crash, when Redis has forgotten it as well: a small file, durable before the act that
  * it allows. One writer; written whole or not at all.
  */
+import { channel } from 'node:diagnostics_channel';
 import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { SpanStatusCode, trace } from '@opentelemetry/api';
@@ -171,16 +172,25 @@ const asideOf = (path: string): string => `${path}.damaged`;
 
 const tracer = trace.getTracer('@ferry/handover');
 
+/** The diagnostics channel on which each write of a journal is told when it is over: how long it took in seconds, and the kind of error if it failed. */
+export const journalWrites = 'ferry.journal.write';
+const over = channel(journalWrites);
+
 /** A disk that is slow to sync shows in the trace. */
 function traced(write: () => Promise<void>): Promise<void> {
   return tracer.startActiveSpan('journal write', async (span) => {
+    const startedMs = performance.now();
+    let kind: string | undefined;
     try {
       await write();
     } catch (error) {
       span.setStatus({ code: SpanStatusCode.ERROR, message: String(error) });
+      kind = error instanceof HandoverError ? error.kind : 'cancelled';
       throw error;
     } finally {
       span.end();
+      const seconds = (performance.now() - startedMs) / 1_000;
+      if (over.hasSubscribers) over.publish({ name: 'write', seconds, error: kind });
     }
   });
 }

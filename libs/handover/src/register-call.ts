@@ -1,7 +1,12 @@
+import { channel } from 'node:diagnostics_channel';
 import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import { HandoverError } from './errors.ts';
 
 const tracer = trace.getTracer('@ferry/handover');
+
+/** The diagnostics channel on which each call is told when it is over: the script's name, how long it took in seconds, and the kind of error if it failed. */
+export const registerCalls = 'ferry.redis.register_script';
+const over = channel(registerCalls);
 
 /** How long a reply may take at most, ms, whatever the client was built with: callers are told within about a second. */
 const replyMsMax = 1000;
@@ -18,6 +23,8 @@ export async function registerCall(name: string, send: () => Promise<unknown>, s
     `redis ${name}`,
     { kind: SpanKind.CLIENT, attributes: { 'db.system.name': 'redis', 'db.operation.name': name } },
     async (span) => {
+      const startedMs = performance.now();
+      let kind: string | undefined;
       const late = Promise.withResolvers<never>();
       const aborted = () => late.reject(signal.reason);
       signal.addEventListener('abort', aborted, { once: true });
@@ -34,11 +41,13 @@ export async function registerCall(name: string, send: () => Promise<unknown>, s
       } catch (error) {
         const failure = signal.aborted ? signal.reason : meaningOf(error, name);
         span.setStatus({ code: SpanStatusCode.ERROR, message: String(failure) });
+        kind = failure instanceof HandoverError ? failure.kind : 'cancelled';
         throw failure;
       } finally {
         clearTimeout(bound);
         signal.removeEventListener('abort', aborted);
         span.end();
+        if (over.hasSubscribers) over.publish({ name, seconds: (performance.now() - startedMs) / 1_000, error: kind });
       }
     },
   );

@@ -1,6 +1,8 @@
 export { type Clock, systemClock } from './clock.ts';
 export { JobError, type JobErrorKind, type JobHolder } from './errors.ts';
 export type { JobRecord } from './job-record.ts';
+export { leaseChanges } from './lease-keeper.ts';
+export { redisCalls } from './redis-call.ts';
 export type { ActiveJob, PhaseReply } from './job-scripts.ts';
 export { MigrationJobs, type MigrationJobsOptions } from './jobs.ts';
 export type { JobKind, ShortJobKind } from './masks.ts';

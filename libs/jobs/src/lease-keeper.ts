@@ -1,5 +1,10 @@
+import { channel } from 'node:diagnostics_channel';
 import type { Clock } from './clock.ts';
 import { JobError } from './errors.ts';
+
+/** The diagnostics channel on which leases are told: `renewed`, `unanswered` (it is tried again), `lost`. */
+export const leaseChanges = 'ferry.lease';
+const changes = channel(leaseChanges);
 
 /** What is kept alive, and how. */
 export interface Lease {
@@ -58,6 +63,7 @@ export class LeaseKeeper implements Disposable {
   lost(why: string): void {
     if (this.#done) return;
     this[Symbol.dispose]();
+    changes.publish('lost');
     this.#ended.abort(new JobError('lease-lost', `the lease of ${this.#lease.what} is lost: ${why}`));
   }
 
@@ -78,11 +84,13 @@ export class LeaseKeeper implements Disposable {
     try {
       if (await this.#lease.renew(this.#ended.signal)) {
         this.extended(sentAt);
+        changes.publish('renewed');
         this.#schedule(leaseMs / 3);
       } else {
         this.lost('another holder has it, or Redis has forgotten it');
       }
     } catch {
+      changes.publish('unanswered');
       // Redis may come back before the lease can have expired; if it does not, the expiry timer ends this.
       this.#schedule(leaseMs / 10);
     }

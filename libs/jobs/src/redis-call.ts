@@ -1,8 +1,13 @@
+import { channel } from 'node:diagnostics_channel';
 import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import type { Clock } from './clock.ts';
 import { JobError } from './errors.ts';
 
 const tracer = trace.getTracer('@ferry/jobs');
+
+/** The diagnostics channel on which each call is told when it is over: the script's name, how long it took in seconds, and the kind of error if it failed. */
+export const redisCalls = 'ferry.redis.job_script';
+const over = channel(redisCalls);
 
 /** How long a reply may take at most, ms, whatever the client was built with: callers are told within about a second. */
 export const replyMsMax = 1000;
@@ -24,6 +29,8 @@ export async function redisCall<T>(
     `redis ${name}`,
     { kind: SpanKind.CLIENT, attributes: { 'db.system.name': 'redis', 'db.operation.name': name } },
     async (span) => {
+      const startedMs = performance.now();
+      let kind: string | undefined;
       const late = Promise.withResolvers<never>();
       const aborted = () => late.reject(signal.reason);
       signal.addEventListener('abort', aborted, { once: true });
@@ -40,11 +47,13 @@ export async function redisCall<T>(
       } catch (error) {
         const failure = signal.aborted ? signal.reason : meaningOf(error, name);
         span.setStatus({ code: SpanStatusCode.ERROR, message: String(failure) });
+        kind = failure instanceof JobError ? failure.kind : 'cancelled';
         throw failure;
       } finally {
         bound[Symbol.dispose]();
         signal.removeEventListener('abort', aborted);
         span.end();
+        if (over.hasSubscribers) over.publish({ name, seconds: (performance.now() - startedMs) / 1_000, error: kind });
       }
     },
   );

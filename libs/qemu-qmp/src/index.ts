@@ -3,7 +3,7 @@ import type { Commands } from './generated/qmp.ts';
 export { QmpError, type QmpErrorKind, type Refusal } from './errors.ts';
 export type { Feature } from './features.ts';
 export type { Commands, Events, LaterWord, NoArguments, NoMembers } from './generated/qmp.ts';
-export { Monitor, type PreparedCommand, type TimedEvent } from './monitor.ts';
+export { Monitor, qmpCommands, type PreparedCommand, type TimedEvent } from './monitor.ts';
 
 /** A migration as `query-migrate` shows it: one object for both directions. `{}` before the first. */
 export type MigrationInfo = Commands['query-migrate']['returns'];

@@ -1,8 +1,10 @@
+import { channel } from 'node:diagnostics_channel';
 import type { Duplex } from 'node:stream';
 import { isNativeError } from 'node:util/types';
 import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import { connectSocket, knockUntilAnswered } from './connect.ts';
 import { decode } from './decode.ts';
+import { QmpError } from './errors.ts';
 import { EventQueue } from './event-queue.ts';
 import type { Commands, Events } from './generated/qmp.ts';
 import { eventShapes, objectShapes, replyShapes } from './generated/shapes.ts';
@@ -25,19 +27,27 @@ export interface PreparedCommand<C extends keyof Commands> extends Disposable {
 
 const tracer = trace.getTracer('@ferry/qemu-qmp');
 
+/** The diagnostics channel on which each command is told when it is over: its name, how long it took in seconds, and the kind of error if it failed. */
+export const qmpCommands = 'ferry.qmp.command';
+const over = channel(qmpCommands);
+
 /** Makes a span of a command, and checks its reply. The command is sent before this returns. */
 async function traced<C extends keyof Commands>(
   name: C,
   send: () => Promise<unknown>,
 ): Promise<Commands[C]['returns']> {
   const span = tracer.startSpan(`qmp ${name}`, { kind: SpanKind.CLIENT });
+  const startedMs = performance.now();
+  let kind: string | undefined;
   try {
     return decode(await send(), replyShapes[name], name, objectShapes);
   } catch (error) {
     span.setStatus({ code: SpanStatusCode.ERROR, message: isNativeError(error) ? error.message : String(error) });
+    kind = error instanceof QmpError ? error.kind : 'cancelled';
     throw error;
   } finally {
     span.end();
+    if (over.hasSubscribers) over.publish({ name, seconds: (performance.now() - startedMs) / 1_000, error: kind });
   }
 }
 
