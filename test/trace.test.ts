@@ -1,7 +1,5 @@
 /** A migration seen from outside: one trace over both agents' processes, which goes on from the caller's own; and log lines that lead to it. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { LabHost } from '@ferry/lab';
 import { DomainState, type ListResponse } from '@ferry/proto/ferry/v1/domains';
@@ -11,7 +9,7 @@ import { Metadata } from '@grpc/grpc-js';
 import { type OtlpSink, startOtlpSink, type TakenSpan } from './otlp-sink.ts';
 import { SecondMonitors } from './second-monitor.ts';
 import { endless, untilMemoryFlows } from './under-way.ts';
-import { callsOf, eventually, type TestGuest, World } from './world.ts';
+import { callsOf, eventually, freePort, type TestGuest, World } from './world.ts';
 
 const [source, dest] = ['source-agent@a', 'dest-agent@b'];
 
@@ -35,21 +33,12 @@ afterAll(async () => {
   await sink[Symbol.asyncDispose]();
 });
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  return typeof address === 'object' && address !== null ? address.port : 0;
-}
-
 /** How many calls of Migrate the source agent of host a has counted that ended for that reason. */
 async function migrationsCounted(reason: string): Promise<number> {
   const scraped = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
   const labels = ['rpc_method="ferry.v1.SourceAgent/Migrate"', `error_type="${reason}"`];
   const isWanted = (line: string): boolean =>
-    line.startsWith('rpc_server_call_duration_count{') && labels.every((label) => line.includes(label));
+    line.startsWith('rpc_server_call_duration_seconds_count{') && labels.every((label) => line.includes(label));
   return Number(scraped.split('\n').find(isWanted)?.split(' ').at(-1) ?? 0);
 }
 

@@ -1,6 +1,8 @@
 /** The world of the tests of the whole protocol: a lab, its guests, and what must be true of them whatever happens. */
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
@@ -52,6 +54,16 @@ export async function eventually<T>(
     if (signal.aborted) throw new Error(`waited in vain until ${what}`);
     await delay(10);
   }
+}
+
+/** A port of this machine that is free now. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
 /** An agent that was restarted a moment ago is not connected to yet; any other error is one. */

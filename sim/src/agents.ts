@@ -183,7 +183,7 @@ export class AgentProcess {
       owners: new OwnerRecords({ redis, host }),
       hostNames: new HostNames(redis),
       journals: new SimJournals(world, life, this.host.disks[this.side]),
-      ongoing: new OngoingMigrations(gate),
+      ongoing: new OngoingMigrations({ gate }),
       gate,
       // Names lead where they should.
       lookUp: () => Promise.resolve([]),

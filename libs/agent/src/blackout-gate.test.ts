@@ -82,7 +82,7 @@ describe('while a guest stands still', () => {
   it('those who watch hear nothing', async () => {
     const gate = new BlackoutGate({ closedMs });
     const start = { migrationId, domainUuid: migrationId, domainName: 'web-1', side: 'dest', protocol: 3 } as const;
-    const ongoing = new Ongoing(start, new Date(), gate);
+    const ongoing = new Ongoing(start, new Date(), { gate });
     const heard: unknown[] = [];
     const watching = (async () => {
       for await (const { event } of ongoing.follow(patient)) heard.push(event?.$case);

@@ -7,27 +7,19 @@ import type {
   handleUnaryCall,
   ServerWritableStream,
 } from '@grpc/grpc-js';
-import {
-  type Attributes,
-  context as traceContext,
-  type Histogram,
-  metrics,
-  type Span,
-  SpanStatusCode,
-  trace,
-} from '@opentelemetry/api';
+import { type Attributes, context as traceContext, type Span, SpanStatusCode, trace } from '@opentelemetry/api';
 import {
   ATTR_ERROR_TYPE,
   ATTR_RPC_METHOD,
   ATTR_RPC_STATUS_CODE,
   ATTR_RPC_SYSTEM_NAME,
-  METRIC_RPC_SERVER_CALL_DURATION,
 } from '@opentelemetry/semantic-conventions';
 import type { Failure } from '@ferry/proto/ferry/v1/migration';
 import { type Caller, onBehalfOf } from './callers.ts';
 import { type DomainLookUp, domainRuleOf, refuseOtherDomains } from './domain-rules.ts';
 import type { Where } from './failure.ts';
 import { type Log, type LogFields, logOf } from './log.ts';
+import { measure } from './metrics.ts';
 import { type ServerCall, signalOf } from './signal-of.ts';
 import { type CallFailure, toStatus } from './status.ts';
 import { type AnsweredCall, servedWithin } from './tracing.ts';
@@ -219,7 +211,7 @@ async function handle<Request, Response>(
       if (reported === undefined) report(lineLog(), done, cause, failure);
       else lineLog().warn({ ...done, reason: reported.reason, failure: reported.message }, 'failed');
       const errorType = failure?.reason ?? reported?.reason;
-      durations().record(tookMs / 1_000, {
+      measure('rpcServer', tookMs / 1_000, {
         [ATTR_RPC_SYSTEM_NAME]: 'grpc',
         [ATTR_RPC_METHOD]: call.getPath().slice(1),
         [ATTR_RPC_STATUS_CODE]: String(failure?.code ?? 0),
@@ -338,12 +330,3 @@ const drained = (call: ServerWritableStream<unknown, unknown>): Promise<void> =>
   new Promise((resolve) => {
     call.once('drain', resolve);
   });
-
-let histogram: Histogram | undefined;
-/** Made when it is needed first: the API has none for metrics that start later. */
-const durations = (): Histogram =>
-  (histogram ??= metrics.getMeter('@ferry/agent').createHistogram(METRIC_RPC_SERVER_CALL_DURATION, {
-    description: 'How long calls took that this agent answered.',
-    unit: 's',
-    advice: { explicitBucketBoundaries: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600] },
-  }));

@@ -13,6 +13,7 @@ export { readConfig, type Config, type TlsFiles } from './config.ts';
 export { AgentError, type AgentErrorKind } from './errors.ts';
 export { FailureError, failureFromWire, failureOf, reportedFailure, type Reason, type Where } from './failure.ts';
 export { logOf, openLog, type Log, type LogFields } from './log.ts';
+export { observe } from './metrics.ts';
 export { openRedis, waitForRedis } from './redis.ts';
 export { isUnconnected, type LookUp, reachProblem } from './reach.ts';
 export { agentRuns } from './one-daemon.ts';

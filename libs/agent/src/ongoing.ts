@@ -1,4 +1,5 @@
 /** What an agent knows of its migrations, for those who watch: phases, progress, switchover, the end. Kept in memory, bounded. */
+import { trace } from '@opentelemetry/api';
 import { noDigest } from './request-digest.ts';
 import { phaseNumber, type Phase, type Side } from '@ferry/migration';
 import {
@@ -46,9 +47,27 @@ const wireOutcome: Readonly<Record<OutcomeWord, Outcome>> = {
   ended: Outcome.OUTCOME_GUEST_ENDED,
 };
 
+/** Hears what becomes of an agent's migrations, at once and in the trace in which it happens. */
+export interface MigrationObserver {
+  started(ongoing: Ongoing): void;
+  /** QEMU has given new figures. */
+  progressed(ongoing: Ongoing): void;
+  /** Its switchover begins to wait for that. */
+  held(ongoing: Ongoing, cause: Failure): void;
+  ended(ongoing: Ongoing): void;
+}
+
+/** What its observers and gauges need: whom a history or a test makes is not observed. */
+export interface OngoingOptions {
+  readonly gate?: BlackoutGate;
+  readonly observer?: MigrationObserver | undefined;
+}
+
 export class Ongoing {
   readonly start: OngoingStart;
   readonly startedAt: Date;
+  /** The trace that it was begun in; "" for none. */
+  readonly traceId = trace.getActiveSpan()?.spanContext().traceId ?? '';
   peer = '';
   /** HOST:PORT of the other agent, where the driver has named it. */
   peerAddress = '';
@@ -57,9 +76,11 @@ export class Ongoing {
   statistics: MigrationStatistics = MigrationStatistics.fromPartial({});
   #phase: Phase | undefined;
   #phaseStartedUs = 0;
-  #outcome: Outcome = Outcome.OUTCOME_UNSPECIFIED;
+  #outcome: OutcomeWord | undefined;
+  #endedAt: Date | undefined;
   #failure: Failure | undefined;
   #doubt: Doubt | undefined;
+  #hold: Failure | undefined;
   readonly #events: MigrationEvent[] = [];
   #watchers = 0;
   /** Resolves when there is another event; one for all who watch. */
@@ -68,11 +89,18 @@ export class Ongoing {
   readonly #asked = new AbortController();
 
   readonly #gate: BlackoutGate;
+  readonly #observer: MigrationObserver | undefined;
 
-  constructor(start: OngoingStart, startedAt = new Date(), gate = new BlackoutGate()) {
+  constructor(
+    start: OngoingStart,
+    startedAt = new Date(),
+    { gate = new BlackoutGate(), observer }: OngoingOptions = {},
+  ) {
     this.start = start;
     this.startedAt = startedAt;
     this.#gate = gate;
+    this.#observer = observer;
+    observer?.started(this);
   }
 
   /** Aborts when somebody asks for the migration to be given up; the reason says who or why. */
@@ -85,11 +113,34 @@ export class Ongoing {
   }
 
   get ended(): boolean {
-    return this.#outcome !== Outcome.OUTCOME_UNSPECIFIED;
+    return this.#outcome !== undefined;
   }
 
   get outcome(): Outcome {
+    return this.#outcome === undefined ? Outcome.OUTCOME_UNSPECIFIED : wireOutcome[this.#outcome];
+  }
+
+  /** Likewise, in the words of the jobs' records; undefined while it goes on. */
+  get outcomeWord(): OutcomeWord | undefined {
     return this.#outcome;
+  }
+
+  get endedAt(): Date | undefined {
+    return this.#endedAt;
+  }
+
+  /** This side's phase that began last. */
+  get phase(): Phase | undefined {
+    return this.#phase;
+  }
+
+  get inDoubt(): boolean {
+    return this.#doubt !== undefined;
+  }
+
+  /** Its switchover waits for something. */
+  get holds(): boolean {
+    return this.#hold !== undefined;
   }
 
   get failure(): Failure | undefined {
@@ -116,11 +167,14 @@ export class Ongoing {
   progress(qemuStatus: string, statistics: MigrationStatistics): void {
     this.statistics = statistics;
     this.#add({ $case: 'progress', value: { qemuStatus, statistics } });
+    this.#observer?.progressed(this);
   }
 
   /** The switchover waits for something that does not answer; undefined: for nothing any more. */
   hold(cause: Failure | undefined): void {
+    this.#hold = cause;
     this.#add({ $case: 'hold', value: { cause } });
+    if (cause !== undefined) this.#observer?.held(this, cause);
   }
 
   /** Nobody here knows which host may run the guest, and what would tell; undefined: that is over. Said again only when it changes. */
@@ -142,9 +196,12 @@ export class Ongoing {
   end(outcome: OutcomeWord, failure: Failure | undefined): void {
     if (this.ended) return;
     this.doubt(undefined);
-    this.#outcome = wireOutcome[outcome];
+    this.#outcome = outcome;
+    this.#endedAt = new Date();
     this.#failure = failure;
-    this.#add({ $case: 'ended', value: { outcome: this.#outcome, failure, statistics: this.statistics } });
+    this.#hold = undefined;
+    this.#add({ $case: 'ended', value: { outcome: this.outcome, failure, statistics: this.statistics } });
+    this.#observer?.ended(this);
   }
 
   /** Nothing is told after the end, whatever comes late. */
@@ -216,7 +273,7 @@ export class Ongoing {
       protocol: this.start.protocol === 2 ? Protocol.PROTOCOL_V2 : Protocol.PROTOCOL_V3,
       phase: this.#phase === undefined ? 0 : phaseNumber[this.#phase],
       active: !this.ended,
-      outcome: this.#doubt === undefined ? this.#outcome : Outcome.OUTCOME_IN_DOUBT,
+      outcome: this.#doubt === undefined ? this.outcome : Outcome.OUTCOME_IN_DOUBT,
       failure: this.#failure,
       statistics: this.statistics,
       peer: this.peer,
@@ -235,11 +292,11 @@ export const nowUs = (): number => (performance.timeOrigin + performance.now()) 
 /** The migrations of one agent, by migration id. */
 export class OngoingMigrations {
   readonly #byId = new Map<string, Ongoing>();
-  readonly #gate: BlackoutGate;
+  readonly #options: OngoingOptions;
 
   /** Those who watch hear of nothing while the gate is closed. */
-  constructor(gate = new BlackoutGate()) {
-    this.#gate = gate;
+  constructor(options: OngoingOptions = {}) {
+    this.#options = options;
   }
 
   find(migrationId: string): Ongoing | undefined {
@@ -250,7 +307,7 @@ export class OngoingMigrations {
   open(start: OngoingStart): Ongoing {
     const known = this.#byId.get(start.migrationId);
     if (known !== undefined && !known.ended) return known;
-    const ongoing = new Ongoing(start, new Date(), this.#gate);
+    const ongoing = new Ongoing(start, new Date(), this.#options);
     this.#byId.set(start.migrationId, ongoing);
     for (const [id, older] of this.#byId) {
       if (this.#byId.size <= endedMax) break;
@@ -262,5 +319,12 @@ export class OngoingMigrations {
   /** Those that have not ended. */
   active(): Ongoing[] {
     return [...this.#byId.values()].filter((ongoing) => !ongoing.ended);
+  }
+
+  /** Those, and the ones that have ended less than `ms` ago: the newest `most`. */
+  recent(ms: number, most: number): Ongoing[] {
+    const sinceMs = Date.now() - ms;
+    const recent = [...this.#byId.values()].filter(({ endedAt }) => (endedAt?.getTime() ?? Infinity) > sinceMs);
+    return recent.slice(-most);
   }
 }

@@ -7,6 +7,9 @@ import { phases, type Side } from '@ferry/migration';
 import { BlackoutGate } from './blackout-gate.ts';
 import { type Config, readConfig } from './config.ts';
 import { openLog, type Log } from './log.ts';
+import { migrationObserver } from './migration-observer.ts';
+import { observeAgent } from './agent-metrics.ts';
+import { recordWhen } from './metrics.ts';
 import { OngoingMigrations } from './ongoing.ts';
 import { registerHost } from './host-name.ts';
 import { holdStateDirectory } from './one-daemon.ts';
@@ -93,7 +96,9 @@ export async function openParts(
   const gate = new BlackoutGate({
     onHeld: (held) => log.info({ held }, 'calls and looks have waited for a switchover'),
   });
-  const ongoing = new OngoingMigrations(gate);
+  const ongoing = new OngoingMigrations({ gate, observer: migrationObserver() });
+  opened.use(observeAgent({ side, host, ongoing, redis, hypervisor, tls: config.tls }));
+  recordWhen((run) => void gate.whenOpen(run));
   const ours = opened.move();
   return {
     config,

@@ -10,6 +10,7 @@ import { failureOf } from './failure.ts';
 import { type Held, labelsOf } from './held.ts';
 import { recordOfEnd } from './known-migrations.ts';
 import type { Log } from './log.ts';
+import { measure } from './metrics.ts';
 import type { OutcomeWord } from './ongoing.ts';
 import { refusalOf, type Reply } from './replies.ts';
 import { saidIfLong } from './said-if-long.ts';
@@ -70,6 +71,7 @@ export class Settling<State> {
   async settle(held: Held<State>, phase: Phase, cause: unknown): Promise<void> {
     const { side, log } = this.#options;
     held.firstFailure ??= failureOf(cause, { side, phase });
+    if (held.unsettled === undefined) measure('recoveries', 1, { 'ferry.side': side, 'ferry.phase': phase });
     held.unsettled ??= { outcome: undefined, phase, reply: undefined };
     log.warn({ err: cause, ...labelsOf(held), phase }, 'phase failed');
     await this.goOn(held);

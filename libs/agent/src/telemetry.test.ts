@@ -81,7 +81,7 @@ describe('telemetry', () => {
   it('makes one trace across both processes and Redis, and its id is in the logs', async () => {
     await using redis = await startRedis();
     await using collector = await startCollector();
-    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint };
+    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint, OTEL_METRIC_EXPORT_INTERVAL: '100' };
     await using agent = new Traced('serve', redis.socket, env);
     const { address = '' } = await agent.line('serving');
     await using caller = new Traced('call', address, env);
@@ -122,6 +122,9 @@ describe('telemetry', () => {
     expect(spans).toHaveLength(ours.length);
     expect(span('migration.prepare')?.raw).toContain(migrationId);
     for (const { raw } of spans) expect(raw).not.toMatch(/secret/);
+    // Metrics go to the same collector.
+    expect(collector.metrics.join('')).toMatch(/rpc\.server\.call\.duration/);
+    expect(collector.metrics.join('')).toMatch(/process\.memory\.usage/);
 
     expect((await caller.line('called')).trace_id).toBe(migrate?.trace);
     expect(answered).toMatchObject({ trace_id: migrate?.trace, migrationId, side: 'dest', phase: 'prepare' });
@@ -138,6 +141,26 @@ describe('telemetry', () => {
     expect(await agent.end()).toBe(0);
   });
 
+  it('never keeps a process alive: a collector that takes everything and answers nothing is left', async () => {
+    await using redis = await startRedis();
+    const mute = createServer((socket) => void socket.resume().on('error', () => undefined));
+    await once(mute.listen(0, '127.0.0.1'), 'listening');
+    const address = mute.address();
+    const port = typeof address === 'object' && address !== null ? address.port : 0;
+    await using agent = new Traced('serve', redis.socket, {
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+      OTEL_METRIC_EXPORT_INTERVAL: '50',
+      // An hour, by the collector’s own patience.
+      OTEL_EXPORTER_OTLP_TIMEOUT: '3600000',
+    });
+    const connected = once(mute, 'connection');
+    await agent.line('serving');
+    await connected;
+    agent.terminate();
+    expect(await agent.end()).toBe(0);
+    mute.close();
+  });
+
   it('lets Prometheus fetch how long calls took', async () => {
     await using redis = await startRedis();
     const port = await freePort();
@@ -147,7 +170,7 @@ describe('telemetry', () => {
     expect(await caller.end()).toBe(0);
     await agent.line('answered');
     const scraped = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
-    expect(scraped).toMatch(/rpc_server_call_duration_count\{.*rpc_method="ferry.v1.DestAgent\/Prepare".*\} 1/);
+    expect(scraped).toMatch(/rpc_server_call_duration_seconds_count\{.*rpc_method="ferry.v1.DestAgent\/Prepare".*\} 1/);
     expect((await caller.line('called')).trace_id).toMatch(/^[0-9a-f]{32}$/);
   });
 });

@@ -24,9 +24,11 @@ import {
   TraceIdRatioBasedSampler,
   TracerProvider,
 } from '@opentelemetry/sdk-trace';
-import { ATTR_SERVICE_INSTANCE_ID, ATTR_SERVICE_NAME } from '@opentelemetry/semantic-conventions';
+import type { MetricReader, PushMetricExporter, ResourceMetrics } from '@opentelemetry/sdk-metrics';
+import { ATTR_SERVICE_INSTANCE_ID, ATTR_SERVICE_NAME, ATTR_SERVICE_VERSION } from '@opentelemetry/semantic-conventions';
 import { parseHostPort } from './address.ts';
 import { errorLog } from './log.ts';
+import { version } from './version.ts';
 
 /** How long a process may go on for the sake of spans that are not exported yet, ms. */
 const flushMsMax = 1_500;
@@ -34,20 +36,32 @@ const flushMsMax = 1_500;
 const { env } = process;
 type Resource = ReturnType<typeof defaultResource>;
 
-/** Starts it for this process, before its first span. `program`: source-agent, unless OTEL_SERVICE_NAME says otherwise. */
-export async function startTelemetry(program: string): Promise<void> {
+/**
+ * Starts it for this process, before its first span. `program`: source-agent, unless OTEL_SERVICE_NAME says otherwise. Disposed of when the program is
+ * done, it may end the process.
+ */
+export async function startTelemetry(program: string): Promise<AsyncDisposable> {
   logComplaints();
-  if (env['OTEL_SDK_DISABLED']?.toLowerCase() === 'true') return;
+  if (env['OTEL_SDK_DISABLED']?.toLowerCase() === 'true') return { [Symbol.asyncDispose]: () => Promise.resolve() };
   const resource = resourceOf(program);
   const tracers = startTraces(resource);
   const ends = [tracers, ...(await startMetrics(resource))];
-  // When nothing is left to do but this. A collector that is away must neither keep the process alive nor change its exit status.
-  process.once('beforeExit', () => {
-    const giveUp = setTimeout(() => process.exit(), flushMsMax);
-    Promise.all(ends.map((end) => end.shutdown()))
-      .catch((error: unknown) => errorLog().warn({ err: error }, 'telemetry could not be sent'))
-      .finally(() => clearTimeout(giveUp));
-  });
+  let ended: Promise<void> | undefined;
+  const end = (): Promise<void> => (ended ??= endAll(ends));
+  // For a program that has nothing left to do, and does not say so.
+  process.once('beforeExit', () => void end());
+  return { [Symbol.asyncDispose]: end };
+}
+
+/**
+ * Sends what is not sent yet, for a short time. A collector that is away, or takes everything and answers nothing, must neither keep the process alive
+ * nor change its exit status: its open connections would.
+ */
+async function endAll(ends: readonly { shutdown(): Promise<void> }[]): Promise<void> {
+  const giveUp = setTimeout(() => process.exit(), flushMsMax);
+  await Promise.all(ends.map((end) => end.shutdown()))
+    .catch((error: unknown) => errorLog().warn({ err: error }, 'telemetry could not be sent'))
+    .finally(() => clearTimeout(giveUp));
 }
 
 function resourceOf(program: string): Resource {
@@ -58,6 +72,7 @@ function resourceOf(program: string): Resource {
       resourceFromAttributes({
         [ATTR_SERVICE_NAME]: service,
         [ATTR_SERVICE_INSTANCE_ID]: `${service}@${host}`,
+        [ATTR_SERVICE_VERSION]: version,
         'host.name': host,
       }),
     )
@@ -81,33 +96,37 @@ function startTraces(resource: Resource): TracerProvider {
 }
 
 function spanProcessors(): SpanProcessor[] {
-  const endpoint = env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'] ?? env['OTEL_EXPORTER_OTLP_ENDPOINT'] ?? '';
-  if (endpoint === '') return [];
-  const milliseconds = (name: string, otherwise: number): number => Number(env[name] ?? '') || otherwise;
+  if (endpointOf('TRACES') === '') return [];
   const processor = new BatchSpanProcessor({
-    exporter: new LateExporter(),
-    scheduledDelayMillis: milliseconds('OTEL_BSP_SCHEDULE_DELAY', 5_000),
-    exportTimeoutMillis: milliseconds('OTEL_BSP_EXPORT_TIMEOUT', 30_000),
+    exporter: lateSpanExporter(),
+    scheduledDelayMillis: millisecondsOf('OTEL_BSP_SCHEDULE_DELAY', 5_000),
+    exportTimeoutMillis: millisecondsOf('OTEL_BSP_EXPORT_TIMEOUT', 30_000),
   });
   return [processor];
 }
 
+/** What exporters of spans and of metrics have in common. */
+interface Exporter<Exported> {
+  export(what: Exported, done: Done): void;
+  forceFlush?(): Promise<void>;
+  shutdown(): Promise<void>;
+}
+
 type Done = Parameters<SpanExporter['export']>[1];
 
-/** The OTLP exporter, loaded when there is something to export. */
-class LateExporter implements SpanExporter {
-  #loaded: Promise<SpanExporter> | undefined;
+/** An OTLP exporter, loaded when there is something to export. */
+class LateExporter<Exported> implements Exporter<Exported> {
+  readonly #load: () => Promise<Exporter<Exported>>;
+  #loaded: Promise<Exporter<Exported>> | undefined;
 
-  #load(): Promise<SpanExporter> {
-    this.#loaded ??= import('@opentelemetry/exporter-trace-otlp-proto').then(
-      ({ OTLPTraceExporter }) => new OTLPTraceExporter(),
-    );
-    return this.#loaded;
+  constructor(load: () => Promise<Exporter<Exported>>) {
+    this.#load = load;
   }
 
-  export(spans: ReadableSpan[], done: Done): void {
-    void this.#load()
-      .then((exporter) => exporter.export(spans, done))
+  export(what: Exported, done: Done): void {
+    this.#loaded ??= this.#load();
+    void this.#loaded
+      .then((exporter) => exporter.export(what, done))
       // oxlint-disable-next-line promise/no-callback-in-promise -- the interface has one
       .catch((error: Error) => done({ code: ExportResultCode.FAILED, error }));
   }
@@ -120,6 +139,18 @@ class LateExporter implements SpanExporter {
     await (await this.#loaded)?.shutdown();
   }
 }
+
+const lateSpanExporter = (): SpanExporter =>
+  new LateExporter<ReadableSpan[]>(async () => {
+    const { OTLPTraceExporter } = await import('@opentelemetry/exporter-trace-otlp-proto');
+    return new OTLPTraceExporter();
+  });
+
+const lateMetricExporter = (): PushMetricExporter =>
+  new LateExporter<ResourceMetrics>(async () => {
+    const { OTLPMetricExporter } = await import('@opentelemetry/exporter-metrics-otlp-proto');
+    return new OTLPMetricExporter();
+  });
 
 /** As OTEL_TRACES_SAMPLER names them; undefined: the default, parentbased_always_on. */
 function samplerOf(name: string): Sampler | undefined {
@@ -134,18 +165,35 @@ function samplerOf(name: string): Sampler | undefined {
   return Object.hasOwn(known, name) ? known[name]?.() : undefined;
 }
 
-/** Metrics are for Prometheus to fetch, where we are told to listen. What is no address is for readConfig to complain about. */
+/**
+ * Metrics are for Prometheus to fetch, where we are told to listen, and for an OTLP collector, if one is named. What is no address is for readConfig to
+ * complain about.
+ */
 async function startMetrics(resource: Resource): Promise<{ shutdown(): Promise<void> }[]> {
   const listen = parseHostPort(env['FERRY_METRICS_LISTEN'] ?? '');
-  if (listen === undefined) return [];
-  const [{ MeterProvider }, { PrometheusExporter }] = await Promise.all([
-    import('@opentelemetry/sdk-metrics'),
-    import('@opentelemetry/exporter-prometheus'),
-  ]);
-  const provider = new MeterProvider({ resource, readers: [new PrometheusExporter(listen)] });
+  const sends = env['OTEL_METRICS_EXPORTER'] !== 'none' && endpointOf('METRICS') !== '';
+  if (listen === undefined && !sends) return [];
+  const [{ MeterProvider, PeriodicExportingMetricReader }, { startRecording, PrometheusReader, observeProcess }] =
+    await Promise.all([import('@opentelemetry/sdk-metrics'), import('./recording.ts')]);
+  const readers: MetricReader[] = listen === undefined ? [] : [new PrometheusReader(listen)];
+  if (sends) {
+    const exportIntervalMillis = millisecondsOf('OTEL_METRIC_EXPORT_INTERVAL', 60_000);
+    const exportTimeoutMillis = Math.min(exportIntervalMillis, millisecondsOf('OTEL_METRIC_EXPORT_TIMEOUT', 30_000));
+    const exporter = lateMetricExporter();
+    readers.push(new PeriodicExportingMetricReader({ exporter, exportIntervalMillis, exportTimeoutMillis }));
+  }
+  const provider = new MeterProvider({ resource, readers });
   metrics.setGlobalMeterProvider(provider);
+  startRecording(provider.getMeter('@ferry/agent'));
+  observeProcess();
   return [provider];
 }
+
+/** Where a collector takes that signal; "" for none. */
+const endpointOf = (signal: 'TRACES' | 'METRICS'): string =>
+  env[`OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`] ?? env['OTEL_EXPORTER_OTLP_ENDPOINT'] ?? '';
+
+const millisecondsOf = (name: string, otherwise: number): number => Number(env[name] ?? '') || otherwise;
 
 /** What OpenTelemetry says of itself is a line of standard error. */
 function logComplaints(): void {

@@ -5,7 +5,6 @@
 import { type EventEmitter, errorMonitor } from 'node:events';
 import type { Metadata } from '@grpc/grpc-js';
 import {
-  type Attributes,
   context,
   isSpanContextValid,
   propagation,
@@ -26,6 +25,7 @@ import {
   ATTR_RPC_SYSTEM_NAME,
 } from '@opentelemetry/semantic-conventions';
 import type { Redis } from 'ioredis';
+import { measure } from './metrics.ts';
 
 const tracer = trace.getTracer('@ferry/agent');
 
@@ -57,7 +57,7 @@ const endOf =
     span.end();
   };
 
-const callOf = (path: string): { name: string; attributes: Attributes } => ({
+const callOf = (path: string) => ({
   name: `grpc.${path.slice(1)}`,
   attributes: { [ATTR_RPC_SYSTEM_NAME]: 'grpc', [ATTR_RPC_METHOD]: path.slice(1) },
 });
@@ -67,7 +67,16 @@ export function callSpan(path: string, metadata: Metadata): EndSpan {
   const { name, attributes } = callOf(path);
   const span = tracer.startSpan(name, { kind: SpanKind.CLIENT, attributes });
   propagation.inject(trace.setSpan(context.active(), span), metadata, toMetadata);
-  return endOf(span);
+  const end = endOf(span);
+  const startedMs = performance.now();
+  let isOver = false;
+  return (ended) => {
+    end(ended);
+    if (isOver) return;
+    isOver = true;
+    const labels = { ...attributes, [ATTR_RPC_STATUS_CODE]: String(ended?.code ?? 0) };
+    measure('rpcClient', (performance.now() - startedMs) / 1_000, labels);
+  };
 }
 
 /** Ends a call's span with its stream. */

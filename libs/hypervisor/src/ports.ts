@@ -48,6 +48,12 @@ export class Ports {
     this.#next = range.first;
   }
 
+  /** How many are taken, and how many there are. */
+  get use(): { readonly used: number; readonly limit: number } {
+    const { first, last } = this.#range;
+    return { used: this.#used.size, limit: last - first + 1 };
+  }
+
   /**
    * Tries one port after the other until `listen` succeeds. `listen` gives false for a port that somebody outside uses. Throws
    * HypervisorError ports-exhausted.

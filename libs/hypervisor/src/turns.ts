@@ -15,6 +15,11 @@ export class Turns {
     this.#most = most;
   }
 
+  /** How many wait for theirs. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   /** Throws the signal's reason. */
   async take(signal: AbortSignal): Promise<Turn> {
     signal.throwIfAborted();

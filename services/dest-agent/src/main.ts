@@ -6,6 +6,7 @@ import {
   domainLookUp,
   edgeOf,
   invokeAgain,
+  observe,
   openAudit,
   openParts,
   Peers,
@@ -21,7 +22,7 @@ import { rehearse } from './rehearse.ts';
 import { destAgentService, destPeerService } from './service.ts';
 import { destAgent, takeUpWork } from './wire.ts';
 
-await startTelemetry('dest-agent');
+await using _telemetry = await startTelemetry('dest-agent');
 await untilAsked(async (shutdown) => {
   await using parts = await openParts('dest', shutdown);
   const { config, log, credentials } = parts;
@@ -32,7 +33,9 @@ await untilAsked(async (shutdown) => {
   };
   const sourceRuns = () => agentRuns('source', config.stateDir);
   const memoryKeys = await openMemoryKeys(config.stateDir);
-  const agent = destAgent(parts, { ports: new Ports(config.migration.ports), memoryKeys, sourceAt, sourceRuns });
+  const ports = new Ports(config.migration.ports);
+  using _ports = observe(() => ({ portsUsed: [{ value: ports.use.used }], portsLimit: [{ value: ports.use.limit }] }));
+  const agent = destAgent(parts, { ports, memoryKeys, sourceAt, sourceRuns });
   await using _migrations = agent.migrations;
 
   await takeUpWork(agent, shutdown);

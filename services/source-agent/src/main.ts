@@ -1,18 +1,19 @@
 /** The source agent's process. */
 import { flushCompileCache } from 'node:module';
-import { Callers, domainLookUp, edgeOf, openAudit, openParts, Peers, serve, untilAsked } from '@ferry/agent';
+import { Callers, domainLookUp, edgeOf, observe, openAudit, openParts, Peers, serve, untilAsked } from '@ferry/agent';
 import { startTelemetry } from '@ferry/agent/telemetry';
 import { destinationAt } from './destination.ts';
 import { domainsService, sourceAgentService, sourcePeerService } from './service.ts';
 import { freeWaitingGuests } from './waiting-guests.ts';
 import { sourceAgent, takeUpWork } from './wire.ts';
 
-await startTelemetry('source-agent');
+await using _telemetry = await startTelemetry('source-agent');
 await untilAsked(async (shutdown) => {
   await using parts = await openParts('source', shutdown, freeWaitingGuests);
   const { config, log, credentials } = parts;
   using peers = new Peers(credentials, config.grants);
   const agent = sourceAgent(parts, (address) => destinationAt(peers, address));
+  using _queue = observe(() => ({ queued: [{ value: agent.sending.waiting }] }));
   await using _migrations = agent.migrations;
   await using _ownership = agent.ownership;
 

@@ -16,16 +16,20 @@ interface CollectedSpan {
 export interface Collector extends AsyncDisposable {
   readonly endpoint: string;
   readonly spans: readonly CollectedSpan[];
+  /** Exports of metrics, as bytes. */
+  readonly metrics: readonly string[];
 }
 
 /** Starts one on loopback. */
 export async function startCollector(): Promise<Collector> {
   const spans: CollectedSpan[] = [];
+  const metrics: string[] = [];
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => void chunks.push(chunk));
     request.on('end', () => {
       if (request.url === '/v1/traces') spans.push(...spansIn(Buffer.concat(chunks)));
+      if (request.url === '/v1/metrics') metrics.push(Buffer.concat(chunks).toString());
       response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end();
     });
   });
@@ -36,6 +40,7 @@ export async function startCollector(): Promise<Collector> {
   return {
     endpoint: `http://127.0.0.1:${address.port}`,
     spans,
+    metrics,
     [Symbol.asyncDispose]: async () => {
       server.closeAllConnections();
       server.close();

@@ -13,7 +13,7 @@ import { untilAsked } from '../until-asked.ts';
 import { implementationOf, prepareRequest } from './agent.ts';
 
 const [, , role = '', argument = ''] = process.argv;
-await startTelemetry(role);
+await using _telemetry = await startTelemetry(role);
 const log = openLog('info');
 const credentials = await openCredentials(undefined);
 

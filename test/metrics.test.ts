@@ -1,0 +1,138 @@
+/** What the agents export, held against the table that docs/metrics.md is made from; and a collector that takes everything and answers nothing. */
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { type MetricRow, metricTable, prometheusLabel, prometheusName } from '@ferry/agent/metrics-table';
+import { Outcome } from '@ferry/proto/ferry/v1/migration';
+import { type Metrics, scrape, untilScraped } from './scrape.ts';
+import { startMigration } from './under-way.ts';
+import { callsOf, endOf, freePort, type TestGuest, World } from './world.ts';
+
+const rows: readonly MetricRow[] = Object.values(metricTable);
+const agents = ['a source', 'a dest', 'b source', 'b dest'] as const;
+
+/** Accepts connections, and answers none. */
+async function startMuteCollector(): Promise<{ server: Server; endpoint: string; bytes: () => number }> {
+  let bytes = 0;
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.on('data', (chunk) => {
+      bytes += chunk.length;
+    });
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const address = server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  return { server, endpoint: `http://127.0.0.1:${port}`, bytes: () => bytes };
+}
+
+let collector: Awaited<ReturnType<typeof startMuteCollector>>;
+let ports: Readonly<Record<string, number>>;
+let world: World;
+let guest: TestGuest;
+beforeAll(async () => {
+  collector = await startMuteCollector();
+  ports = Object.fromEntries(await Promise.all(agents.map(async (name) => [name, await freePort()] as const)));
+  const telemetry = {
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
+    OTEL_BSP_SCHEDULE_DELAY: '20',
+    OTEL_METRIC_EXPORT_INTERVAL: '50',
+    FERRY_LEASE_MS: '1000',
+  };
+  world = await World.start({
+    env: ({ host, side }) => ({ ...telemetry, FERRY_METRICS_LISTEN: `127.0.0.1:${ports[`${host} ${side}`]}` }),
+  });
+  guest = await world.boot(world.a);
+});
+afterAll(async () => {
+  await world?.[Symbol.asyncDispose]();
+  collector?.server.close();
+});
+
+const portOf = (name: (typeof agents)[number]): number => ports[name] ?? 0;
+
+describe('a run in which migrations ended in several ways', () => {
+  it('goes as it would without a collector that takes everything and answers nothing', async () => {
+    const before = collector.bytes();
+    expect(endOf(await world.migrate(guest)).outcome).toBe(Outcome.OUTCOME_COMPLETED);
+    await world.expectSettled(guest, world.b);
+    expect(endOf(await world.migrate(guest, {}, world.b, world.a)).outcome).toBe(Outcome.OUTCOME_COMPLETED);
+    await world.expectSettled(guest, world.a);
+    expect(collector.bytes()).toBeGreaterThan(before);
+    const failed = endOf(await world.migrate(guest, { migrationUri: 'tcp:192.0.2.1' }));
+    expect(failed.failure?.reason).toBe('address-unusable');
+
+    // Redis hangs while memory flows: the switchover waits, and leases are lost; it is back, and the caller gives up.
+    const { migrationId, domain, events } = await startMigration(world, guest);
+    world.lab.redis.signal('SIGSTOP');
+    const said = (msg: string) => world.a.source.untilLogged((line) => (line['msg'] === msg ? line : undefined));
+    await Promise.all([said('the switchover waits, memory flows'), said('the lease is lost')]);
+    expect(await scrape(portOf('a source'))).toMatchObject({ size: expect.any(Number) });
+    await untilScraped(portOf('a source'), (metrics) => valueOf(metrics, 'ferry_migration_holding') === 1);
+    world.lab.redis.signal('SIGCONT');
+    await said('the lease has been taken back');
+    await callsOf(world.a).abort({ migrationId, domain });
+    expect(endOf(await events).outcome).toBe(Outcome.OUTCOME_CANCELLED);
+    await world.expectSettled(guest, world.a);
+  });
+
+  it('exports exactly what the table lists, by these names, kinds and labels', async () => {
+    await untilScraped(portOf('a source'), (metrics) => valueOf(metrics, 'ferry_lease_renewals_total') > 0);
+    const seen = new Map<string, { kind: string; labels: Set<string> }>();
+    for (const name of agents) {
+      const side = name.endsWith('source') ? 'source' : 'dest';
+      for (const [family, { kind, series }] of await scrape(portOf(name))) {
+        const row = rows.find((each) => prometheusName(each) === family);
+        if (family === 'target_info') continue;
+        expect([family, name, row?.side ?? side]).toEqual([family, name, side]);
+        expect([family, kind]).toEqual([family, row?.kind]);
+        const known = seen.get(family) ?? { kind, labels: new Set() };
+        for (const { labels } of series) {
+          for (const label of Object.keys(labels)) known.labels.add(label);
+          expect(labels).toMatchObject({ service_name: `${side}-agent`, host_name: name.slice(0, 1) });
+        }
+        seen.set(family, known);
+      }
+    }
+    expect([...seen.keys()].toSorted()).toEqual(rows.map(prometheusName).toSorted());
+    const ours = new Set(['service_name', 'host_name', 'le']);
+    for (const row of rows) {
+      const labels = [...(seen.get(prometheusName(row))?.labels ?? [])].filter((label) => !ours.has(label));
+      const listed = row.labels.map(prometheusLabel);
+      expect([row.name, labels.filter((label) => !listed.includes(label))]).toEqual([row.name, []]);
+      // No journal failed, for one.
+      const sure = listed.filter((label) => label !== 'error_type');
+      expect([row.name, sure.filter((label) => !labels.includes(label))]).toEqual([row.name, []]);
+    }
+  });
+
+  it('has counted each migration once on each side, with how it ended', async () => {
+    const source = await scrape(portOf('a source'));
+    const ended = (metrics: Metrics, outcome: string, reason?: string) =>
+      valueOf(metrics, 'ferry_migration_ended_total', {
+        ferry_outcome: outcome,
+        ...(reason && { ferry_reason: reason }),
+      });
+    expect(ended(source, 'completed')).toBe(1);
+    expect(ended(source, 'failed', 'address-unusable')).toBe(1);
+    expect(ended(source, 'cancelled', 'migration-cancelled')).toBe(1);
+    expect(ended(await scrape(portOf('b dest')), 'completed')).toBe(1);
+    expect(valueOf(source, 'ferry_migration_blackout_duration_seconds_count')).toBe(1);
+    expect(valueOf(source, 'ferry_migration_memory_transferred_bytes_total')).toBeGreaterThan(64 * 2 ** 20 * 0.01);
+    expect(valueOf(source, 'ferry_migration_active')).toBe(0);
+    expect(valueOf(source, 'ferry_redis_up')).toBe(1);
+    expect(valueOf(source, 'ferry_qemu_processes')).toBe(1);
+    expect(valueOf(source, 'ferry_tls_certificate_not_after_seconds', { ferry_file: 'cert' })).toBeGreaterThan(
+      Date.now() / 1e3,
+    );
+  });
+});
+
+/** The sum of a sample's values over the series that have these labels. */
+function valueOf(metrics: Metrics, sample: string, labels: Readonly<Record<string, string>> = {}): number {
+  const all = [...metrics.values()].flatMap(({ series }) => series);
+  const found = all.filter(
+    (each) => each.sample === sample && Object.entries(labels).every(([label, value]) => each.labels[label] === value),
+  );
+  return found.reduce((sum, { value }) => sum + value, 0);
+}
