@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type MetricRow, metricTable, prometheusLabel, prometheusName } from '@ferry/agent/metrics-table';
 import { Outcome } from '@ferry/proto/ferry/v1/migration';
+import type { LabHost } from '@ferry/lab';
 import { type Metrics, scrape, untilScraped } from './scrape.ts';
 import { startMigration } from './under-way.ts';
 import { callsOf, endOf, freePort, type TestGuest, World } from './world.ts';
@@ -59,6 +60,7 @@ describe('a run in which migrations ended in several ways', () => {
     expect(endOf(await world.migrate(guest, {}, world.b, world.a)).outcome).toBe(Outcome.OUTCOME_COMPLETED);
     await world.expectSettled(guest, world.a);
     expect(collector.bytes()).toBeGreaterThan(before);
+    await expectEndLogged(world.a, world.b);
     const failed = endOf(await world.migrate(guest, { migrationUri: 'tcp:192.0.2.1' }));
     expect(failed.failure?.reason).toBe('address-unusable');
 
@@ -127,6 +129,32 @@ describe('a run in which migrations ended in several ways', () => {
     );
   });
 });
+
+/** Of the first migration, which went from one host to the other, each agent has one line that says how it ended. */
+async function expectEndLogged(from: LabHost, to: LabHost): Promise<void> {
+  const isEnd = (line: Record<string, unknown>) => (line['event'] === 'migration-ended' ? line : undefined);
+  const source = await from.source.untilLogged(isEnd);
+  const { migrationId, trace_id } = source;
+  const common = {
+    msg: 'migration ended',
+    level: 30,
+    migrationId,
+    trace_id,
+    domain: guest.uuid,
+    domainName: guest.name,
+    outcome: 'completed',
+    reason: '',
+    from: from.name,
+    to: to.name,
+    requester: expect.stringMatching(/./),
+  };
+  expect(source).toMatchObject({ ...common, side: 'source' });
+  expect(source['downtimeMs']).toBeGreaterThan(0);
+  expect(source['bytes']).toBeGreaterThan(0);
+  expect(await to.dest.untilLogged(isEnd)).toMatchObject({ ...common, side: 'dest' });
+  const ends = from.source.logs().filter((line) => isEnd(line) && line['migrationId'] === migrationId);
+  expect(ends.length).toBe(1);
+}
 
 /** The sum of a sample's values over the series that have these labels. */
 function valueOf(metrics: Metrics, sample: string, labels: Readonly<Record<string, string>> = {}): number {

@@ -96,7 +96,7 @@ export async function openParts(
   const gate = new BlackoutGate({
     onHeld: (held) => log.info({ held }, 'calls and looks have waited for a switchover'),
   });
-  const ongoing = new OngoingMigrations({ gate, observer: migrationObserver() });
+  const ongoing = new OngoingMigrations({ gate, observer: migrationObserver(host, log) });
   opened.use(observeAgent({ side, host, ongoing, redis, hypervisor, tls: config.tls }));
   recordWhen((run) => void gate.whenOpen(run));
   const ours = opened.move();
