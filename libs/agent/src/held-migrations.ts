@@ -66,6 +66,16 @@ const tracer = trace.getTracer('@ferry/agent');
 const beingSettled = (migrationId: string): MigrationError =>
   new MigrationError('in-doubt', `migration ${migrationId} is being settled by this agent: ask again in a moment`);
 
+/** Undefined before the first. Throws MigrationError in-doubt for a word that is no phase: what it allows is not known. */
+function recordedPhase({ phase, migrationId, domain }: MigrationJob): Phase | undefined {
+  if (phase === 'none') return undefined;
+  if (isPhase(phase)) return phase;
+  throw new MigrationError(
+    'in-doubt',
+    `the record of migration ${migrationId} of domain ${domain} is in phase ${JSON.stringify(phase)}, which this agent does not know: start the version of the agent that wrote it`,
+  );
+}
+
 /** By then the guest runs, or QEMU has been told: the event loop's next turns belong to that. */
 const soon = (): Promise<void> => delay(2);
 
@@ -221,7 +231,7 @@ export class HeldMigrations<State> {
     const run = await this.#ready(held, learn, signal).catch(async (error: unknown) => {
       held.executing = false;
       // Who asked for it to be given up meanwhile has left that to us.
-      if (held.ongoing.abandonSignal.aborted) await this.#settling.settle(held, held.phase ?? 'begin3', error);
+      if (held.ongoing.abandonSignal.aborted) await this.#settling.settle(held, held.phase, error);
       throw error;
     });
     return this.#run(held, run, signal);
@@ -379,9 +389,9 @@ export class HeldMigrations<State> {
   }
 
   async #takeOver(job: MigrationJob, signal: AbortSignal): Promise<void> {
-    const phase = isPhase(job.phase) ? job.phase : undefined;
     const message = `the agent was restarted in phase ${job.phase} of migration ${job.migrationId}`;
     try {
+      const phase = recordedPhase(job);
       const found = await this.#options.revive(job, signal);
       await this.#settleFound(found, job, phase, new MigrationError('abandoned', message));
     } catch (error) {
@@ -412,10 +422,9 @@ export class HeldMigrations<State> {
     const held = this.#hold(start, state, job, found.phase ?? phase);
     // Redis may have lost the record: before anything else is asked.
     await this.#assertOwner(held);
-    const at = held.phase ?? 'begin3';
-    if (outcome !== undefined) held.unsettled = { outcome, phase: at, reply: undefined };
+    if (outcome !== undefined) held.unsettled = { outcome, phase: held.phase, reply: undefined };
     // It goes on by itself; who waits for an agent that does not answer must not keep this one from serving.
-    await Promise.race([this.#settling.settle(held, at, cause), delay(takeOverMs, undefined, { ref: false })]);
+    await Promise.race([this.#settling.settle(held, held.phase, cause), delay(takeOverMs, undefined, { ref: false })]);
   }
 
   /** Looks after migrations that nobody goes on with, until disposed of. */

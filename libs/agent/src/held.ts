@@ -41,7 +41,9 @@ export interface Held<State> {
   /** The last that was logged of why it cannot be settled, by the monotonic clock, ms. */
   complained: { readonly message: string; readonly atMs: number } | undefined;
   /** Set when it could not be settled: how it ended and what was answered, as far as that is known by now. */
-  unsettled: { outcome: OutcomeWord | undefined; readonly phase: Phase; readonly reply: Reply | undefined } | undefined;
+  unsettled:
+    | { outcome: OutcomeWord | undefined; readonly phase: Phase | undefined; readonly reply: Reply | undefined }
+    | undefined;
 }
 
 /** What its log lines carry. */

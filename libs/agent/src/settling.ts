@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, JobError, type MigrationJobs } from '@ferry/jobs';
-import { MigrationError, type Phase, type Side } from '@ferry/migration';
+import { MigrationError, openingPhase, type Phase, type Side } from '@ferry/migration';
 import { Failure } from '@ferry/proto/ferry/v1/migration';
 import { failureOf } from './failure.ts';
 import { type Held, labelsOf } from './held.ts';
@@ -63,15 +63,16 @@ export class Settling<State> {
     if (!held.executing && held.unsettled === undefined) {
       held.executing = true;
       await held.bookkeeping.catch(() => undefined);
-      await this.settle(held, held.phase ?? 'begin3', cause);
+      await this.settle(held, held.phase, cause);
     }
   }
 
   /** The one path of failure: recover by the phase's row, then end the job with the first cause. */
-  async settle(held: Held<State>, phase: Phase, cause: unknown): Promise<void> {
+  async settle(held: Held<State>, phase: Phase | undefined, cause: unknown): Promise<void> {
     const { side, log } = this.#options;
     held.firstFailure ??= failureOf(cause, { side, phase });
-    if (held.unsettled === undefined) measure('recoveries', 1, { 'ferry.side': side, 'ferry.phase': phase });
+    const labels = { 'ferry.side': side, 'ferry.phase': phase ?? 'none' };
+    if (held.unsettled === undefined) measure('recoveries', 1, labels);
     held.unsettled ??= { outcome: undefined, phase, reply: undefined };
     log.warn({ err: cause, ...labelsOf(held), phase }, 'phase failed');
     await this.goOn(held);
@@ -87,7 +88,10 @@ export class Settling<State> {
       const patience = AbortSignal.any([AbortSignal.timeout(settleMs), stopping]);
       const what = `the recovery of phase ${held.phase}: ${held.firstFailure?.message ?? ''}`;
       unsettled.outcome ??= await saidIfLong(this.#options.log, what, labelsOf(held), recover(held, patience));
-      const refused = refusalOf(unsettled.phase, held.firstFailure ?? Failure.fromPartial({}), held.request);
+      // A job in no phase was taken by the call that opens it: repeated, that call is answered so.
+      const { side, protocol } = held.ongoing.start;
+      const phase = unsettled.phase ?? openingPhase(side, protocol);
+      const refused = refusalOf(phase, held.firstFailure ?? Failure.fromPartial({}), held.request);
       await this.finish(held, unsettled.outcome, unsettled.reply ?? refused);
     } catch (error) {
       const cause = failureOf(error, { side: this.#options.side, phase: held.phase });

@@ -7,7 +7,17 @@ export {
   type EncryptionRules,
   type MemoryEncryption,
 } from './memory-encryption.ts';
-export { isPhase, phaseNumber, phases, type Phase, type PhaseRule, type Recovery, type Side } from './phases.ts';
+export {
+  isPhase,
+  openingPhase,
+  phaseNumber,
+  phases,
+  recoveryOf,
+  type Phase,
+  type PhaseRule,
+  type Recovery,
+  type Side,
+} from './phases.ts';
 export { driveMigration, type DestCalls, type Drive, type SourceCalls } from './protocol.ts';
 export {
   formatMigrationUri,

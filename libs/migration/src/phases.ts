@@ -67,6 +67,27 @@ export const phases: Readonly<Record<Phase, PhaseRule>> = {
   finish2: { side: 'dest', protocols: [2], after: ['prepare'], recovery: 'keep-if-running' },
 };
 
+/** A job that is in no phase yet was taken by the call that opens it, and nothing else has been done. */
+const beforeFirst: Readonly<Record<Side, Recovery>> = { source: 'forget', dest: 'destroy-incoming' };
+
+/** What a side does with a job found in a phase; in none, if its first was never recorded. */
+export function recoveryOf(side: Side, phase: Phase | undefined): Recovery {
+  if (phase === undefined) return beforeFirst[side];
+  if (phases[phase].side !== side) throw new Error(`phase ${phase} is not the ${side}'s`);
+  return phases[phase].recovery;
+}
+
+/** The phase whose call takes a side's job. */
+export function openingPhase(side: Side, protocol: 2 | 3): Phase {
+  const opens = ({ side: its, protocols, after }: PhaseRule): boolean =>
+    its === side && protocols.includes(protocol) && after.length === 0;
+  const opening = Object.keys(phases)
+    .filter(isPhase)
+    .find((phase) => opens(phases[phase]));
+  if (opening === undefined) throw new Error(`no phase opens the ${side}'s job in version ${protocol}`);
+  return opening;
+}
+
 /** A phase's number on the wire (proto/ferry/v1/migration.proto); libvirt's own, and 10 for ours. */
 export const phaseNumber: Readonly<Record<Phase, 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10>> = {
   perform2: 1,

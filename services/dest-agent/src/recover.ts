@@ -1,6 +1,6 @@
 /** What the destination does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
 import { claimSent, failureOf, handoverOf, type OutcomeWord, settledByOwner, startedElsewhere } from '@ferry/agent';
-import { MigrationError, phases } from '@ferry/migration';
+import { MigrationError, recoveryOf } from '@ferry/migration';
 import { type HandoverEntry, HandoverError } from '@ferry/handover';
 import { HypervisorError } from '@ferry/hypervisor';
 import type { MigrationJob } from '@ferry/jobs';
@@ -19,7 +19,7 @@ export async function recover(agent: DestAgent, held: HeldIn, signal: AbortSigna
   if (wasUnreadable && state.guest === undefined && (await attach(agent, state, { domain, migrationId }, signal))) {
     return state.decision === 'aborted' ? 'failed' : 'completed';
   }
-  const row = phases[held.phase ?? 'prepare'].recovery;
+  const row = recoveryOf('dest', held.phase);
   switch (row) {
     case 'destroy-incoming':
     case 'keep-if-running':
@@ -33,7 +33,7 @@ export async function recover(agent: DestAgent, held: HeldIn, signal: AbortSigna
     case 'ask-decision':
     case 'resume-source':
     case 'destroy-source':
-      throw new Error(`phase ${held.phase} is not the destination's`);
+      throw new Error(`${row} is not the destination's`);
   }
 }
 

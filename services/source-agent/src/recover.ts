@@ -2,7 +2,7 @@
 import { failureOf, settledByOwner, startedElsewhere } from '@ferry/agent';
 import { type HandoverEntry, HandoverError } from '@ferry/handover';
 import type { MigrationJob } from '@ferry/jobs';
-import { isPhase, MigrationError, phases, type Phase } from '@ferry/migration';
+import { isPhase, MigrationError, phases, type Phase, recoveryOf } from '@ferry/migration';
 import type { HeldOut, OutcomeWord, SourceAgent } from './agent.ts';
 import { guestIfAny, journal, newState, optionsOf } from './agent.ts';
 import { decide, releaseGuest, resumeGuest } from './decision.ts';
@@ -13,7 +13,7 @@ import { fillIn, performOf, recall } from './recall.ts';
 /** Follows the phase's recovery row; gives how the migration ended. Throws when that cannot be known yet: then it is tried again. */
 export async function recover(agent: SourceAgent, held: HeldOut, signal: AbortSignal): Promise<OutcomeWord> {
   await recall(agent, held, signal);
-  const row = phases[held.phase ?? 'begin3'].recovery;
+  const row = recoveryOf('source', held.phase);
   switch (row) {
     case 'forget':
       await tellRegister(agent, held, signal);
@@ -29,7 +29,7 @@ export async function recover(agent: SourceAgent, held: HeldOut, signal: AbortSi
       return 'completed';
     case 'destroy-incoming':
     case 'keep-if-running':
-      throw new Error(`phase ${held.phase} is not the source's`);
+      throw new Error(`${row} is not the source's`);
   }
 }
 

@@ -35,7 +35,7 @@ export async function history(agent: SourceAgent, nameOrUuid: string, signal: Ab
 
 /**
  * Takes a guest from a host that will never run it again, which only a person can know. If that is not true the host claims the guest
- * again as soon as its agent looks. Throws domain-not-found, domain-exists, invalid-request.
+ * again as soon as its agent looks. Throws domain-not-found, domain-exists, invalid-request; whatever keeps this host from saying whether it has the guest.
  */
 export async function forget(agent: SourceAgent, request: ForgetRequest, signal: AbortSignal): Promise<Ownership> {
   const [owner, ...more] = await ownersOf(agent, request.domain, signal);
@@ -91,10 +91,14 @@ export async function forgetHost(
   return { hostUuid };
 }
 
+/** A domain of which the host cannot say may be here: throws why. */
 const isHere = (agent: SourceAgent, domain: string): Promise<boolean> =>
   agent.hypervisor.find(domain).then(
     () => true,
-    () => false,
+    (error: unknown) => {
+      if (error instanceof HypervisorError && error.kind === 'domain-not-found') return false;
+      throw error;
+    },
   );
 
 interface Read {
