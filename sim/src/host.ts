@@ -65,6 +65,7 @@ const admission: HypervisorParts['admission'] = {
   cpuProblem: async () => undefined,
   incomingCpuProblem: async () => undefined,
   hazards: async () => [],
+  notes: async () => [],
 };
 
 export class SimHypervisor implements HypervisorParts {

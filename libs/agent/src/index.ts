@@ -5,6 +5,7 @@ export { SharedAnswers } from './shared-answers.ts';
 export { openAudit } from './audit.ts';
 export { Callers, currentCaller, requesterNow } from './callers.ts';
 export { permissions, refuseForeignAgent } from './permissions.ts';
+export { logNotes } from './document-notes.ts';
 export { domainLookUp } from './domain-look-up.ts';
 export { visibleDomains } from './domain-rules.ts';
 export { edgeOf, type Call, type Edge, type EdgeOptions, type PhaseOf } from './call.ts';

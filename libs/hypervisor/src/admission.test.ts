@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Admission } from './admission.ts';
 import { askBinary, type QemuBinary } from './binary.ts';
+import { type SecurityDriver, securityDrivers } from './security-labels.ts';
 import { mountsOf } from './storage.ts';
 
 const wait = (): AbortSignal => AbortSignal.timeout(30_000);
@@ -17,7 +18,12 @@ beforeEach(async () => {
 afterEach(() => rm(dir, { recursive: true, force: true }));
 
 const admission = (
-  more: { sharedPaths?: string[]; binary?: QemuBinary; allowed?: ReadonlySet<string> } = {},
+  more: {
+    sharedPaths?: string[];
+    binary?: QemuBinary;
+    allowed?: ReadonlySet<string>;
+    securityDrivers?: ReadonlySet<SecurityDriver>;
+  } = {},
 ): Admission => {
   const policy = { allowedRoots: [dir], maxBytes: 1024 * 1024 };
   return new Admission(
@@ -73,6 +79,64 @@ describe('what a document opens on its host', () => {
     "<serial type='pty'/>",
   ])('%s is nothing special', async (devices) => {
     expect(await problemsOf(devices)).toEqual([]);
+  });
+});
+
+describe('a label to run under', () => {
+  const labelled = (attributes: string, label = 'libvirt-7'): string =>
+    document('').replace('</domain>', `<seclabel ${attributes}><label>${label}</label></seclabel></domain>`);
+  const saidOf = async (xml: string, drivers: SecurityDriver[], allowed: string[] = []) => {
+    const host = admission({ allowed: new Set(allowed), securityDrivers: new Set(drivers) });
+    const domain = host.read(xml);
+    const [problems, notes] = await Promise.all([host.problems(domain), host.notes(domain)]);
+    return {
+      problems: problems.map(({ kind, message }) => `${kind}: ${message}`),
+      notes: notes.map(({ what }) => what),
+    };
+  };
+
+  it.each([
+    ["type='dynamic' model='dac' relabel='yes'", ['selinux', 'apparmor']],
+    ["type='dynamic' model='selinux' relabel='yes'", ['apparmor']],
+    ["type='dynamic' model='apparmor' relabel='yes'", []],
+    ["type='static' model='selinux'", []],
+    ['', []],
+  ] as const)('%s is kept and said once where nothing would confine QEMU by it', async (attributes, drivers) => {
+    const { problems, notes } = await saidOf(labelled(attributes), [...drivers]);
+    expect(problems).toEqual([]);
+    expect(notes).toEqual([expect.stringMatching(/^a (dynamic|static) label.* has no effect on this host$/)]);
+  });
+
+  it.each([
+    ["type='dynamic' model='selinux' relabel='yes'", 'selinux'],
+    ["type='dynamic' model='apparmor' relabel='yes'", 'apparmor'],
+    ["type='static' model='dac' relabel='yes'", 'apparmor'],
+    ['', 'apparmor'],
+  ] as const)('%s is refused on a host with that driver, unless it allows it', async (attributes, driver) => {
+    const { problems } = await saidOf(labelled(attributes), [driver]);
+    expect(problems).toEqual([expect.stringMatching(/^host-exposed: .* label.*add unapplied-labels to FERRY_ALLOW/)]);
+    const { problems: none, notes } = await saidOf(labelled(attributes), [driver], ['unapplied-labels']);
+    expect(none).toEqual([]);
+    expect(notes).toEqual([expect.stringMatching(/is not applied, as this host's configuration allows$/)]);
+  });
+
+  it('of type none, or of model none, is nothing to speak of', async () => {
+    const none = document('').replace(
+      '</domain>',
+      "<seclabel type='none'/><seclabel type='dynamic' model='none'/></domain>",
+    );
+    expect(await saidOf(none, ['selinux', 'apparmor'])).toEqual({ problems: [], notes: [] });
+  });
+
+  it('is confining where the kernel says so', async () => {
+    expect(await securityDrivers(dir)).toEqual(new Set());
+    await mkdir(join(dir, 'sys/module/apparmor/parameters'), { recursive: true });
+    await writeFile(join(dir, 'sys/module/apparmor/parameters/enabled'), 'N\n');
+    expect(await securityDrivers(dir)).toEqual(new Set());
+    await writeFile(join(dir, 'sys/module/apparmor/parameters/enabled'), 'Y\n');
+    await mkdir(join(dir, 'sys/fs/selinux'), { recursive: true });
+    await writeFile(join(dir, 'sys/fs/selinux/enforce'), '0');
+    expect(await securityDrivers(dir)).toEqual(new Set(['selinux', 'apparmor']));
   });
 });
 

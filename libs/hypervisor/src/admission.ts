@@ -18,6 +18,7 @@ import { exposureProblems } from './exposure.ts';
 import { fileProblems } from './file-checks.ts';
 import { fileRule, machineProblem, memoryProblem, networkProblems } from './host-checks.ts';
 import { KnownFiles } from './known-files.ts';
+import { labelNotes, type SecurityDriver, securityDrivers, unappliedLabels } from './security-labels.ts';
 import { localDisks } from './storage.ts';
 
 interface AdmissionOptions {
@@ -30,6 +31,8 @@ interface AdmissionOptions {
   readonly allowed?: ReadonlySet<string>;
   /** Which bridges of this host are networks. */
   readonly networks?: Networks;
+  /** What confines processes by labels here; what the kernel says if not given. */
+  readonly securityDrivers?: ReadonlySet<SecurityDriver>;
 }
 
 export class Admission {
@@ -81,10 +84,19 @@ export class Admission {
       fileProblems(domain, rule, this.#known),
       imageProblems(domain, rule),
       memoryProblem(domain, memoryReserveBytes),
-      exposureProblems(domain, allowed),
+      this.#labels(domain).then((labels) => exposureProblems(domain, allowed, labels)),
     ]);
     const others = [...exposed, ...networkProblems(domain, networks), memory, machineProblem(domain, this.#binary)];
     return [...files, ...images, ...others].filter((problem) => problem !== undefined);
+  }
+
+  /** What the document asks for and does not get on this host, though nothing keeps it from running: said once, where it is started. */
+  async notes(domain: Domain): Promise<XmlProblem[]> {
+    return labelNotes(await this.#labels(domain));
+  }
+
+  async #labels(domain: Domain) {
+    return unappliedLabels(domain, this.#options.securityDrivers ?? (await securityDrivers()));
   }
 
   /** The domain as QEMU is told it: with all that is below its images named. Throws HypervisorError file-refused, disk-missing. */

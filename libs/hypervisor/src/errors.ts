@@ -10,7 +10,7 @@ export type HypervisorErrorKind =
   | 'disk-missing'
   /** A file of the domain is not what it may be, or has QEMU open others. */
   | 'file-refused'
-  /** The document opens something to all, or reaches the host's own services, and the host does not allow it. */
+  /** The document opens something to all, reaches the host's own services, or wants a label that is not applied, and the host does not allow it. */
   | 'host-exposed'
   /** The host's configuration does not say which bridge a network is. */
   | 'network-missing'

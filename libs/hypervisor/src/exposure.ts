@@ -3,9 +3,10 @@ import { lookup } from 'node:dns/promises';
 import { networkInterfaces } from 'node:os';
 import type { Domain } from '@ferry/domain-xml';
 import { HypervisorError } from './errors.ts';
+import type { UnappliedLabel } from './security-labels.ts';
 
 /** What the host's configuration may allow. */
-export const exposures = ['open-displays', 'host-services'] as const;
+export const exposures = ['open-displays', 'host-services', 'unapplied-labels'] as const;
 export type Exposure = (typeof exposures)[number];
 
 type Devices = Domain['document']['devices'];
@@ -17,9 +18,13 @@ const lookUpMs = 2_000;
 
 /**
  * A display on all addresses, which anybody may use (Ferry keeps no passwords), and a character device that connects to a service of this host's
- * own: Redis, an agent, another guest's. Each unless the host allows it.
+ * own: Redis, an agent, another guest's; and a label that would confine QEMU here, which Ferry does not apply. Each unless the host allows it.
  */
-export async function exposureProblems(domain: Domain, allowed: ReadonlySet<string>): Promise<HypervisorError[]> {
+export async function exposureProblems(
+  domain: Domain,
+  allowed: ReadonlySet<string>,
+  labels: readonly UnappliedLabel[],
+): Promise<HypervisorError[]> {
   const { devices } = domain.document;
   const problem = (what: string, exposure: Exposure, instead: string): HypervisorError =>
     new HypervisorError(
@@ -33,6 +38,10 @@ export async function exposureProblems(domain: Domain, allowed: ReadonlySet<stri
       problems.push(
         problem(`has a ${one.type} display on all addresses (${open})`, 'open-displays', 'listen on one address'),
       );
+  }
+  for (const { what } of allowed.has('unapplied-labels') ? [] : labels.filter(({ confines }) => confines)) {
+    const instead = "give it <seclabel type='none'/>";
+    problems.push(problem(`asks for ${what}, and Ferry labels no QEMU`, 'unapplied-labels', instead));
   }
   if (allowed.has('host-services')) return problems;
   const hosts = new Set(connectedHosts(devices));

@@ -1,6 +1,6 @@
 /** Destination, v3 phase 2 of 5 and v2 phase 2 of 4: starts a QEMU that waits for the guest, its CPUs stopped. */
 import { randomUUID } from 'node:crypto';
-import { beginHandover, notedOf, requestDigest, currentCaller, refuseForeignAgent } from '@ferry/agent';
+import { beginHandover, logNotes, notedOf, requestDigest, currentCaller, refuseForeignAgent } from '@ferry/agent';
 import {
   capabilitiesToSet,
   decodeCookie,
@@ -65,6 +65,7 @@ export async function prepare(
     ongoing.peer = cookie?.hostName ?? '';
     const guest = await agent.hypervisor.create(domain, migrationId, phaseSignal);
     state.guest = guest;
+    logNotes(agent.log, domain, await agent.hypervisor.admission.notes(domain));
     const offered = await guest.monitor.execute('query-migrate-capabilities', {}, phaseSignal);
     const names = offered.map((c) => c.capability);
     const capabilities = capabilitiesToSet('dest', offered);

@@ -17,16 +17,18 @@ export async function check(agent: SourceAgent, domainXml: string, signal: Abort
     const { kind: reason, problems } = error;
     return problems.map((problem) => ({ prevents: PREVENTS_RUNNING, reason, ...problem }));
   }
-  const [known, problems, cpu, hazards] = await Promise.all([
+  const [known, problems, cpu, hazards, notes] = await Promise.all([
     hypervisor.known(domain),
     hypervisor.admission.problems(domain),
     hypervisor.admission.cpuProblem(domain, signal).catch(hostError),
     hypervisor.admission.hazards(domain),
+    hypervisor.admission.notes(domain),
   ]);
   const missing = cpu === undefined ? (await hypervisor.admission.missingFeatures(domain, signal)).ofModel : [];
   return [
     ...[known, ...problems, cpu].filter((problem) => problem !== undefined).map(ofHost),
     ...hazards.map((hazard) => ({ prevents: PREVENTS_SAFE_MIGRATION, reason: 'migration-unsafe', ...hazard })),
+    ...notes.map((note) => ({ prevents: PREVENTS_NOTHING, reason: 'host-exposed', ...note })),
     ...(missing.length === 0 ? [] : [unchecked(missing)]),
   ];
 }

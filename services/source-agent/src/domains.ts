@@ -1,5 +1,5 @@
 /** This host's domains: what is needed so that there is something to migrate. Whatever changes one does so under a short job. */
-import { domainStateOf, refuseOtherRequest, requestDigest } from '@ferry/agent';
+import { domainStateOf, logNotes, refuseOtherRequest, requestDigest } from '@ferry/agent';
 import type { Owner } from '@ferry/handover';
 import type { ShortJobKind } from '@ferry/jobs';
 import { HypervisorError, type Guest } from '@ferry/hypervisor';
@@ -88,6 +88,7 @@ export async function startDomain(agent: SourceAgent, request: StartRequest, sig
   await agent.ownership.endIfNeverStarted(domain.uuid, signal);
   using _coming = agent.ownership.expect(domain.uuid);
   const guest = await agent.hypervisor.create(domain, undefined, signal);
+  logNotes(agent.log, domain, await agent.hypervisor.admission.notes(domain));
   let owner: Owner | undefined;
   try {
     owner = await agent.owners.claim(domain, 'start', `started on host ${agent.config.host.name}`, signal);

@@ -7,6 +7,7 @@ import { checkCpu } from './cpu.ts';
 import { checkDevices } from './devices.ts';
 import { checkDisks } from './disks.ts';
 import { checkIommu } from './iommu.ts';
+import { checkLabels } from './labels.ts';
 import { checkModules } from './memory-modules.ts';
 import { checkNuma } from './numa.ts';
 import { checkPciControllers } from './pci-controllers.ts';
@@ -21,6 +22,7 @@ export function checkDocument(document: DomainDocument, findings: Findings): voi
   checkCpus(document, findings);
   checkCpu(document, findings);
   checkSmbios(document, findings);
+  checkLabels(document, findings);
   checkModules(document, findings);
   checkNuma(document, findings);
   checkIothreadPins(document, findings);
