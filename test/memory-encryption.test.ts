@@ -133,7 +133,7 @@ describe('without a word about it', () => {
       processes: processTexts(),
     };
     for (const [place, text] of Object.entries(places)) expect([place, text.includes(key)]).toEqual([place, false]);
-    expect(statSync(join(world.b.stateDir, 'memory-secret')).mode & 0o777).toBe(0o600);
+    expect(statSync(join(world.b.stateDir, 'dest-secret')).mode & 0o777).toBe(0o600);
     await callsOf(world.b).destroy(guest.uuid);
     const second = await prepared();
     expect(keyOf(second.answer.cookieOut)).not.toBe(key);

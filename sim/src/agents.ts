@@ -1,5 +1,5 @@
 /** The agents' processes: their real code on this world's parts, one life after the other. */
-import { type Config, type Edge, type Log, OngoingMigrations, BlackoutGate, type Parts } from '@ferry/agent';
+import { type Config, type Edge, type Log, OngoingMigrations, BlackoutGate, type Parts, runKeysOf } from '@ferry/agent';
 import {
   type DestAgent,
   destAgent,
@@ -132,8 +132,6 @@ export class AgentProcess {
     });
     const agent = destAgent(parts, {
       ports: new Ports(parts.config.migration.ports),
-      // Encryption has no part in who runs the guest: the simulated QEMUs take none.
-      memoryKeys: { of: () => '0'.repeat(64) },
       sourceAt,
       sourceRuns: () => Promise.resolve(true),
     });
@@ -157,6 +155,7 @@ export class AgentProcess {
       ask: (request, signal) => network.call(from, address, 'ask', request, signal) as Promise<AskResponse>,
       checkReady: (request, signal) =>
         network.call(from, address, 'checkReady', request, signal) as Promise<CheckReadyResponse>,
+      servedBy: () => undefined,
       getReady: (value) => {
         const message = { request: { $case: 'getReady', value } };
         network.call(from, address, 'standBy', message, AbortSignal.timeout(1000)).catch(() => undefined);
@@ -187,6 +186,7 @@ export class AgentProcess {
       gate,
       // Names lead where they should.
       lookUp: () => Promise.resolve([]),
+      runKeys: runKeysOf(Buffer.from(`${host} ${this.side}`)),
     };
     const untilRedis = async (): Promise<void> => {
       while (world.redis.wayOf(host) !== 'open' || world.redis.serverOf(host) === undefined)

@@ -92,6 +92,7 @@ const retryable: Readonly<Record<Reason, boolean>> = {
   'cookie-version': false,
   'cookie-feature': false,
   'cookie-foreign': false,
+  'cookie-forged': false,
   'same-host': false,
   'invalid-request': false,
   'request-differs': false,

@@ -15,6 +15,7 @@ import { registerHost } from './host-name.ts';
 import { holdStateDirectory } from './one-daemon.ts';
 import { type LookUp, systemLookUp } from './reach.ts';
 import { openRedis, waitForRedis } from './redis.ts';
+import { openRunKeys, type RunKeys } from './run-keys.ts';
 import { tryStateDir } from './state-dir.ts';
 import { type Credentials, openCredentials } from './tls.ts';
 
@@ -33,6 +34,7 @@ export interface Parts {
   /** Closed while a guest of this agent stands still for its switchover. */
   readonly gate: BlackoutGate;
   readonly lookUp: LookUp;
+  readonly runKeys: RunKeys;
 }
 
 const jobKind = { source: 'MIGRATION_OUT', dest: 'MIGRATION_IN' } as const;
@@ -93,6 +95,7 @@ export async function openParts(
       'a journal is damaged and was set aside: its migration’s domain stays as it is until the other host has said how it was decided',
     ),
   );
+  const runKeys = await openRunKeys(config.stateDir, side);
   const gate = new BlackoutGate({
     onHeld: (held) => log.info({ held }, 'calls and looks have waited for a switchover'),
   });
@@ -113,6 +116,7 @@ export async function openParts(
     ongoing,
     gate,
     lookUp: systemLookUp,
+    runKeys,
     credentials,
     [Symbol.asyncDispose]: () => ours.disposeAsync(),
   };

@@ -68,6 +68,10 @@ export function refuseUnlessAllowed(caller: Caller, path: string): void {
   );
 }
 
+/** Whether it is known without a proof that `host`'s agent says it: this agent itself, that host's, or whoever reaches an agent without TLS. */
+export const speaksFor = (caller: Caller | undefined, host: string): boolean =>
+  caller === undefined || caller.fingerprint === '' || (host !== '' && caller.host === host);
+
 /**
  * An agent speaks for its own host alone: about migrations in which that takes part. `peer` is the other host of the migration, "" while this side does
  * not know it. Throws AgentError not-allowed.

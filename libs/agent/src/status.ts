@@ -76,6 +76,7 @@ const codeOf: Readonly<Record<Reason, status>> = {
   'cookie-version': status.FAILED_PRECONDITION,
   'cookie-feature': status.FAILED_PRECONDITION,
   'cookie-foreign': status.INVALID_ARGUMENT,
+  'cookie-forged': status.PERMISSION_DENIED,
   'same-host': status.INVALID_ARGUMENT,
   'invalid-request': status.INVALID_ARGUMENT,
   'request-differs': status.ALREADY_EXISTS,

@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
-import { Cookie, CookieEnvelope } from '@ferry/proto/ferry/v1/cookie';
-import { decodeCookie, encodeCookie, restoreMemoryKey, withoutMemoryKey } from './cookies.ts';
+import { CookieEnvelope } from '@ferry/proto/ferry/v1/cookie';
+import { decodeCookie, encodeCookie, restoreMemoryKey, sealOf, wasGivenOurs, withoutMemoryKey } from './cookies.ts';
 import { MigrationError } from './errors.ts';
 
 const origin = {
@@ -19,7 +20,8 @@ const expected = {
   run: 'run-1',
   hostUuid: 'bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb',
 } as const;
-const good = encodeCookie('begin3', origin, { capabilities: ['events'], paused: true }, 1_700_000_000_000);
+const [ours, theirs] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
+const good = encodeCookie('begin3', origin, { capabilities: ['events'], paused: true }, 1_700_000_000_000, ours);
 
 function kindOf(act: () => unknown): string {
   try {
@@ -31,14 +33,10 @@ function kindOf(act: () => unknown): string {
   return 'accepted';
 }
 
-/** A cookie whose content is as given, whole and with the right digest. */
-function sealed(content: Partial<Cookie>): Uint8Array {
-  const { content: bytes } = CookieEnvelope.decode(encodeCookie('begin3', origin, content, 0));
-  return CookieEnvelope.encode({
-    ...CookieEnvelope.decode(good),
-    content: bytes,
-    digest: CookieEnvelope.decode(encodeCookie('begin3', origin, content, 0)).digest,
-  }).finish();
+/** A whole cookie with another proof. */
+function withProof(envelope: CookieEnvelope, proof: Buffer): Uint8Array {
+  const digest = createHash('sha256').update(envelope.content).update(proof).digest().subarray(0, 16);
+  return CookieEnvelope.encode({ ...envelope, proof, digest }).finish();
 }
 
 describe('a cookie', () => {
@@ -53,7 +51,7 @@ describe('a cookie', () => {
 
   it('is kept without the key that it carries, and given again with it', () => {
     const key = 'ab'.repeat(32);
-    const whole = encodeCookie('prepare', origin, { memoryKey: key }, 0);
+    const whole = encodeCookie('prepare', origin, { memoryKey: key }, 0, ours);
     const kept = withoutMemoryKey(whole);
     expect(Buffer.from(kept).includes(key)).toBe(false);
     expect(
@@ -82,9 +80,9 @@ describe('a cookie', () => {
     for (let bit = 0; bit < good.length * 8; bit += 1) {
       const flipped = Uint8Array.from(good);
       flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7));
-      kinds.add(kindOf(() => decodeCookie(flipped, expected)));
+      kinds.add(kindOf(() => decodeCookie(flipped, { ...expected, key: ours })));
     }
-    // A bit of the version field makes it a newer one; all others show as damage. None is accepted.
+    // A bit of the version field makes it a newer one, all others show as damage. None is accepted.
     expect([...kinds].toSorted()).toEqual(['cookie-damaged', 'cookie-version']);
   });
 
@@ -98,7 +96,8 @@ describe('a cookie', () => {
   });
 
   it('is refused by name when it requires a feature that is not known', () => {
-    const act = (): unknown => decodeCookie(sealed({ mandatoryFeatures: ['vote', 'time-travel'] }), expected);
+    const act = (): unknown =>
+      decodeCookie(encodeCookie('begin3', origin, { mandatoryFeatures: ['vote', 'time-travel'] }, 0), expected);
     expect(kindOf(act)).toBe('cookie-feature');
     expect(act).toThrow(/time-travel/);
   });
@@ -110,6 +109,32 @@ describe('a cookie', () => {
     ['another run of the id', { run: 'run-2' }],
   ] as const)('is refused when it is of %s', (_what, other) => {
     expect(kindOf(() => decodeCookie(good, { ...expected, ...other }))).toBe('cookie-foreign');
+  });
+
+  it('is refused when it was made with another key, or with none, by whoever expects one', () => {
+    expect(kindOf(() => decodeCookie(good, { ...expected, key: ours }))).toBe('accepted');
+    expect(kindOf(() => decodeCookie(good, { ...expected, key: theirs }))).toBe('cookie-forged');
+    const unproven = encodeCookie('begin3', origin, {}, 0);
+    expect(kindOf(() => decodeCookie(unproven, { ...expected, key: ours }))).toBe('cookie-forged');
+    expect(kindOf(() => decodeCookie(unproven, expected))).toBe('accepted');
+  });
+
+  it('is refused when its content was put under the proof of another', () => {
+    const other = CookieEnvelope.decode(encodeCookie('begin3', origin, { agentAddress: 'c:1' }, 0));
+    const { proof } = CookieEnvelope.decode(good);
+    const mixed = withProof(other, proof);
+    expect(kindOf(() => decodeCookie(mixed, { ...expected, key: ours }))).toBe('cookie-forged');
+  });
+
+  it('of Begin is known again by its maker from what Prepare says of it', () => {
+    const said = (begin: Uint8Array) =>
+      decodeCookie(encodeCookie('prepare', origin, sealOf(begin), 0), { ...expected, from: 'prepare' });
+    expect(wasGivenOurs(said(good), ours)).toBe(true);
+    expect(wasGivenOurs(said(good), theirs)).toBe(false);
+    expect(wasGivenOurs(said(encodeCookie('begin3', origin, {}, 0)), ours)).toBe(false);
+    const altered = CookieEnvelope.decode(encodeCookie('begin3', origin, { domainXml: '<domain/>' }, 0));
+    const { proof } = CookieEnvelope.decode(good);
+    expect(wasGivenOurs(said(withProof(altered, proof)), ours)).toBe(false);
   });
 
   it('is refused by the host that made it', () => {

@@ -10,6 +10,8 @@ export type MigrationErrorKind =
   | 'cookie-feature'
   /** The cookie is of another migration, domain or phase. */
   | 'cookie-foreign'
+  /** The cookie was not made by the agent that it names. */
+  | 'cookie-forged'
   /** Source and destination are the same host. */
   | 'same-host'
   /** A field of the request is missing or wrong. */

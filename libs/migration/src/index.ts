@@ -1,4 +1,13 @@
-export { decodeCookie, encodeCookie, restoreMemoryKey, withoutMemoryKey, type CookieOrigin } from './cookies.ts';
+export {
+  decodeCookie,
+  encodeCookie,
+  forged,
+  restoreMemoryKey,
+  sealOf,
+  wasGivenOurs,
+  withoutMemoryKey,
+  type CookieOrigin,
+} from './cookies.ts';
 export { MigrationError, type MigrationErrorKind } from './errors.ts';
 export { capabilitiesToSet, limitsOf, type Limits } from './options.ts';
 export {

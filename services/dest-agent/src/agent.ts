@@ -15,7 +15,6 @@ import type { CookieOrigin } from '@ferry/migration';
 import { MigrationError } from '@ferry/migration';
 import type { RunState } from '@ferry/qemu-qmp';
 import type { Incoming } from './incoming.ts';
-import type { MemoryKeys } from './memory-key.ts';
 
 /** What the destination knows of a migration besides its job. */
 export interface DestState extends SentCopy {
@@ -118,7 +117,6 @@ export interface Source {
 
 export interface DestAgent extends Parts {
   readonly ports: Pick<Ports, keyof Ports>;
-  readonly memoryKeys: MemoryKeys;
   readonly migrations: HeldMigrations<DestState>;
   /** The source agent at HOST:PORT. Throws MigrationError invalid-request. */
   readonly sourceAt: (address: string) => Source;

@@ -1,5 +1,6 @@
 import { expect, it } from '@jest/globals';
 import type { HandoverEntry } from '@ferry/handover';
+import { runKeysOf } from '@ferry/agent';
 import { encodeCookie, MigrationError } from '@ferry/migration';
 import { Answer, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { type DestAgent, type HeldIn, newState } from './agent.ts';
@@ -20,6 +21,8 @@ const source = {
   agentAddress: 'a:1',
   run: 'run-1',
 };
+
+const runKeys = runKeysOf(Buffer.from('b'));
 
 /** A destination whose guest is loaded; the register's answer to its commit is the test's to give. */
 function world({ runState = 'paused', paused = false, alive = true } = {}) {
@@ -61,6 +64,7 @@ function world({ runState = 'paused', paused = false, alive = true } = {}) {
     },
     ongoing: { find: () => ({ start }) },
     register,
+    runKeys,
     gate: { open: () => undefined, close: () => undefined },
     journals: { of: () => ({ read: async () => written.at(-1), write: async (e: HandoverEntry) => written.push(e) }) },
     migrations: {

@@ -1,5 +1,13 @@
 /** Destination, v3 phase 4 of 5 and v2 phase 4 of 4: lets the guest run here, or ends the waiting QEMU. */
-import { domainStateOf, FailureError, handoverOf, type Held, currentCaller, refuseForeignAgent } from '@ferry/agent';
+import {
+  domainStateOf,
+  FailureError,
+  handoverOf,
+  type Held,
+  currentCaller,
+  refuseForeignAgent,
+  speaksFor,
+} from '@ferry/agent';
 import { decodeCookie, encodeCookie, MigrationError } from '@ferry/migration';
 import { FinishResponse, type FinishRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { type Domain, DomainState } from '@ferry/proto/ferry/v1/domains';
@@ -102,7 +110,15 @@ async function takeOver(
   // The caller does not wait for it.
   void agent.hypervisor.forgetEncryption(guest);
   const cookieOut =
-    state.protocol === 3 ? encodeCookie('finish3', originOf(agent, held), { statistics }, Date.now()) : [];
+    state.protocol === 3
+      ? encodeCookie(
+          'finish3',
+          originOf(agent, held),
+          { statistics },
+          Date.now(),
+          agent.runKeys.cookies({ migrationId, run: state.run }),
+        )
+      : [];
   return { domain: domainOf(held), cookieOut: Buffer.from(cookieOut), statistics };
 }
 
@@ -131,8 +147,10 @@ function refusePromised({ state, ongoing }: HeldIn): void {
 /** The source's vote: the life of the register that it is for, and whether the guest ran. */
 function voteOf(agent: DestAgent, held: HeldIn, request: FinishRequest): { incarnation: string; ran: boolean } {
   const { migrationId, domainUuid } = held.ongoing.start;
-  const { run } = held.state;
-  const expected = { from: 'perform3', migrationId, domainUuid, run, hostUuid: agent.config.host.uuid } as const;
+  const { run, peerHost } = held.state;
+  // The source’s agent may say it itself, and need not prove it.
+  const key = speaksFor(currentCaller(), peerHost) ? undefined : agent.runKeys.cookies({ migrationId, run });
+  const expected = { from: 'perform3', migrationId, domainUuid, run, hostUuid: agent.config.host.uuid, key } as const;
   const cookie = decodeCookie(request.cookieIn, expected);
   if (cookie.vote === undefined)
     throw new MigrationError('cookie-damaged', 'Perform’s cookie carries no vote of the source');

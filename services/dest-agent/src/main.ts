@@ -17,7 +17,6 @@ import { startTelemetry } from '@ferry/agent/telemetry';
 import { Ports } from '@ferry/hypervisor';
 import { SourcePeerService } from '@ferry/proto/ferry/v1/source_agent';
 import type { Source } from './agent.ts';
-import { openMemoryKeys } from './memory-key.ts';
 import { rehearse } from './rehearse.ts';
 import { destAgentService, destPeerService } from './service.ts';
 import { destAgent, takeUpWork } from './wire.ts';
@@ -32,10 +31,9 @@ await untilAsked(async (shutdown) => {
     return { ask: (request, signal) => invokeAgain(client, SourcePeerService.ask, request, signal) };
   };
   const sourceRuns = () => agentRuns('source', config.stateDir);
-  const memoryKeys = await openMemoryKeys(config.stateDir);
   const ports = new Ports(config.migration.ports);
   using _ports = observe(() => ({ portsUsed: [{ value: ports.use.used }], portsLimit: [{ value: ports.use.limit }] }));
-  const agent = destAgent(parts, { ports, memoryKeys, sourceAt, sourceRuns });
+  const agent = destAgent(parts, { ports, sourceAt, sourceRuns });
   await using _migrations = agent.migrations;
 
   await takeUpWork(agent, shutdown);

@@ -8,6 +8,7 @@ import {
   encryptionAsked,
   type MemoryEncryption,
   parseMigrationUri,
+  sealOf,
 } from '@ferry/migration';
 import type { PrepareRequest, PrepareResponse } from '@ferry/proto/ferry/v1/dest_agent';
 import { MemoryTls, Protocol } from '@ferry/proto/ferry/v1/migration';
@@ -15,7 +16,7 @@ import { admit } from './admit.ts';
 import { journal, originOf, type DestAgent, type HeldIn, newState, optionsOf } from './agent.ts';
 import { Incoming } from './incoming.ts';
 import { listen, mayListen } from './listen.ts';
-import { prepareCodec } from './memory-key.ts';
+import { prepareCodec } from './prepare-codec.ts';
 import { watchDeath } from './recover.ts';
 import { refuseStranded } from './stranded.ts';
 import { watchForStrangers } from './strangers.ts';
@@ -91,15 +92,16 @@ export async function prepare(
         ? encodeCookie(
             'prepare',
             originOf(agent, held),
-            { ...saidOf(encryption), capabilities: names, migrationUri: uri },
+            { ...saidOf(encryption), ...sealOf(request.cookieIn), capabilities: names, migrationUri: uri },
             Date.now(),
+            agent.runKeys.cookies({ migrationId, run: state.run }),
           )
         : [];
     return { migrationUri: uri, cookieOut: Buffer.from(cookieOut) };
   };
   const { domainXml, migrationUri, paused: isPaused, memoryTls } = request;
   const asked = requestDigest({ protocol, domainXml, migrationUri, isPaused, memoryTls });
-  const codec = prepareCodec(agent.memoryKeys);
+  const codec = prepareCodec(agent.runKeys);
   return agent.migrations.open(start, make, { phase: 'prepare', request: asked, codec, body }, signal);
 }
 
@@ -109,7 +111,7 @@ function encryptionOf(
   { migrationId, migrationUri, memoryTls }: PrepareRequest,
   run: string | undefined,
 ): MemoryEncryption {
-  const key = run === undefined ? undefined : agent.memoryKeys.of({ migrationId, run });
+  const key = run === undefined ? undefined : agent.runKeys.memory({ migrationId, run });
   const { kind } = migrationUri === '' ? { kind: 'tcp' as const } : parseMigrationUri(migrationUri);
   return encryptionAsked(memoryTls, agent.config, { kind }, key);
 }

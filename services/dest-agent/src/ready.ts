@@ -16,23 +16,22 @@ export async function checkReady(
 ): Promise<CheckReadyResponse> {
   const { migrationId } = request;
   const held = agent.migrations.find(migrationId);
-  if (held === undefined || held.unsettled !== undefined) {
-    const message = `host ${agent.config.host.name} does not wait for migration ${migrationId}`;
-    throw new MigrationError('not-migrating', `${message}: its waiting QEMU has ended, or it was given up there`);
-  }
+  if (held === undefined) throw notWaiting(agent, migrationId);
   const { state, job } = held;
   const asker = currentCaller();
   for (const host of [state.peerHost, request.askerHost]) refuseForeignAgent(asker, host, migrationId);
+  const stream = (): CheckReadyResponse => ({
+    receiving: state.incoming?.receiving === true,
+    host: agent.config.host.name,
+    cookieKey: agent.runKeys.cookies({ migrationId, run: state.run }),
+  });
+  // By QEMU's event, which does not wait for QEMU to pause its loading, as an answer of its monitor may.
+  if (request.streamOnly) return stream();
+  if (held.unsettled !== undefined) throw notWaiting(agent, migrationId);
   if (job.signal.aborted) {
     const message = `the job of migration ${migrationId} on ${agent.config.host.name} is being taken back`;
     throw new JobError('lease-lost', message, { cause: job.signal.reason });
   }
-  const stream = (): CheckReadyResponse => ({
-    receiving: state.incoming?.receiving === true,
-    host: agent.config.host.name,
-  });
-  // By QEMU's event, which does not wait for QEMU to pause its loading, as an answer of its monitor may.
-  if (request.streamOnly) return stream();
   const patience = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
   const run = runOf(held, request);
   await Promise.all([
@@ -41,6 +40,11 @@ export async function checkReady(
     agent.register.join({ ...handoverOf(held), incarnation: request.incarnation, run }, patience),
   ]);
   return stream();
+}
+
+function notWaiting({ config }: DestAgent, migrationId: string): MigrationError {
+  const message = `host ${config.host.name} does not wait for migration ${migrationId}`;
+  return new MigrationError('not-migrating', `${message}: its waiting QEMU has ended, or it was given up there`);
 }
 
 /**

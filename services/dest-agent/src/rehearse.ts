@@ -32,8 +32,9 @@ export async function rehearse(agent: DestAgent, signal: AbortSignal): Promise<v
   } as const;
   const incarnation = await agent.register.incarnation(signal);
   for (let round = 0; round < rounds; round += 1) {
-    const cookieIn = Buffer.from(encodeCookie('perform3', origin, { vote: { incarnation } }, Date.now()));
-    decodeCookie(cookieIn, expected);
+    const key = agent.runKeys.cookies(origin);
+    const cookieIn = Buffer.from(encodeCookie('perform3', origin, { vote: { incarnation } }, Date.now(), key));
+    decodeCookie(cookieIn, { ...expected, key });
     // Nobody knows this migration: both are refused, and nothing is written.
     await agent.register
       .commit({ domain, migrationId, incarnation, run, carried: { ran: true } }, signal)

@@ -3,10 +3,7 @@ import { assertOwner, HeldMigrations, type Parts, startOf } from '@ferry/agent';
 import { type DestAgent, type DestState, endJournal } from './agent.ts';
 import { endOrphans, recover, revive, settledBy, takeUpJournaled } from './recover.ts';
 
-export function destAgent(
-  parts: Parts,
-  world: Pick<DestAgent, 'ports' | 'memoryKeys' | 'sourceAt' | 'sourceRuns'>,
-): DestAgent {
+export function destAgent(parts: Parts, world: Pick<DestAgent, 'ports' | 'sourceAt' | 'sourceRuns'>): DestAgent {
   const { jobs, journals, ongoing, gate, log, clock, config } = parts;
   const migrations: HeldMigrations<DestState> = new HeldMigrations<DestState>({
     side: 'dest',

@@ -34,6 +34,8 @@ export interface SourceState extends SentCopy {
   sent: boolean;
   /** The destination agent's address, once it is known: the one to ask when the register has forgotten. */
   destinationAddress: string;
+  /** What proves who has made this run's cookies; undefined until the destination's agent has given it to this life of the agent. */
+  cookieKey: Buffer | undefined;
   /** The register is asked no more: it lives anew, or stays away. Journaled before the destination is asked. */
   doneWithRegister: boolean;
   /** Since when the register cannot be asked for the decision, by the monotonic clock, ms. */
@@ -167,6 +169,7 @@ export const newState = (protocol: 2 | 3, wasRunning: boolean, incarnation: stri
   voted: false,
   sent: false,
   destinationAddress: '',
+  cookieKey: undefined,
   doneWithRegister: false,
   registerAwayMs: undefined,
   decision: undefined,

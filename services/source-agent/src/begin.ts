@@ -24,7 +24,8 @@ export async function begin(agent: SourceAgent, request: BeginRequest, signal: A
     ]);
     const capabilities = offered.map((c) => c.capability);
     const parts = { capabilities, paused: !wasRunning, ...cookie };
-    return { domainXml, cookieOut: Buffer.from(encodeCookie('begin3', originOf(agent, held), parts, Date.now())) };
+    const key = agent.runKeys.cookies({ migrationId, run: held.state.run });
+    return { domainXml, cookieOut: Buffer.from(encodeCookie('begin3', originOf(agent, held), parts, Date.now(), key)) };
   };
   const make = async (callSignal: AbortSignal) => {
     const looked = await look(agent, start, callSignal);

@@ -59,7 +59,9 @@ async function learnDecision(
   request: ConfirmRequest,
   signal: AbortSignal,
 ): Promise<'committed' | 'aborted'> {
-  if (request.cancelled) return decide(agent, held, signal);
+  const { cookieKey: key } = held.state;
+  // A later life of the agent than the one that was given the key cannot tell who has made the cookie.
+  if (request.cancelled || key === undefined) return decide(agent, held, signal);
   const { migrationId, domainUuid } = held.ongoing.start;
   const expected = {
     from: 'finish3',
@@ -67,6 +69,7 @@ async function learnDecision(
     domainUuid,
     run: held.state.run,
     hostUuid: agent.config.host.uuid,
+    key,
   } as const;
   const cookie = decodeCookie(request.cookieIn, expected);
   addDestStatistics(held, cookie.statistics);

@@ -55,7 +55,7 @@ function world({ isGone = false, owner = 'a' } = {}) {
     destinationAt: () => ({
       ask: async () => note('asked') && { answer: Answer.ANSWER_PROMISED },
       finish: async () => done.push('finish'),
-      checkReady: async () => ({ receiving: true, host: 'b' }),
+      checkReady: async () => ({ receiving: true, host: 'b', cookieKey: Buffer.alloc(32) }),
     }),
   } as unknown as SourceAgent;
   return { agent, held, done, written, monitor };

@@ -32,6 +32,8 @@ export interface Destination extends DestCalls {
   getMigration(names: GetMigrationRequest, signal: AbortSignal): Promise<GetMigrationResponse>;
   /** Gives it up there. */
   abortMigration(names: AbortMigrationRequest, signal: AbortSignal): Promise<unknown>;
+  /** The host whose agent has answered, by its certificate; undefined where there is none, or no connection yet. */
+  servedBy(): string | undefined;
   /** How it was decided there. */
   ask(request: AskRequest, signal: AbortSignal): Promise<AskResponse>;
 }
@@ -54,6 +56,7 @@ export function destinationAt(peers: Peers, address: string): Destination {
     getMigration: (names, signal) => invoke(client, DestAgentService.getMigration, names, signal),
     abortMigration: (names, signal) => invoke(client, DestAgentService.abortMigration, names, signal),
     ask: (request, signal) => invokeAgain(client, DestPeerService.ask, request, signal),
+    servedBy: () => peers.hostAt(address),
     getReady: (names) => standing?.warmUp({ request: { $case: 'getReady', value: names } }),
     finish: async (request, signal) => {
       const ahead = standing;

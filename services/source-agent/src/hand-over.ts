@@ -64,7 +64,8 @@ export async function handOverIfLast(agent: SourceAgent, held: HeldOut, signal: 
   const { migrationId, domainUuid: domain } = ongoing.start;
   const since = (state.handingOverMs ??= agent.clock.monotonic());
   const vote = { vote: { incarnation: state.incarnation }, paused: !state.wasRunning };
-  const cookie = state.protocol === 2 ? [] : encodeCookie('perform3', originOf(agent, held), vote, Date.now());
+  const cookie =
+    state.protocol === 2 ? [] : encodeCookie('perform3', originOf(agent, held), vote, Date.now(), state.cookieKey);
   const protocol = state.protocol === 2 ? Protocol.PROTOCOL_V2 : Protocol.PROTOCOL_V3;
   const request = { migrationId, domain, protocol, cookieIn: Buffer.from(cookie), cancelled: false };
   try {

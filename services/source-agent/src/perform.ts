@@ -26,6 +26,7 @@ import { refuseUnsafe } from './safety.ts';
 import { configureOutgoing, sendGuest, type SwitchoverTimes } from './outgoing.ts';
 import { refuseUnreachable } from './reachable.ts';
 import { endSilentHandshakes, repeatHandshake } from './handshake.ts';
+import { proveDestination } from './prove-destination.ts';
 import { Readiness } from './readiness.ts';
 import { takeSendingTurn } from './switchover-turns.ts';
 
@@ -51,7 +52,8 @@ async function perform3(agent: SourceAgent, request: PerformRequest, signal: Abo
     // Made while QEMU still sends the guest's devices, and told when it says `completed`: until then there is no vote.
     let response = answer(agent, held);
     const encryption = encryptionExpected(cookie, agent.config, uriOf(request));
-    await send(agent, held, request, encryption, phaseSignal, () => {
+    const proven = () => proveDestination(agent, held, request.cookieIn, phaseSignal);
+    await send(agent, held, request, encryption, phaseSignal, proven, () => {
       response = answer(agent, held);
     });
     Object.assign(held.state, { voted: true, sent: true });
@@ -83,7 +85,7 @@ function answer(agent: SourceAgent, held: HeldOut): PerformResponse {
   const { statistics } = ongoing;
   const parts = { vote: { incarnation: state.incarnation }, statistics, paused: !state.wasRunning };
   return {
-    cookieOut: Buffer.from(encodeCookie('perform3', originOf(agent, held), parts, Date.now())),
+    cookieOut: Buffer.from(encodeCookie('perform3', originOf(agent, held), parts, Date.now(), state.cookieKey)),
     statistics,
   };
 }
@@ -97,7 +99,7 @@ async function perform2(agent: SourceAgent, request: PerformRequest, signal: Abo
     const { state } = held;
     const { dest } = await beginHandover(agent.register, held, phaseSignal);
     state.destinationAddress = held.ongoing.peerAddress || dest;
-    await send(agent, held, request, encryptionOf(agent, request), phaseSignal, () => undefined);
+    await send(agent, held, request, encryptionOf(agent, request), phaseSignal, trusted, () => undefined);
     // v2 has no cookies, so the vote must be in the register before the caller may call Finish.
     state.voted = true;
     await agent.register.vote({ ...handoverOf(held), ran: state.wasRunning }, phaseSignal).catch((error: unknown) => {
@@ -141,13 +143,17 @@ async function recordVote(agent: SourceAgent, held: HeldOut): Promise<void> {
   });
 }
 
-/** Sends the guest's memory and state; `almostThere` is called when all figures of the switchover are known. */
+/** In v2 the caller alone says where memory goes. */
+const trusted = (): Promise<void> => Promise.resolve();
+
+/** Sends the guest's memory and state; `proven` is called before memory flows, `almostThere` is called when all figures of the switchover are known. */
 async function send(
   agent: SourceAgent,
   held: HeldOut,
   request: PerformRequest,
   encryption: MemoryEncryption,
   signal: AbortSignal,
+  proven: () => Promise<void>,
   almostThere: () => void,
 ): Promise<void> {
   const uri = uriOf(request);
@@ -170,6 +176,7 @@ async function send(
   await configureOutgoing(monitor, limits, tlsCreds, signal);
   await Promise.all([journal(agent, held), readiness.check(signal)]);
   await readiness.connected(signal);
+  await proven();
   const report = {
     progress: (status: string, figures: Partial<MigrationStatistics>) =>
       ongoing.progress(status, { ...ongoing.statistics, ...figures }),

@@ -34,7 +34,7 @@ async function sending(server: PrivateRedis) {
     journals: {
       of: () => ({ write: async ({ incarnation }: { incarnation: string }) => journaled.push(incarnation) }),
     },
-    destinationAt: () => ({ checkReady: async () => ({ receiving: true, host: 'b' }) }),
+    destinationAt: () => ({ checkReady: async () => ({ receiving: true, host: 'b', cookieKey: Buffer.alloc(32) }) }),
   } as unknown as SourceAgent;
   const monitor = { execute: async () => ({}) } as unknown as Monitor;
   const readiness = new Readiness(agent, held, monitor, limitsOf(undefined));

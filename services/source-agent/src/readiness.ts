@@ -236,7 +236,7 @@ async function registerAnew(agent: SourceAgent, held: HeldOut, signal: AbortSign
   });
 }
 
-async function askDestination(
+export async function askDestination(
   agent: SourceAgent,
   { ongoing, state }: HeldOut,
   streamOnly: boolean,
@@ -252,5 +252,6 @@ async function askDestination(
   const asker = { ...question, streamOnly, askerHost: agent.config.host.name };
   const answer = await agent.destinationAt(destinationAddress).checkReady(asker, signal);
   state.peerHost ||= answer.host;
+  if (answer.cookieKey.length > 0) state.cookieKey ??= answer.cookieKey;
   return answer;
 }

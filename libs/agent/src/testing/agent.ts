@@ -130,7 +130,7 @@ export function implementationOf(behaviour: Behaviour, { unary, serverStream, st
 }
 
 const peerOf = ({ unary }: Edge): DestPeerServer => ({
-  checkReady: unary('migration.check-ready', async () => ({ receiving: true, host: '' })),
+  checkReady: unary('migration.check-ready', async () => ({ receiving: true, host: '', cookieKey: none })),
   ask: unary('handover.ask', async () => ({ answer: 0 })),
 });
 
