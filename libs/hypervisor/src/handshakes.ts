@@ -3,6 +3,7 @@
  * migration begins), so that its monitor does not answer and a guest that runs stands still; only the end of the connection lets it go on.
  */
 import { execFile } from 'node:child_process';
+import { lookup } from 'node:dns/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { Monitor } from '@ferry/qemu-qmp';
@@ -14,9 +15,14 @@ const toolMs = 2_000;
 const asksPerLimit = 4;
 
 /** Where a QEMU's memory connections are: at its own port, or at another one's. */
-export type MemoryPort =
-  | { readonly at: 'here'; readonly port: number }
-  | { readonly at: 'there'; readonly port: number };
+export interface MemoryPort {
+  readonly at: 'here' | 'there';
+  /** As in the migration's URI: a name or an address. */
+  readonly host: string;
+  readonly port: number;
+}
+
+const anyAddress: ReadonlySet<string> = new Set(['0.0.0.0', '::']);
 
 interface Waiting {
   readonly process: ProcessIdentity;
@@ -55,8 +61,8 @@ async function isSettledWithin(asked: Promise<unknown>, ms: number): Promise<boo
 }
 
 /** Ends the connections of this process at the port with ss(8), and gives whom they were to. Those that nobody has accepted yet are no process's. */
-async function endConnections(pid: number, { at, port }: MemoryPort): Promise<string[]> {
-  const filter = at === 'here' ? `sport = :${port}` : `dport = :${port}`;
+async function endConnections(pid: number, where: MemoryPort): Promise<string[]> {
+  const filter = await filterOf(where);
   const peers: string[] = [];
   for (const line of (await ss('-Htnp', 'state', 'established', filter)).split('\n')) {
     const [, , own = '', peer = '', users = ''] = line.trim().split(/\s+/);
@@ -67,6 +73,16 @@ async function endConnections(pid: number, { at, port }: MemoryPort): Promise<st
     peers.push(peer);
   }
   return peers;
+}
+
+/** The same QEMU may be connected to that port of another host, for its disks say. */
+async function filterOf({ at, host, port }: MemoryPort): Promise<string> {
+  const end = at === 'here' ? 'src' : 'dst';
+  if (anyAddress.has(host)) return `${end} = :${port}`;
+  const found = await lookup(host, { all: true }).catch((cause: unknown) => {
+    throw endless(`${host} cannot be resolved`, cause);
+  });
+  return found.map(({ address, family }) => `${end} = ${family === 6 ? `[${address}]` : address}:${port}`).join(' or ');
 }
 
 async function ss(...args: readonly string[]): Promise<string> {

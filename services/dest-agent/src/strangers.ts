@@ -13,6 +13,6 @@ export function watchForStrangers(agent: DestAgent, held: HeldIn, uri: string): 
   const ended = (peer: string): void =>
     agent.log.warn({ ...labels, peer }, 'a connection to the migration port was ended: no TLS handshake came on it');
   agent.hypervisor
-    .watchHandshakes(guest, { at: 'here', port: parsed.port }, limitMs, ended, incoming.begun)
+    .watchHandshakes(guest, { at: 'here', host: parsed.host, port: parsed.port }, limitMs, ended, incoming.begun)
     .catch((error: unknown) => agent.log.error({ err: error, ...labels }, 'a silent connection cannot be ended'));
 }

@@ -18,7 +18,7 @@ export function endSilentHandshakes(
   const told = (peer: string): void =>
     agent.log.warn({ ...labelsOf(held), peer }, 'the connection for memory was ended: its handshake was not answered');
   agent.hypervisor
-    .watchHandshakes(guest, { at: 'there', port: uri.port }, agent.config.stallMs, told, signal)
+    .watchHandshakes(guest, { at: 'there', host: uri.host, port: uri.port }, agent.config.stallMs, told, signal)
     .catch((error: unknown) =>
       agent.log.error({ err: error, ...labelsOf(held) }, 'a silent connection cannot be ended'),
     );
