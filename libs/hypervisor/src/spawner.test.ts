@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
 import { isAlive, type ProcessIdentity, send, waitGone } from './qemu-process.ts';
 import { Spawner } from './spawner.ts';
@@ -63,6 +65,28 @@ it.each([false, true])('tells how each has ended, and keeps what it has said; fr
   expect(await killed.ended).toBe('ended with SIGKILL');
   const missing = await run('', join(dir, 'nothing'));
   expect([missing.process, await missing.ended]).toEqual([undefined, expect.stringContaining('ENOENT')]);
+});
+
+/** An order that cannot be sent; gives whether the one who gave it is still remembered. */
+async function refusedOrder(): Promise<WeakRef<object>> {
+  const ended = (): void => undefined;
+  const order = { program: '/bin/sh', args: [1n as unknown as string], env: {}, log: join(dir, 'log') };
+  await expect(spawner.spawn(order, ended)).rejects.toThrow('BigInt');
+  return new WeakRef(ended);
+}
+
+it('remembers nothing of an order that its helper could not be given', async () => {
+  await run('exit 0');
+  await helperReady();
+  const remembered = await refusedOrder();
+  setFlagsFromString('--expose-gc');
+  const collectGarbage = runInNewContext('gc') as () => void;
+  const patience = wait();
+  while (remembered.deref() !== undefined && !patience.aborted) {
+    await delay(5);
+    collectGarbage();
+  }
+  expect(remembered.deref()).toBeUndefined();
 });
 
 it('goes on when its helper ends, and what that has started goes on as well', async () => {

@@ -12,7 +12,7 @@ import type { HelperOrder, HelperReply } from './spawn-helper.ts';
 
 interface Waiting {
   readonly started: (process: ProcessIdentity | undefined) => void;
-  readonly failed: (error: Error) => void;
+  readonly failed: (error: unknown) => void;
   readonly ended: (how: string) => void;
 }
 
@@ -46,9 +46,18 @@ export class Spawner implements AsyncDisposable {
     const { promise, resolve: started, reject: failed } = Promise.withResolvers<ProcessIdentity | undefined>();
     this.#waiting.set(id, { started, failed, ended });
     const message: HelperOrder = { ...order, id };
-    helper.send(message, (error) => {
-      if (error !== null) failed(error);
-    });
+    // Nothing will be heard of it.
+    const unsent = (error: unknown): void => {
+      this.#waiting.delete(id);
+      failed(error);
+    };
+    try {
+      helper.send(message, (error) => {
+        if (error !== null) unsent(error);
+      });
+    } catch (error) {
+      unsent(error);
+    }
     return promise;
   }
 
