@@ -1,11 +1,9 @@
 /** The agents' Redis as a site would run it: a user of their own that can do what they need and nothing else, and TLS. */
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
 import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
-import { callsOf, endOf, eventually, World } from './world.ts';
+import { callsOf, endOf, eventually, freePort, World } from './world.ts';
 
 let world: World;
 let port: number;
@@ -15,14 +13,6 @@ beforeEach(async () => {
   port = await freePort();
 });
 afterEach(() => world[Symbol.asyncDispose]());
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const address = server.address();
-  server.close();
-  return typeof address === 'object' && address !== null ? address.port : 0;
-}
 
 const startAgents = (env: Record<string, string>) =>
   Promise.all([world.a, world.b].flatMap(({ source, dest }) => [source.start(env), dest.start(env)]));

@@ -274,26 +274,6 @@ export async function warm(client: Client, signal: AbortSignal): Promise<void> {
   await invoke(client, healthCheck, Buffer.alloc(0), signal, { waitForReady: true });
 }
 
-/** Longer than any switchover that went well, ms. */
-const keepWarmMsMax = 2_000;
-
-/**
- * Keeps both ends of a connection warm until the signal aborts, for at most two seconds; never rejects. A process that has been idle for 5 ms
- * already answers 1 ms later than one that has not, so between STOP and the call that the guest waits for this is worth its processor
- * time (measured over mTLS on loopback, two cores: from call to handler 2.2 ms after a pause, 1.1 ms while kept warm).
- */
-export async function keepWarm(client: Client, signal: AbortSignal): Promise<void> {
-  const until = performance.now() + keepWarmMsMax;
-  try {
-    while (!signal.aborted && performance.now() < until) {
-      await warm(client, signal);
-      await delay(1, undefined, { signal });
-    }
-  } catch {
-    // Stopped, or there is nobody: the call that matters will tell.
-  }
-}
-
 function metadataOf({ waitForReady = false }: InvokeOptions): Metadata {
   return new Metadata({ waitForReady });
 }

@@ -5,7 +5,7 @@ import { JobError } from '@ferry/jobs';
 import { DestAgentClient, DestAgentService, type PrepareResponse } from '@ferry/proto/ferry/v1/dest_agent';
 import { ChannelCredentials, connectivityState, status } from '@grpc/grpc-js';
 import { AgentError } from './errors.ts';
-import { dial, follow, invoke, keepWarm, warm } from './client.ts';
+import { dial, follow, invoke, warm } from './client.ts';
 import { failureFromWire } from './failure.ts';
 import { messageBytesMax } from './limits.ts';
 import { serve, type ServeOptions } from './serve.ts';
@@ -127,18 +127,6 @@ describe('warming', () => {
     await using agent = await startTestAgent();
     await warm(agent.client, patient);
     expect(agent.client.getChannel().getConnectivityState(false)).toBe(connectivityState.READY);
-  });
-
-  it('goes on until it is told to stop, and ends quietly when nobody is there', async () => {
-    const agent = await startTestAgent();
-    const stop = new AbortController();
-    const warming = keepWarm(agent.client, stop.signal);
-    await invoke(agent.client, prepare, prepareRequest, patient);
-    stop.abort();
-    await warming;
-    const deaf = keepWarm(agent.client, patient);
-    await agent[Symbol.asyncDispose]();
-    await deaf;
   });
 });
 
