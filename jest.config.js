@@ -8,7 +8,7 @@ export default {
   testEnvironmentOptions: { globalsCleanup: 'off' },
   extensionsToTreatAsEsm: ['.ts'],
   testMatch: ['**/*.test.ts'],
-  modulePathIgnorePatterns: ['<rootDir>/.tools', '<rootDir>/.lab'],
+  modulePathIgnorePatterns: ['<rootDir>/.tools', '<rootDir>/.lab', '<rootDir>/dist'],
   transform: {
     '^.+\\.ts$': [
       '@swc/jest',

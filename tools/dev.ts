@@ -20,13 +20,26 @@ function run(argv: readonly string[], env: Record<string, string> = {}, cwd = ro
   });
 }
 
-const script = (path: string, args: readonly string[], cwd = root): Promise<number> =>
-  run([process.execPath, join(root, path), ...args], {}, cwd);
+const dist = join(root, 'dist');
+
+/** Runs with agents as users have them, where `--bundle` is among the arguments; the bundles are built first. */
+async function withBundle(
+  args: readonly string[],
+  act: (args: readonly string[], env: Record<string, string>) => Promise<number>,
+): Promise<number> {
+  if (!args.includes('--bundle')) return act(args, {});
+  const built = await script('tools/build.ts', []);
+  const rest = args.filter((argument) => argument !== '--bundle');
+  return built === 0 ? act(rest, { FERRY_BUNDLE: dist }) : built;
+}
+
+const script = (path: string, args: readonly string[], cwd = root, env: Record<string, string> = {}): Promise<number> =>
+  run([process.execPath, join(root, path), ...args], env, cwd);
 
 /** From here on it is worth a word that limits are longer. */
 const slowAt = 1.5;
 
-function jest(args: readonly string[]): Promise<number> {
+function jest(args: readonly string[], env: Record<string, string> = {}): Promise<number> {
   const factor = slowness();
   if (factor >= slowAt)
     process.stderr.write(
@@ -35,6 +48,7 @@ function jest(args: readonly string[]): Promise<number> {
   return run([process.execPath, '--experimental-vm-modules', join(root, 'node_modules/jest/bin/jest.js'), ...args], {
     NODE_NO_WARNINGS: '1',
     FERRY_TEST_SLOWNESS: factor.toFixed(2),
+    ...env,
   });
 }
 
@@ -46,19 +60,22 @@ interface Command {
 
 const commands: Readonly<Record<string, Command>> = {
   demo: {
-    usage: 'demo',
+    usage: 'demo [--bundle]',
     what: 'two hosts, a running guest, one migration, everything shown and cleaned up',
-    run: (args) => script('lab/src/demo.ts', args),
+    run: (args) => withBundle(args, (rest, env) => script('lab/src/demo.ts', rest, root, env)),
   },
   test: {
-    usage: 'test [PATTERN…]',
+    usage: 'test [--bundle] [PATTERN…]',
     what: 'all tests, against real QEMU and real Redis',
-    run: (args) => (process.env['CI'] === 'true' ? testOnCi(jest, args) : jest(args)),
+    run: (args) =>
+      withBundle(args, (rest, env) =>
+        process.env['CI'] === 'true' ? testOnCi((each) => jest(each, env), rest) : jest(rest, env),
+      ),
   },
   lab: {
-    usage: 'lab up [--hosts N] | status | down',
+    usage: 'lab up [--hosts N] [--bundle] | status | down',
     what: 'the hosts of the demo, left running to play with',
-    run: (args) => script('lab/src/main.ts', args),
+    run: (args) => withBundle(args, (rest, env) => script('lab/src/main.ts', rest, root, env)),
   },
   ferry: {
     usage: 'ferry …',
@@ -73,6 +90,11 @@ const commands: Readonly<Record<string, Command>> = {
       side === 'source' || side === 'dest'
         ? run([process.execPath, 'src/main.ts'], {}, join(root, `services/${side}-agent`))
         : Promise.reject(new Error('usage: ./dev agent source | dest')),
+  },
+  build: {
+    usage: 'build [DIRECTORY]',
+    what: 'the programs as users run them, in dist/: node dist/source-agent.mjs',
+    run: (args) => script('tools/build.ts', args, process.env['FERRY_CALLED_FROM']),
   },
   check: {
     usage: 'check',
@@ -103,9 +125,12 @@ const commands: Readonly<Record<string, Command>> = {
     run: (args) => script('test/fuzz/main.ts', args),
   },
   bench: {
-    usage: 'bench [--rounds N] [--guests N] [--busy N]',
-    what: 'QEMU alone against Ferry, interleaved in one run',
-    run: (args) => script('test/bench/main.ts', args),
+    usage: 'bench [--rounds N] [--guests N] [--busy N] | --start',
+    what: 'QEMU alone against Ferry, interleaved in one run; what an agent’s start costs',
+    run: ([first = '', ...rest]) =>
+      first === '--start'
+        ? script('test/bench/start.ts', rest)
+        : script('test/bench/main.ts', [first, ...rest].filter(Boolean)),
   },
 };
 

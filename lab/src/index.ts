@@ -7,4 +7,5 @@ export { isRunning, type ProcessId, processOf, signalProcess, untilGone } from '
 export { patience } from './patience.ts';
 export type { LabQemu } from './qemus.ts';
 export type { SentinelGroup } from './redis-sentinel.ts';
+export { fromBundle } from './program.ts';
 export type { RedisOptions, RedisServer } from './redis-server.ts';

@@ -13,10 +13,21 @@ export type AgentCommand = (side: Side) => { file: string; args: readonly string
 export function agentProgram(
   side: Side,
   env: Readonly<Record<string, string>>,
-  command: AgentCommand = fromCheckout,
+  command: AgentCommand = chosenCommand(),
 ): Program {
   return { ...command(side), env };
 }
+
+/** What `--bundle` of ./dev chooses. */
+function chosenCommand(): AgentCommand {
+  const directory = process.env['FERRY_BUNDLE'] ?? '';
+  return directory === '' ? fromCheckout : fromBundle(directory);
+}
+
+/** An agent as users run it: from a directory that `./dev build` has made, started anywhere. */
+export const fromBundle =
+  (directory: string, node = process.execPath): AgentCommand =>
+  (side) => ({ file: node, args: [join(directory, `${side}-agent.mjs`)], cwd: '/' });
 
 function fromCheckout(side: Side): ReturnType<AgentCommand> {
   const cwd = join(workspace, 'services', `${side}-agent`);

@@ -318,7 +318,7 @@ export const metricTable = {
     name: 'ferry.build.info',
     kind: 'gauge',
     unit: '',
-    labels: ['service.version', 'process.runtime.version'],
+    labels: ['service.version', 'ferry.commit', 'process.runtime.version'],
     help: '1; its labels say which Ferry and which Node this agent is.',
   },
 } as const satisfies Readonly<Record<string, MetricRow>>;

@@ -1,8 +1,8 @@
 /** Gauges of the process itself. */
 import { readdirSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { build } from '@ferry/migration';
 import { observe } from './metrics.ts';
-import { version } from './version.ts';
 
 /** How often the event loop’s delay is sampled, and for how long it is looked back at least, ms. */
 const sampleMs = 20;
@@ -40,7 +40,16 @@ export function observeProcess(): void {
       heapUsed: [{ value: process.memoryUsage().heapUsed }],
       openFiles: [{ value: readdirSync('/proc/self/fd').length }],
       uptime: [{ value: process.uptime() }],
-      build: [{ value: 1, labels: { 'service.version': version, 'process.runtime.version': process.versions.node } }],
+      build: [
+        {
+          value: 1,
+          labels: {
+            'service.version': build.version,
+            'ferry.commit': build.commit,
+            'process.runtime.version': process.versions.node,
+          },
+        },
+      ],
     };
   });
 }

@@ -26,9 +26,9 @@ import {
 } from '@opentelemetry/sdk-trace';
 import type { MetricReader, PushMetricExporter, ResourceMetrics } from '@opentelemetry/sdk-metrics';
 import { ATTR_SERVICE_INSTANCE_ID, ATTR_SERVICE_NAME, ATTR_SERVICE_VERSION } from '@opentelemetry/semantic-conventions';
+import { build } from '@ferry/migration';
 import { parseHostPort } from './address.ts';
 import { errorLog } from './log.ts';
-import { version } from './version.ts';
 
 /** How long a process may go on for the sake of spans that are not exported yet, ms. */
 const flushMsMax = 1_500;
@@ -72,8 +72,9 @@ function resourceOf(program: string): Resource {
       resourceFromAttributes({
         [ATTR_SERVICE_NAME]: service,
         [ATTR_SERVICE_INSTANCE_ID]: `${service}@${host}`,
-        [ATTR_SERVICE_VERSION]: version,
         'host.name': host,
+        [ATTR_SERVICE_VERSION]: build.version,
+        'ferry.commit': build.commit,
       }),
     )
     .merge(detectResources({ detectors: [envDetector] }));

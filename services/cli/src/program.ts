@@ -2,6 +2,7 @@
  * The command line's words: every command, its options, and what runs it. What runs it is loaded when it is asked for: most of it needs
  * gRPC, `ferry xml` does not.
  */
+import { build } from '@ferry/migration';
 import { Command, Option } from 'commander';
 import type { CheckOptions } from './commands/check.ts';
 import type { DomainOptions } from './commands/domains.ts';
@@ -22,6 +23,7 @@ interface GlobalOptions {
 export function ferryProgram(): Command {
   const program = new Command('ferry')
     .description('Moves running virtual machines between hosts.')
+    .version(`${build.version} (${build.commit})`)
     .option('--hosts-file <file>', 'hosts and certificates (else FERRY_HOSTS, else those of `./dev lab up`)')
     .option('--json', 'one JSON object a line, for scripts')
     .addHelpText('after', exitStatusHelp)

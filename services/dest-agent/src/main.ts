@@ -1,5 +1,5 @@
 /** The destination agent's process. */
-import { flushCompileCache } from 'node:module';
+import nodeModule from 'node:module';
 import {
   agentRuns,
   Callers,
@@ -38,7 +38,7 @@ await untilAsked(async (shutdown) => {
 
   await takeUpWork(agent, shutdown);
   // For the next life, should this one not end in good order; where NODE_COMPILE_CACHE is not set it does nothing.
-  flushCompileCache();
+  nodeModule.flushCompileCache();
   await rehearse(agent, shutdown);
   const callers = new Callers(config.grants);
   const audit = openAudit(config.auditLog);

@@ -1,5 +1,5 @@
 /** The source agent's process. */
-import { flushCompileCache } from 'node:module';
+import nodeModule from 'node:module';
 import { Callers, domainLookUp, edgeOf, observe, openAudit, openParts, Peers, serve, untilAsked } from '@ferry/agent';
 import { startTelemetry } from '@ferry/agent/telemetry';
 import { destinationAt } from './destination.ts';
@@ -19,7 +19,7 @@ await untilAsked(async (shutdown) => {
 
   await takeUpWork(agent, shutdown);
   // For the next life, should this one not end in good order; where NODE_COMPILE_CACHE is not set it does nothing.
-  flushCompileCache();
+  nodeModule.flushCompileCache();
   const callers = new Callers(config.grants);
   const audit = openAudit(config.auditLog);
   const access = { callers, domains: domainLookUp(parts, 'source') };

@@ -1,2 +1,0 @@
-/** Which Ferry this is: the version in the manifests of its packages. */
-export const version = '0.0.0';
