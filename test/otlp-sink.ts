@@ -13,10 +13,11 @@ export interface TakenSpan {
   /** Empty: nobody's child. */
   readonly parent: string;
   /** Microseconds since 1970. */
+  readonly startUs: number;
   readonly endUs: number;
   /** It failed. */
   readonly isError: boolean;
-  /** Those that are texts. */
+  /** Numbers and truths as texts, too. */
   readonly attributes: Readonly<Record<string, string>>;
 }
 
@@ -68,6 +69,7 @@ function spansIn(request: Buffer): TakenSpan[] {
           trace: trace?.toString('hex') ?? '',
           id: id?.toString('hex') ?? '',
           parent: parent?.toString('hex') ?? '',
+          startUs: Number((inside(span, 7)[0]?.readBigUInt64LE() ?? 0n) / 1_000n),
           endUs: Number((inside(span, 8)[0]?.readBigUInt64LE() ?? 0n) / 1_000n),
           // Status { message = 2, code = 3 }, of which 2 is an error.
           isError: inside(span, 15)[0]?.includes(Buffer.from([0x18, 2])) === true,
@@ -77,13 +79,31 @@ function spansIn(request: Buffer): TakenSpan[] {
   });
 }
 
-/** KeyValue { key = 1, value = 2 { string_value = 1 } }. */
+/** KeyValue { key = 1, value = 2 { string_value = 1, bool_value = 2, int_value = 3, double_value = 4 } }. */
 function attributesIn(attributes: readonly Buffer[]): Record<string, string> {
   const texts = attributes.map((attribute): [string, string] => {
-    const [key, value] = [inside(attribute, 1)[0], inside(attribute, 2)[0]];
-    return [String(key), String(inside(value ?? Buffer.alloc(0), 1)[0] ?? '')];
+    const [key, value = Buffer.alloc(0)] = [inside(attribute, 1)[0], inside(attribute, 2)[0]];
+    return [String(key), valueIn(value)];
   });
   return Object.fromEntries(texts);
+}
+
+function valueIn(value: Buffer): string {
+  const [text, double] = [inside(value, 1)[0], inside(value, 4)[0]];
+  if (double !== undefined) return String(double.readDoubleLE());
+  if (text !== undefined || value.length === 0) return String(text ?? '');
+  const number = varintIn(value, 1);
+  return value.readUInt8(0) >>> 3 === 2 ? String(number === 1) : String(number);
+}
+
+/** The number that is encoded there. */
+function varintIn(message: Buffer, from: number): number {
+  let [value, scale] = [0, 1];
+  for (let at = from; ; at += 1, scale *= 128) {
+    const byte = message.readUInt8(at);
+    value += (byte & 0x7f) * scale;
+    if (byte < 0x80) return value;
+  }
 }
 
 /** The contents of a message's field, where it is a message, a text, bytes or a fixed64 (protobuf's encoding: wire types 2 and 1). */

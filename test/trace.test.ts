@@ -8,8 +8,10 @@ import type { MigrateRequest } from '@ferry/proto/ferry/v1/source_agent';
 import { Metadata } from '@grpc/grpc-js';
 import { type OtlpSink, startOtlpSink, type TakenSpan } from './otlp-sink.ts';
 import { SecondMonitors } from './second-monitor.ts';
+import { follow } from '@ferry/agent';
+import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
 import { endless, untilMemoryFlows } from './under-way.ts';
-import { callsOf, eventually, freePort, type TestGuest, World } from './world.ts';
+import { callsOf, eventually, freePort, patience, type TestGuest, World } from './world.ts';
 
 const [source, dest] = ['source-agent@a', 'dest-agent@b'];
 
@@ -21,7 +23,13 @@ beforeAll(async () => {
   sink = await startOtlpSink();
   monitors = new SecondMonitors();
   metricsPort = await freePort();
-  const env = { FERRY_QEMU: monitors.qemu, OTEL_EXPORTER_OTLP_ENDPOINT: sink.endpoint, OTEL_BSP_SCHEDULE_DELAY: '50' };
+  const env = {
+    // Renewed three times a second.
+    FERRY_LEASE_MS: '1000',
+    FERRY_QEMU: monitors.qemu,
+    OTEL_EXPORTER_OTLP_ENDPOINT: sink.endpoint,
+    OTEL_BSP_SCHEDULE_DELAY: '50',
+  };
   const metrics = { FERRY_METRICS_LISTEN: `127.0.0.1:${metricsPort}` };
   world = await World.start({
     env: ({ host, side }) => (host === 'a' && side === 'source' ? { ...env, ...metrics } : env),
@@ -131,6 +139,12 @@ class Trace {
     return parent === undefined ? [] : [parent, ...this.above(parent)];
   }
 
+  /** Those of that name directly below, by when they began. */
+  children(span: TakenSpan, name: string): TakenSpan[] {
+    const found = this.spans.filter((each) => each.parent === span.id && each.name === name);
+    return found.toSorted((a, b) => a.startUs - b.startUs);
+  }
+
   /** The names of everything below. */
   below(span: TakenSpan): string[] {
     const children = this.spans.filter((each) => each.parent === span.id);
@@ -158,7 +172,12 @@ describe('a peer-to-peer migration', () => {
     const { migrationId, outcome } = await caller.migrate(guest, { protocol });
     expect(outcome).toBe(Outcome.OUTCOME_COMPLETED);
     await world.expectSettled(guest, world.b);
-    const trace = await caller.whole(['migration.migrate', 'migration.finish']);
+    const trace = await caller.whole([
+      'migration.migrate',
+      'migration.finish',
+      'migration.blackout',
+      'migration.switchover',
+    ]);
 
     const migrate = trace.one(source, 'migration.migrate');
     expect(trace.above(migrate).map((span) => [span.agent, span.name, span.parent])).toEqual([
@@ -166,10 +185,24 @@ describe('a peer-to-peer migration', () => {
     ]);
     expect(migrate.attributes).toMatchObject({ 'ferry.migration_id': migrationId, 'ferry.side': 'source' });
 
+    // The migration itself, which goes on without its caller.
+    const migration = trace.one(source, 'migration');
+    expect(migration.parent).toBe(migrate.id);
+    expect(migration.attributes).toMatchObject({
+      'ferry.migration_id': migrationId,
+      'ferry.domain': guest.uuid,
+      'ferry.domain_name': guest.name,
+      'ferry.outcome': 'completed',
+      'ferry.from': 'a',
+      'ferry.to': 'b',
+    });
+    expect(Number(migration.attributes['ferry.bytes'])).toBeGreaterThan(0);
+    expect(Number(migration.attributes['ferry.blackout_ms'])).toBeGreaterThan(0);
+
     // The source's own phases, and what they do with QEMU and Redis.
     const { begin, perform, confirm } = { begin: undefined, confirm: undefined, ...phasesOf[version] };
     for (const name of [begin, perform, confirm]) {
-      if (name !== undefined) expect(trace.one(source, name).parent).toBe(migrate.id);
+      if (name !== undefined) expect(trace.one(source, name).parent).toBe(migration.id);
     }
     if (begin !== undefined) expect(trace.below(trace.one(source, begin))).toContain('redis register-begin');
     const sending = [
@@ -179,6 +212,23 @@ describe('a peer-to-peer migration', () => {
       'qmp migrate-continue',
     ];
     expect(trace.below(trace.one(source, perform))).toEqual(expect.arrayContaining(sending));
+    // The passes over the guest's memory one after the other, then its switchover; the blackout ends on the other host.
+    const passes = trace.children(trace.one(source, perform), 'migration.pass');
+    expect(passes.length).toBeGreaterThan(0);
+    for (const [i, pass] of passes.entries()) {
+      expect(pass.attributes['ferry.pass']).toBe(String(i + 1));
+      if (i > 0) expect(pass.startUs).toBe(passes[i - 1]?.endUs);
+    }
+    const [switchover] = trace.children(trace.one(source, perform), 'migration.switchover');
+    const blackout = trace.one(source, 'migration.blackout');
+    expect(blackout).toMatchObject({ parent: migration.id, attributes: { 'ferry.ended_on': 'dest' } });
+    expect(blackout.startUs).toBe(switchover?.startUs);
+    expect(blackout.startUs).toBeLessThan(switchover?.endUs ?? 0);
+    expect(Math.round(blackout.endUs - blackout.startUs)).toBe(
+      Math.round(Number(migration.attributes['ferry.blackout_ms']) * 1e3),
+    );
+    const cont = trace.spans.find(({ agent, name }) => agent === dest && name === 'qmp cont');
+    expect(blackout.endUs).toBeLessThan((cont?.endUs ?? 0) + 1_000);
     // A phase is over when everything in it is.
     for (const name of [begin, perform, confirm]) {
       if (name === undefined) continue;
@@ -198,7 +248,7 @@ describe('a peer-to-peer migration', () => {
       expect([server?.agent, client?.agent]).toEqual([dest, source]);
       expect(server?.name).toMatch(/^grpc\.ferry\.v1\.DestAgent\//);
       expect(client?.name).toBe(server?.name);
-      expect(rest[0]).toBe(migrate);
+      expect(rest[0]).toBe(migration);
       expect(phase.attributes).toMatchObject({ 'ferry.side': 'dest' });
     }
     const waiting = ['redis job-start', 'qmp migrate-set-capabilities', 'qmp migrate-incoming', 'redis register-begin'];
@@ -265,6 +315,48 @@ describe('a peer-to-peer migration', () => {
     );
     expect(reason).toBe('migration-cancelled');
     expect(await migrationsCounted('migration-cancelled')).toBe(1);
+  });
+});
+
+it('a trace does not grow with the time that a migration takes', async () => {
+  const guest = await world.boot(world.a, { dirty: '16M', rate: '4M' });
+  /** Of a migration that is given up after QEMU was asked for its figures so often: how many spans of each name. */
+  const given = async (polls: number): Promise<{ all: number; named: Map<string, number>; trace: Trace }> => {
+    const caller = new Caller();
+    const names = { migrationId: randomUUID(), domain: guest.name };
+    const migrated = caller.migrate(guest, { ...names, options: { ...endless } });
+    await untilMemoryFlows(world, names);
+    let seen = 0;
+    for await (const { event } of follow(
+      world.a.clients.source,
+      SourceAgentService.watchMigration,
+      names,
+      patience(),
+    )) {
+      if (event?.event?.$case === 'progress') seen += 1;
+      if (seen >= polls) break;
+    }
+    await callsOf(world.a).abort(names);
+    expect((await migrated).outcome).toBe(Outcome.OUTCOME_CANCELLED);
+    await world.expectSettled(guest, world.a);
+    const trace = await caller.whole(['migration.migrate', 'migration.perform3', 'migration']);
+    const counts = Map.groupBy(trace.spans, ({ name }) => name);
+    return { all: trace.spans.length, named: new Map([...counts].map(([name, of]) => [name, of.length])), trace };
+  };
+  const [soon, late] = [await given(2), await given(24)];
+  const more = [...late.named].filter(
+    ([name, count]) => name !== 'migration.pass' && count > (soon.named.get(name) ?? 0) + 3,
+  );
+  expect(more).toEqual([]);
+  expect(late.all).toBeLessThan(250);
+  expect(late.trace.one(source, 'migration')).toMatchObject({
+    isError: true,
+    attributes: {
+      'ferry.outcome': 'cancelled',
+      'ferry.reason': 'migration-cancelled',
+      'ferry.from': 'a',
+      'ferry.to': 'b',
+    },
   });
 });
 

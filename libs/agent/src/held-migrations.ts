@@ -9,6 +9,7 @@ import { JobError, type MigrationJob } from '@ferry/jobs';
 import { AbandonedJobs } from './abandoned-jobs.ts';
 import type { BlackoutGate } from './blackout-gate.ts';
 import { AgentError } from './errors.ts';
+import { failureOf } from './failure.ts';
 import { requesterNow } from './callers.ts';
 import { type Held, labelsOf } from './held.ts';
 import type { OngoingMigrations, OngoingStart, OutcomeWord } from './ongoing.ts';
@@ -17,6 +18,7 @@ import { regainLease } from './regain-lease.ts';
 import { saidIfLong } from './said-if-long.ts';
 import { replay, replyOf, type Reply } from './replies.ts';
 import { askedFrom, askedOption, noDigest } from './request-digest.ts';
+import { traceparentNow } from './tracing.ts';
 import { Settling, type SettlingOptions } from './settling.ts';
 
 /** How long it is tried to record that a phase is done. */
@@ -154,7 +156,7 @@ export class HeldMigrations<State> {
     const { options: made, state } = await make(signal);
     const { jobs, ongoing } = this.#options;
     const requester = requesterNow();
-    const options = { ...made, ...askedOption(ongoing.find(migrationId)), requester };
+    const options = { ...made, ...askedOption(ongoing.find(migrationId)), requester, ...traceparentNow() };
     const job = await jobs.migrationJobStart({ domain, migrationId, options }, signal).catch((error: unknown) => {
       // Redis may have run it all the same: then a job is there that nobody holds.
       this.#abandoned.later();
@@ -276,12 +278,14 @@ export class HeldMigrations<State> {
     held.request = run.request ?? noDigest;
     await this.#startPhase(held, run, signal);
     try {
-      const response = await tracer.startActiveSpan(`migration.${phase}`, async (span) => {
+      const attributes = { 'ferry.side': side, 'ferry.phase': phase };
+      const response = await tracer.startActiveSpan(`migration.${phase}`, { attributes }, async (span) => {
         using _span = { [Symbol.dispose]: () => span.end() };
         try {
           return await body(held, signal);
         } catch (error) {
-          span.setStatus({ code: SpanStatusCode.ERROR, message: String(error) });
+          const { reason, message } = failureOf(error, { side, phase });
+          span.setAttribute('ferry.reason', reason).setStatus({ code: SpanStatusCode.ERROR, message });
           throw error;
         }
       });
@@ -424,7 +428,8 @@ export class HeldMigrations<State> {
     await this.#assertOwner(held);
     if (outcome !== undefined) held.unsettled = { outcome, phase: held.phase, reply: undefined };
     // It goes on by itself; who waits for an agent that does not answer must not keep this one from serving.
-    await Promise.race([this.#settling.settle(held, held.phase, cause), delay(takeOverMs, undefined, { ref: false })]);
+    const settling = held.ongoing.within(() => this.#settling.settle(held, held.phase, cause));
+    await Promise.race([settling, delay(takeOverMs, undefined, { ref: false })]);
   }
 
   /** Looks after migrations that nobody goes on with, until disposed of. */
@@ -507,6 +512,7 @@ export class HeldMigrations<State> {
     const patience = AbortSignal.timeout(drainMs);
     while (!patience.aborted && this.all().some((held) => held.executing)) await delay(10);
     this.#stopping.abort();
+    for (const { ongoing } of this.all()) ongoing.leave();
     await this.#ticking;
   }
 }

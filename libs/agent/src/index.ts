@@ -15,6 +15,7 @@ export { AgentError, type AgentErrorKind } from './errors.ts';
 export { FailureError, failureFromWire, failureOf, reportedFailure, type Reason, type Where } from './failure.ts';
 export { logOf, openLog, type Log, type LogFields } from './log.ts';
 export { observe } from './metrics.ts';
+export { SendingSpans } from './sending-spans.ts';
 export { openRedis, waitForRedis } from './redis.ts';
 export { isUnconnected, type LookUp, reachProblem } from './reach.ts';
 export { agentRuns } from './one-daemon.ts';

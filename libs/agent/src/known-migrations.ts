@@ -36,6 +36,7 @@ export function startOf(
     side,
     protocol: protocol === '2' ? 2 : 3,
     requester: job.options['requester'],
+    traceparent: job.options['traceparent'],
   };
 }
 

@@ -1,4 +1,8 @@
-/** What metrics and the log say of migrations as they begin, wait and end. */
+/** What metrics, trace and log say of migrations as they begin, wait and end. */
+import { type Attributes, context, type Span, SpanStatusCode, trace } from '@opentelemetry/api';
+import { phaseNumber } from '@ferry/migration';
+import { type Doubt, type Failure, Side as WireSide } from '@ferry/proto/ferry/v1/migration';
+import { contextOf, timeOf } from './tracing.ts';
 import { failureLabels, hostsOf } from './migration-labels.ts';
 import type { Log } from './log.ts';
 import { measure } from './metrics.ts';
@@ -18,13 +22,25 @@ export function migrationObserver(host: string, log: Log): MigrationObserver {
     measure('memoryTransferred', Number(sent - before), {});
   };
   return {
-    started: ({ start }) => measure('started', 1, { 'ferry.side': start.side }),
+    started: (ongoing) => {
+      ongoing.span = startSpan(ongoing);
+      measure('started', 1, { 'ferry.side': ongoing.start.side });
+    },
     progressed: countMemory,
-    held: (_ongoing, { reason }) => measure('holds', 1, { 'ferry.reason': reason }),
+    held: ({ span }, { reason, message }) => {
+      span?.addEvent('hold', { 'ferry.reason': reason, 'ferry.message': message });
+      measure('holds', 1, { 'ferry.reason': reason });
+    },
+    doubted: (ongoing, doubt) => ongoing.within(() => doubtSpan(ongoing, doubt)),
+    left: (ongoing) => endSpan(host, ongoing, 'the agent was asked to end: its next life goes on'),
     ended: (ongoing) => {
       countMemory(ongoing);
       measureEnd(ongoing);
-      setTimeout(() => logEnd(log, host, ongoing), sayAfterMs);
+      setTimeout(() => {
+        blackoutSpan(ongoing);
+        endSpan(host, ongoing, ongoing.failure?.message);
+        logEnd(log, host, ongoing);
+      }, sayAfterMs);
     },
   };
 }
@@ -62,4 +78,77 @@ function logEnd(log: Log, host: string, ongoing: Ongoing): void {
     requester,
   };
   log[outcome === 'completed' || outcome === 'cancelled' ? 'info' : 'warn'](line, 'migration ended');
+}
+
+const tracer = trace.getTracer('@ferry/agent');
+
+/** A migration's own span: below the call that has begun it, or, where this agent's life before has, in the same trace. */
+function startSpan({ start, startedAt }: Ongoing): Span {
+  const { migrationId, domainUuid, domainName, side, protocol, requester = '', traceparent = '' } = start;
+  const attributes = {
+    'ferry.migration_id': migrationId,
+    'ferry.domain': domainUuid,
+    'ferry.domain_name': domainName,
+    'ferry.side': side,
+    'ferry.protocol': protocol,
+    'ferry.requester': requester,
+  };
+  const parent = trace.getActiveSpan() === undefined && traceparent !== '' ? contextOf(traceparent) : context.active();
+  return tracer.startSpan('migration', { attributes, startTime: startedAt }, parent);
+}
+
+function endSpan(host: string, ongoing: Ongoing, failed: string | undefined): void {
+  const { span, statistics, failure } = ongoing;
+  if (span === undefined || !span.isRecording()) return;
+  const { from, to } = hostsOf(host, ongoing);
+  span.setAttributes({
+    'ferry.from': from,
+    'ferry.to': to,
+    'ferry.bytes': Number(statistics.memoryTransferredBytes),
+    'ferry.passes': Number(statistics.memoryPasses),
+    'ferry.blackout_ms': Number(statistics.blackoutUs) / 1e3,
+    ...(ongoing.ended ? failureLabels(ongoing) : {}),
+    ...(failure === undefined ? {} : whereOf(failure)),
+  });
+  if (failed !== undefined) span.setStatus({ code: SpanStatusCode.ERROR, message: failed });
+  span.end();
+}
+
+/** The pause that users see, by both QEMUs' clocks: until the guest ran on the destination, or here again. */
+function blackoutSpan(ongoing: Ongoing): void {
+  const { start, statistics, stoppedAtUs, resumedHereAtUs } = ongoing;
+  if (start.side !== 'source' || stoppedAtUs === undefined) return;
+  const there = Number(statistics.resumedAtUs);
+  const resumedAtUs = there === 0 ? resumedHereAtUs : there;
+  if (resumedAtUs === undefined) return;
+  const attributes = { 'ferry.ended_on': there === 0 ? 'source' : 'dest' };
+  const startTime = timeOf(stoppedAtUs);
+  ongoing.within(() => tracer.startSpan('migration.blackout', { startTime, attributes })).end(timeOf(resumedAtUs));
+}
+
+/** At once: a migration may be in doubt for days, and whoever looks for it must find it meanwhile. */
+function doubtSpan({ start }: Ongoing, { cause, settledBy }: Doubt): void {
+  const attributes = {
+    'ferry.migration_id': start.migrationId,
+    'ferry.domain': start.domainUuid,
+    'ferry.domain_name': start.domainName,
+    'ferry.outcome': 'in-doubt',
+    'ferry.settled_by': settledBy,
+    ...(cause === undefined ? {} : { 'ferry.reason': cause.reason, ...whereOf(cause) }),
+  };
+  const span = tracer.startSpan('migration.doubt', { attributes });
+  span.setStatus({ code: SpanStatusCode.ERROR, message: cause?.message ?? '' });
+  span.end();
+}
+
+const sides: Readonly<Record<number, string>> = { [WireSide.SIDE_SOURCE]: 'source', [WireSide.SIDE_DEST]: 'dest' };
+
+/** Where in the protocol something failed. */
+function whereOf({ side, phase }: Failure): Attributes {
+  const name = Object.entries(phaseNumber).find(([, number]) => number === phase)?.[0];
+  const failedOn = sides[side];
+  return {
+    ...(failedOn === undefined ? {} : { 'ferry.failed_on': failedOn }),
+    ...(name === undefined ? {} : { 'ferry.failed_phase': name }),
+  };
 }

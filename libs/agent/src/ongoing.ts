@@ -1,5 +1,5 @@
 /** What an agent knows of its migrations, for those who watch: phases, progress, switchover, the end. Kept in memory, bounded. */
-import { trace } from '@opentelemetry/api';
+import { context, type Span, trace } from '@opentelemetry/api';
 import { noDigest } from './request-digest.ts';
 import { phaseNumber, type Phase, type Side } from '@ferry/migration';
 import {
@@ -32,6 +32,8 @@ export interface OngoingStart {
   readonly domainName: string;
   readonly side: Side;
   readonly protocol: 2 | 3;
+  /** The trace that it was begun in by this agent’s life before, as W3C’s header has it. */
+  readonly traceparent?: string | undefined;
   /** Who asked for it, by the name in their certificate; "" if that is not known. */
   readonly requester?: string | undefined;
 }
@@ -54,7 +56,11 @@ export interface MigrationObserver {
   progressed(ongoing: Ongoing): void;
   /** Its switchover begins to wait for that. */
   held(ongoing: Ongoing, cause: Failure): void;
+  /** Which host may run the guest is not known, for that reason. */
+  doubted(ongoing: Ongoing, doubt: Doubt): void;
   ended(ongoing: Ongoing): void;
+  /** This agent ends, and it has not. */
+  left(ongoing: Ongoing): void;
 }
 
 /** What its observers and gauges need: whom a history or a test makes is not observed. */
@@ -66,8 +72,11 @@ export interface OngoingOptions {
 export class Ongoing {
   readonly start: OngoingStart;
   readonly startedAt: Date;
-  /** The trace that it was begun in; "" for none. */
-  readonly traceId = trace.getActiveSpan()?.spanContext().traceId ?? '';
+  /** Its own, from its first phase here until it has ended; none where nobody observes it. */
+  span: Span | undefined;
+  /** When its guest was stopped for the switchover, and when one that was not taken over ran again here, µs since 1970. */
+  stoppedAtUs: number | undefined;
+  resumedHereAtUs: number | undefined;
   peer = '';
   /** HOST:PORT of the other agent, where the driver has named it. */
   peerAddress = '';
@@ -134,6 +143,16 @@ export class Ongoing {
     return this.#phase;
   }
 
+  /** The trace that it is in; "" for none. */
+  get traceId(): string {
+    return this.span?.spanContext().traceId ?? '';
+  }
+
+  /** Runs that within its span. */
+  within<T>(run: () => T): T {
+    return this.span === undefined ? run() : context.with(trace.setSpan(context.active(), this.span), run);
+  }
+
   get inDoubt(): boolean {
     return this.#doubt !== undefined;
   }
@@ -181,6 +200,7 @@ export class Ongoing {
   doubt(doubt: Doubt | undefined): void {
     if (doubt?.cause?.message === this.#doubt?.cause?.message && doubt?.settledBy === this.#doubt?.settledBy) return;
     this.#doubt = doubt;
+    if (doubt !== undefined) this.#observer?.doubted(this, doubt);
     this.#add({ $case: 'doubt', value: doubt ?? { cause: undefined, settledBy: '' } });
   }
 
@@ -188,7 +208,10 @@ export class Ongoing {
   onStopped: (() => void) | undefined;
 
   switchover(side: Side, atUs: number): void {
-    if (side === 'source') this.onStopped?.();
+    if (side === 'source') {
+      this.stoppedAtUs = atUs;
+      this.onStopped?.();
+    }
     this.#add({ $case: 'switchover', value: { side: wireSide[side], atUs: BigInt(Math.round(atUs)) } });
   }
 
@@ -202,6 +225,11 @@ export class Ongoing {
     this.#hold = undefined;
     this.#add({ $case: 'ended', value: { outcome: this.outcome, failure, statistics: this.statistics } });
     this.#observer?.ended(this);
+  }
+
+  /** This agent ends, and leaves the rest to its next life. */
+  leave(): void {
+    if (!this.ended) this.#observer?.left(this);
   }
 
   /** Nothing is told after the end, whatever comes late. */

@@ -5,6 +5,8 @@
 import { type EventEmitter, errorMonitor } from 'node:events';
 import type { Metadata } from '@grpc/grpc-js';
 import {
+  type Context,
+  type HrTime,
   context,
   isSpanContextValid,
   propagation,
@@ -104,6 +106,19 @@ export function traceFields(): object {
   const found = trace.getActiveSpan()?.spanContext();
   return found !== undefined && isSpanContextValid(found) ? { trace_id: found.traceId, span_id: found.spanId } : {};
 }
+
+/** QEMU's times are microseconds since 1970, which a number of milliseconds would round. */
+export const timeOf = (us: number): HrTime => [Math.floor(us / 1e6), Math.round((us % 1e6) * 1e3)];
+
+/** The active span, for a job's record: an agent that finds the job goes on in its trace. */
+export function traceparentNow(): { traceparent?: string } {
+  const carrier: { traceparent?: string } = {};
+  propagation.inject(context.active(), carrier);
+  return carrier.traceparent === undefined ? {} : { traceparent: carrier.traceparent };
+}
+
+/** The context of a span that a job's record names. */
+export const contextOf = (traceparent: string): Context => propagation.extract(ROOT_CONTEXT, { traceparent });
 
 /** Gives each command within a trace its span, by the command's name alone: arguments may be anything. */
 export function traceCommands(redis: Redis): void {

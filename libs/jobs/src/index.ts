@@ -7,4 +7,5 @@ export type { ActiveJob, PhaseReply } from './job-scripts.ts';
 export { MigrationJobs, type MigrationJobsOptions } from './jobs.ts';
 export type { JobKind, ShortJobKind } from './masks.ts';
 export type { MigrationJob, PhaseTable } from './migration-job.ts';
+export { unsampled } from './unsampled.ts';
 export type { ShortJob } from './short-jobs.ts';

@@ -1,6 +1,7 @@
 import { channel } from 'node:diagnostics_channel';
 import type { Clock } from './clock.ts';
 import { JobError } from './errors.ts';
+import { unsampled } from './unsampled.ts';
 
 /** The diagnostics channel on which leases are told: `renewed`, `unanswered` (it is tried again), `lost`. */
 export const leaseChanges = 'ferry.lease';
@@ -82,7 +83,7 @@ export class LeaseKeeper implements Disposable {
     const { clock, leaseMs } = this.#lease;
     const sentAt = clock.monotonic();
     try {
-      if (await this.#lease.renew(this.#ended.signal)) {
+      if (await unsampled(() => this.#lease.renew(this.#ended.signal))) {
         this.extended(sentAt);
         changes.publish('renewed');
         this.#schedule(leaseMs / 3);

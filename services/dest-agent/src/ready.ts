@@ -68,6 +68,7 @@ async function followSource(
   const { state } = held;
   const { incarnation, run, askerAddress, askerHost } = request;
   state.peerHost ||= askerHost;
+  held.ongoing.peer ||= askerHost;
   const known = state.incarnation === incarnation && state.run === run && state.sourceAddress !== '';
   if (known || state.mayHaveCommitted || state.promised.has(incarnation)) return;
   signal.throwIfAborted();

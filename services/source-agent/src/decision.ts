@@ -1,5 +1,5 @@
 /** The two ends of a migration on the source, and the question that comes before them. */
-import { claimSent, handoverOf, labelsOf, saidIfLong, currentCaller, refuseForeignAgent } from '@ferry/agent';
+import { claimSent, handoverOf, labelsOf, nowUs, saidIfLong, currentCaller, refuseForeignAgent } from '@ferry/agent';
 import { HandoverError, readUnlessDamaged } from '@ferry/handover';
 import { MigrationError } from '@ferry/migration';
 import {
@@ -205,6 +205,7 @@ export async function resumeGuest(agent: SourceAgent, held: HeldOut, signal: Abo
   await claimSent(agent, held, signal);
   if (!held.state.wasRunning) return;
   await monitor.execute('cont', {}, signal);
+  held.ongoing.resumedHereAtUs = nowUs();
 }
 
 /** Adds what the destination measured. */

@@ -69,7 +69,10 @@ function start(
     options: request.options,
     domainXml: request.domainXml ?? '',
   } as const;
-  driveMigration(source, observed(agent, ongoing, dest), drive, ongoing.abandonSignal).catch(async (error: unknown) => {
+  const driving = ongoing.within(() =>
+    driveMigration(source, observed(agent, ongoing, dest), drive, ongoing.abandonSignal),
+  );
+  driving.catch(async (error: unknown) => {
     const held = agent.migrations.find(migrationId);
     // Nobody drives it any more: what could not be settled by the last phases is settled now, without waiting until its time is over.
     if (held !== undefined) {

@@ -1,6 +1,8 @@
 /** Drives one QEMU's outgoing migration: configure, send, cancel. Knows QEMU, not the protocol. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
+import { nowUs, SendingSpans } from '@ferry/agent';
+import { unsampled } from '@ferry/jobs';
 import { CpuWatch } from './cpu-watch.ts';
 import { watchStall } from './stall-watch.ts';
 import { capabilitiesToSet, MigrationError, type Limits } from '@ferry/migration';
@@ -94,6 +96,8 @@ export interface SendReport {
    * this returns, or its promise does.
    */
   stopped(atUs: number | undefined, runState: RunState): void | Promise<void>;
+  /** Runs once no guest of this agent stands still. */
+  whenQuiet(run: () => void): void;
   /** QEMU sends the rest: the next word is `completed`. */
   almostThere(times: SwitchoverTimes): void;
 }
@@ -119,6 +123,7 @@ export async function sendGuest(
   const connecting = new AbortController();
   const fail = (reason: unknown): void => ended.reject(reason);
   let status = 'none';
+  const spans = new SendingSpans();
 
   // QEMU has all of the command but its end by then.
   using goOn = monitor.prepare('migrate-continue', { state: 'pre-switchover' });
@@ -126,6 +131,7 @@ export async function sendGuest(
   // An event is heard in the context in which the monitor was opened, by another call long ago; what follows it is of this migration's trace.
   const heard = AsyncLocalStorage.bind((event: TimedEvent<'MIGRATION'>): void => {
     status = event.data.status;
+    spans.word(status, event.atUs);
     if (status !== 'setup') connecting.abort();
     if (status === 'active') report.sending(AbortSignal.any([signal, over.signal]));
     else if (status === 'pre-switchover') {
@@ -133,6 +139,7 @@ export async function sendGuest(
       const mayRun = report.mayRun();
       const stoppedAtUs = mayRun ? cpus.stoppedAtUs : undefined;
       times.stoppedAtUs = stoppedAtUs;
+      spans.stopped(stoppedAtUs);
       const goOnUnless = (why: Error | undefined): void => {
         if (why !== undefined) return ended.reject(why);
         if (over.signal.aborted || status !== 'pre-switchover') return;
@@ -151,13 +158,14 @@ export async function sendGuest(
       if (why instanceof Promise) why.then(goOnUnless, ended.reject);
       else goOnUnless(why);
       // Not before QEMU has been told to go on.
-      watchStall(monitor, stallMs, AbortSignal.any([signal, over.signal, monitor.closed])).catch(fail);
+      unsampled(() => watchStall(monitor, stallMs, AbortSignal.any([signal, over.signal, monitor.closed]))).catch(fail);
     } else if (status === 'device') {
       times.continuedAtUs = event.atUs;
       report.almostThere(times);
     } else if (status === 'completed' || status === 'failed' || status === 'cancelled') ended.resolve(status);
   });
   using _migration = monitor.on('MIGRATION', heard);
+  using _passes = monitor.on('MIGRATION_PASS', ({ data, atUs }) => spans.pass(data.pass, atUs));
   const stopWaiting = (): void => fail(signal.reason);
   const guestGone = (): void => {
     const cause = monitor.closed.reason;
@@ -178,7 +186,11 @@ export async function sendGuest(
     await monitor.execute('migrate', { uri }, signal);
     // Ends by itself when the guest has stopped: nothing is asked of QEMU inside the blackout.
     const memoryFlows = AbortSignal.any([signal, flowing.signal]);
-    reportProgress(monitor, () => status, report, memoryFlows).catch(fail);
+    const progress = (word: string, statistics: Partial<MigrationStatistics>): void => {
+      spans.figures(statistics);
+      report.progress(word, statistics);
+    };
+    unsampled(() => reportProgress(monitor, () => status, progress, memoryFlows)).catch(fail);
     report.watch(memoryFlows).catch(fail);
     const end = await ended.promise;
     if (end === 'completed') return;
@@ -192,6 +204,8 @@ export async function sendGuest(
     flowing.abort();
     connecting.abort();
     over.abort();
+    const endedAtUs = nowUs();
+    report.whenQuiet(() => spans.emit(endedAtUs));
     signal.removeEventListener('abort', stopWaiting);
     monitor.closed.removeEventListener('abort', guestGone);
   }
@@ -205,7 +219,7 @@ const isFlowing = (status: string): boolean => status === 'none' || status === '
 async function reportProgress(
   monitor: Monitor,
   status: () => string,
-  report: SendReport,
+  progress: SendReport['progress'],
   signal: AbortSignal,
 ): Promise<void> {
   try {
@@ -214,7 +228,7 @@ async function reportProgress(
       await delay(progressMs, undefined, { signal });
       if (!isFlowing(status())) return;
       const info = await monitor.execute('query-migrate', {}, signal);
-      report.progress(info.status ?? status(), statisticsOf(info));
+      progress(info.status ?? status(), statisticsOf(info));
     }
   } catch (error) {
     if (!signal.aborted) throw error;

@@ -2,6 +2,7 @@
 import { beginHandover, handoverOf, requestDigest } from '@ferry/agent';
 import { HandoverError } from '@ferry/handover';
 import { socketMissing } from '@ferry/hypervisor';
+import { unsampled } from '@ferry/jobs';
 import {
   decodeCookie,
   encodeCookie,
@@ -183,8 +184,9 @@ async function send(
     connecting: (connecting: AbortSignal): void => {
       if (tlsCreds !== '') endSilentHandshakes(agent, held, { guest, uri }, connecting);
     },
-    watch: (memoryFlows: AbortSignal) => readiness.watch(memoryFlows),
-    sending: (sending: AbortSignal) => readiness.sending(sending),
+    watch: (memoryFlows: AbortSignal) => unsampled(() => readiness.watch(memoryFlows)),
+    sending: (sending: AbortSignal) => unsampled(() => readiness.sending(sending)),
+    whenQuiet: (run: () => void) => void agent.gate.whenOpen(run),
     notReady: () => {
       if (held.state.destroyed) {
         const message = `domain ${ongoing.start.domainName} is being destroyed on its user’s wish`;

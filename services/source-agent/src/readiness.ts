@@ -253,5 +253,6 @@ export async function askDestination(
   const answer = await agent.destinationAt(destinationAddress).checkReady(asker, signal);
   state.peerHost ||= answer.host;
   if (answer.cookieKey.length > 0) state.cookieKey ??= answer.cookieKey;
+  ongoing.peer ||= answer.host;
   return answer;
 }
