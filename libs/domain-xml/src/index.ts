@@ -12,7 +12,7 @@ export { qemuArguments } from './qemu/arguments.ts';
 export { deviceIds, type DeviceIds } from './qemu/device-ids.ts';
 export { spiceHost } from './qemu/spice-port.ts';
 export { type StartCommand, startCommands } from './start-commands.ts';
-export { type Networks, networksOf, type Tap, tapsToPlugIn } from './taps.ts';
+export { type Networks, networksOf, type Tap, tapsToPlugIn, usesTaps } from './taps.ts';
 export { tpmSocket } from './tpm-socket.ts';
 export type { BackingStore } from './vocabulary/disk.ts';
 export { writeDomain, writeDomainForOlderLibvirt } from './write.ts';

@@ -57,6 +57,9 @@ function bridgeOf(card: TapCard, networks: Networks): string | undefined {
   return required(networks.get(networkOf(card)), `bridge of network ${networkOf(card)}`);
 }
 
+/** Whether QEMU opens network devices of the host. */
+export const usesTaps = ({ devices }: Domain): boolean => devices.interface.some(isTapCard);
+
 /** What is to be plugged in once QEMU has made it, on a host that has all of the domain's networks. */
 export function tapsToPlugIn({ devices }: Domain, directory: string, networks: Networks): readonly Tap[] {
   return devices.interface.filter(isTapCard).flatMap((card) => {

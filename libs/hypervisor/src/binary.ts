@@ -1,6 +1,7 @@
 /** What this host's QEMU binary can do, asked once when the agent starts. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { canConfine } from './confinement.ts';
 import { HypervisorError } from './errors.ts';
 
 const exec = promisify(execFile);
@@ -12,6 +13,24 @@ export interface QemuBinary {
   readonly machineAliases: Readonly<Record<string, string>>;
   /** Whether it was built with seccomp. */
   readonly sandbox: boolean;
+  /** Whether capabilities can be taken from it. */
+  readonly confined: boolean;
+}
+
+/** What a guest that breaks out of this QEMU meets less of than it should, for people. */
+export function weaknessesOf({ path, sandbox, confined }: QemuBinary): readonly string[] {
+  return [
+    ...(sandbox
+      ? []
+      : [
+          `${path} was built without seccomp: a guest that breaks out of it may make every system call; install a build with it`,
+        ]),
+    ...(confined
+      ? []
+      : [
+          'capabilities cannot be taken from QEMUs (setpriv of util-linux, and CAP_SETPCAP): a guest that breaks out has those of this agent; run it as root, or as a user without any',
+        ]),
+  ];
 }
 
 /** Asks the binary at `path`. Throws HypervisorError qemu-start-failed. */
@@ -38,5 +57,5 @@ export async function askBinary(path: string, signal: AbortSignal): Promise<Qemu
     () => false,
   );
   signal.throwIfAborted();
-  return { path, machines, machineAliases, sandbox };
+  return { path, machines, machineAliases, sandbox, confined: await canConfine(signal) };
 }

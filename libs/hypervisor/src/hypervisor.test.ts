@@ -315,6 +315,46 @@ describe('a document asks of the host', () => {
     expect(await readdir(join(options.stateDir, 'tpms', uuid))).toContain('tpm2-00.permall');
   });
 
+  it('with the capabilities that its document needs at most, and no way to gain others; its TPM with none', async () => {
+    const path = join(dir, 'disks', 'share');
+    await mkdir(path);
+    const hypervisor = await open();
+    const capabilities = async (pid: number): Promise<unknown> => {
+      const status = await readFile(`/proc/${pid}/status`, 'latin1');
+      const [effective, bounding] = ['CapEff', 'CapBnd'].map((name) => {
+        const mask = Number(new RegExp(`^${name}:\\s*([0-9a-f]+)`, 'm').exec(status)?.[1]?.replace(/^/, '0x'));
+        return [0, 1, 3, 4, 6, 7, 10, 12, 14, 21, 24].filter((bit) => (BigInt(mask) >> BigInt(bit)) & 1n);
+      });
+      return { effective, bounding, gainsNone: /^NoNewPrivs:\s*1$/m.test(status) };
+    };
+    // capabilities(7): CHOWN 0, DAC_OVERRIDE 1, FOWNER 3, FSETID 4, SETGID 6, SETUID 7, NET_BIND_SERVICE 10, NET_ADMIN 12, IPC_LOCK 14, SYS_ADMIN 21.
+    const just = (...bits: number[]) => ({ effective: bits, bounding: bits, gainsNone: true });
+    const plain = await started(
+      hypervisor,
+      document("<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"),
+    );
+    expect(await capabilities(plain.process.pid)).toEqual(just(1, 10));
+    const tpm = Number(await readFile(join(options.stateDir, 'domains', uuid, 'swtpm.pid'), 'latin1'));
+    expect(await capabilities(tpm)).toEqual(just());
+    const other = '7fa459ea-ee8a-4ca4-894e-db77e160355e';
+    const needy = `<filesystem type='mount' accessmode='passthrough'><source dir='${path}'/><target dir='tag'/></filesystem>
+      <interface type='ethernet'><mac address='52:54:00:12:34:56'/><target dev='ferry-cap0'/><model type='virtio'/></interface>`;
+    const xml = document(needy, 'web-2', other).replace('<os>', '<memoryBacking><locked/></memoryBacking><os>');
+    const guest = await started(hypervisor, xml);
+    expect(await capabilities(guest.process.pid)).toEqual(just(0, 1, 3, 4, 6, 7, 10, 12, 14));
+  });
+
+  it('where this build has no seccomp, or capabilities cannot be taken, and says so', async () => {
+    const said: string[] = [];
+    const warn = (weakness: string) => void said.push(weakness);
+    await open({ warn });
+    expect(said).toEqual([]);
+    const binary = join(dir, 'qemu');
+    await writeFile(binary, '#!/bin/sh\n[ "$1" != -sandbox ] && exec qemu-system-x86_64 "$@"\n', { mode: 0o755 });
+    await open({ warn, binary });
+    expect(said).toEqual([expect.stringContaining('without seccomp')]);
+  });
+
   it('a TPM, which ends too when QEMU does not start', async () => {
     const tpm = "<tpm><backend type='emulator'/></tpm>";
     const pins = document(tpm).replace(

@@ -6,7 +6,7 @@ import { resolve } from 'node:path';
 import { filesOf, writeDomainForOlderLibvirt, type Domain, type Networks, type XmlPolicy } from '@ferry/domain-xml';
 import { Monitor, QmpError, type RunState } from '@ferry/qemu-qmp';
 import { Admission } from './admission.ts';
-import { askBinary, type QemuBinary } from './binary.ts';
+import { askBinary, type QemuBinary, weaknessesOf } from './binary.ts';
 import { type Definition, DomainDirectory, isUuid } from './domain-directory.ts';
 import { HypervisorError } from './errors.ts';
 import { knownFilesOf } from './file-checks.ts';
@@ -45,6 +45,8 @@ export interface HypervisorOptions {
   readonly allowed?: ReadonlySet<string>;
   /** Which bridges of this host are networks; none if not given. */
   readonly networks?: Networks;
+  /** Told once of what is weaker on this host than it should be. */
+  readonly warn?: (weakness: string) => void;
 }
 
 /** A QEMU that runs on this host, with this agent's monitor to it. */
@@ -80,7 +82,9 @@ export class Hypervisor {
 
   /** Asks the QEMU binary what it can do, so that the answer is there when a guest comes. */
   static async open(options: HypervisorOptions, signal: AbortSignal): Promise<Hypervisor> {
-    const hypervisor = new Hypervisor(options, await askBinary(options.binary, signal));
+    const binary = await askBinary(options.binary, signal);
+    for (const weakness of weaknessesOf(binary)) options.warn?.(weakness);
+    const hypervisor = new Hypervisor(options, binary);
     hypervisor.admission.warmUp();
     return hypervisor;
   }

@@ -12,6 +12,7 @@ import {
 import { Monitor } from '@ferry/qemu-qmp';
 import type { QemuBinary } from './binary.ts';
 import type { DomainDirectory, DomainPaths } from './domain-directory.ts';
+import { capabilitiesOf, confined } from './confinement.ts';
 import { guestEnvironment } from './environment.ts';
 import { HypervisorError } from './errors.ts';
 import { machineProblem } from './host-checks.ts';
@@ -106,8 +107,9 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
   const spicePort = host === undefined ? undefined : await freePort(host, spicePorts, signal);
   const pinning = pinningOf(domain);
   await using otherwise = new AsyncDisposableStack();
-  otherwise.defer(await startTpm(domain, paths, signal));
-  const [program, args] = onCpus(binary.path, commandLine(order, paths, spicePort), pinning.emulator);
+  otherwise.defer(await startTpm(domain, paths, binary.confined, signal));
+  const onItsCpus = onCpus(binary.path, commandLine(order, paths, spicePort), pinning.emulator);
+  const [program, args] = binary.confined ? confined(...onItsCpus, capabilitiesOf(domain)) : onItsCpus;
   const gone = new AbortController();
   const spawned = { program, args, env: guestEnvironment(), log: paths.log };
   let process: ProcessIdentity | undefined;

@@ -4,6 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { type Domain, tpmSocket } from '@ferry/domain-xml';
 import type { DomainPaths } from './domain-directory.ts';
+import { confined } from './confinement.ts';
 import { guestEnvironment } from './environment.ts';
 import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
@@ -19,7 +20,12 @@ const killMs = 5_000;
  * Starts the swtpm that a domain asks for; gives what ends it, for a start that fails later. Its state outlives the run of the guest; one
  * that comes from another host brings its own along. Throws HypervisorError qemu-start-failed.
  */
-export async function startTpm(domain: Domain, paths: DomainPaths, signal: AbortSignal): Promise<() => Promise<void>> {
+export async function startTpm(
+  domain: Domain,
+  paths: DomainPaths,
+  isConfined: boolean,
+  signal: AbortSignal,
+): Promise<() => Promise<void>> {
   const socket = tpmSocket(domain, paths.dir);
   const backend = domain.devices.tpm?.backend;
   if (socket === undefined || backend?.type !== 'emulator') return async () => undefined;
@@ -41,7 +47,8 @@ export async function startTpm(domain: Domain, paths: DomainPaths, signal: Abort
     '--daemon',
   ];
   try {
-    await run('swtpm', args, { signal, timeout: startMs, cwd: '/', env: guestEnvironment() });
+    const [program, words] = isConfined ? confined('swtpm', args, []) : ['swtpm', args];
+    await run(program, words, { signal, timeout: startMs, cwd: '/', env: guestEnvironment() });
   } catch (cause) {
     signal.throwIfAborted();
     const why = errnoOf(cause) === 'ENOENT' ? 'this host has no swtpm: install it' : String(cause);

@@ -1,0 +1,50 @@
+/**
+ * What is taken from QEMU and swtpm before they are executed: every capability (capabilities(7)) but those that their document needs, and every way to gain
+ * others. A guest that has broken out of its QEMU is the agent's user then, and not what the kernel lets root do besides.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { type Domain, usesTaps } from '@ferry/domain-xml';
+import { guestEnvironment } from './environment.ts';
+
+const run = promisify(execFile);
+
+/** Images may be another user's, and a port of the host below 1024. */
+const always = ['dac_override', 'net_bind_service'] as const;
+/** What QEMU's file server does on behalf of the guest's users (hw/9pfs/9p-local.c). */
+const fileServer = ['chown', 'fowner', 'fsetid', 'setgid', 'setuid'] as const;
+
+/** By the kernel's names, in lower case and without CAP_. */
+export function capabilitiesOf(domain: Domain): readonly string[] {
+  const servesFiles = domain.devices.filesystem.some((fs) => 'accessmode' in fs && fs.accessmode === 'passthrough');
+  return [
+    ...always,
+    ...(usesTaps(domain) ? ['net_admin'] : []),
+    ...(domain.document.memoryBacking?.locked === undefined ? [] : ['ipc_lock']),
+    ...(servesFiles ? fileServer : []),
+  ];
+}
+
+/** What to run instead of a program, so that it has these capabilities at most; it keeps the pid. */
+export const confined = (program: string, args: readonly string[], keep: readonly string[]): [string, string[]] => [
+  'setpriv',
+  [
+    `--bounding-set=${['-all', ...keep.map((name) => `+${name}`)].join(',')}`,
+    '--inh-caps=-all',
+    '--no-new-privs',
+    '--',
+    program,
+    ...args,
+  ],
+];
+
+/** Whether this agent can take them: it is not root, or has no CAP_SETPCAP. */
+export async function canConfine(signal: AbortSignal): Promise<boolean> {
+  const [program, args] = confined('true', [], always);
+  const can = await run(program, args, { signal, cwd: '/', env: guestEnvironment() }).then(
+    () => true,
+    () => false,
+  );
+  signal.throwIfAborted();
+  return can;
+}
