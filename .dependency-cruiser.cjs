@@ -1,4 +1,4 @@
-// Arrows one way: services → agent → {hypervisor, handover, migration, domain-xml} → {qemu-qmp, jobs} → proto.
+// Arrows one way: services → agent → {hypervisor, handover, migration, domain-xml} → {qemu-qmp, jobs} → proto; agent and cli → rpc.
 const below = {
   'libs/qemu-qmp': [],
   'libs/jobs': [],
@@ -6,7 +6,9 @@ const below = {
   'libs/domain-xml': [],
   'libs/migration': ['proto'],
   'libs/hypervisor': ['libs/domain-xml', 'libs/qemu-qmp'],
+  'libs/rpc': [],
   'libs/agent': [
+    'libs/rpc',
     'libs/hypervisor',
     'libs/handover',
     'libs/migration',
@@ -17,7 +19,7 @@ const below = {
   ],
   'services/source-agent': ['libs', 'proto'],
   'services/dest-agent': ['libs', 'proto'],
-  'services/cli': ['libs/agent', 'libs/domain-xml', 'libs/migration', 'proto', 'lab', 'guest'],
+  'services/cli': ['libs/rpc', 'libs/domain-xml', 'libs/migration', 'proto', 'lab', 'guest'],
   lab: ['libs/agent', 'proto', 'guest'],
   guest: [],
   sim: ['libs', 'services/source-agent', 'services/dest-agent', 'proto'],

@@ -84,23 +84,6 @@ describe('docs/protocol.md', () => {
 });
 
 describe('docs/operations.md', () => {
-  it('explains every reason, with its gRPC code and whether it is retryable', () => {
-    const documented = rowsOf(block('docs/operations.md', 'reasons')).map(
-      ([reason, code, retryable, side, meaning]) => {
-        expect([reason, side]).toEqual([reason, expect.stringMatching(/^[SDB]$/)]);
-        expect([reason, meaning]).toEqual([reason, expect.stringMatching(/./)]);
-        return `${codes(reason).join()} ${code} ${retryable}`;
-      },
-    );
-    const codeOf = new Map(entriesOf('libs/agent/src/status.ts', 'codeOf'));
-    const retryable = entriesOf('libs/agent/src/failure.ts', 'retryable');
-    expect(retryable.length).toBeGreaterThan(50);
-    const inCode = retryable.map(
-      ([reason, is]) => `${reason} ${codeOf.get(reason)?.replace('status.', '')} ${is === 'true' ? 'yes' : 'no'}`,
-    );
-    expect(documented).toEqual(inCode);
-  });
-
   it('explains every variable, and no other', () => {
     const rows = rowsOf(section(read('docs/operations.md'), 'Environment'));
     const documented = rows.flatMap(([names]) => codes(names));

@@ -8,6 +8,7 @@ import { type Failure, Side as WireSide } from '@ferry/proto/ferry/v1/migration'
 import { ErrorInfo } from '@ferry/proto/google/rpc/error_details';
 import { Status } from '@ferry/proto/google/rpc/status';
 import { QmpError } from '@ferry/qemu-qmp';
+import { type Reason, type ReasonRow, reasons } from '@ferry/rpc/reasons';
 import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { AgentError } from './errors.ts';
 
@@ -28,104 +29,8 @@ const errorClasses = [
 ] as const;
 type FerryError = InstanceType<(typeof errorClasses)[number]>;
 
-/** Every reason that a library can give. `internal` is for what none of them foresaw. */
-export type Reason = FerryError['kind'] | 'internal';
-
-/** Who asks the same again later, under a new migration id if the old one is over, may have success without anybody changing anything. */
-const retryable: Readonly<Record<Reason, boolean>> = {
-  cancelled: true,
-  'deadline-exceeded': true,
-  draining: true,
-  'too-many-calls': true,
-  'too-many-watchers': true,
-  'not-allowed': false,
-  'compression-unsupported': false,
-  'config-invalid': false,
-  internal: false,
-
-  'xml-malformed': false,
-  'xml-unsupported': false,
-  'xml-invalid': false,
-  'abi-mismatch': false,
-
-  'register-unavailable': true,
-  'register-changed': true,
-  'register-reply': false,
-  'vote-missing': false,
-  'prepared-elsewhere': false,
-  'migration-id-used': false,
-  'owned-elsewhere': false,
-  'host-unknown': false,
-  'host-alive': true,
-  'journal-unreadable': true,
-  'journal-unwritable': true,
-  'journal-damaged': false,
-
-  'domain-not-found': false,
-  'domain-exists': false,
-  'domain-not-running': false,
-  'disk-missing': false,
-  'file-refused': false,
-  'host-exposed': false,
-  'network-missing': false,
-  'not-enough-memory': true,
-  'qemu-start-failed': false,
-  'machine-unsupported': false,
-  'cpu-unsupported': false,
-  'ports-exhausted': true,
-  'address-unusable': false,
-  'state-unreadable': false,
-  'state-unwritable': true,
-
-  'job-held': true,
-  'already-migrating': false,
-  'unknown-migration': false,
-  'foreign-migration': false,
-  'phase-out-of-order': false,
-  'phase-in-progress': true,
-  'lease-lost': true,
-  'redis-unavailable': true,
-  'redis-reply': false,
-
-  'cookie-missing': false,
-  'cookie-damaged': false,
-  'cookie-version': false,
-  'cookie-feature': false,
-  'cookie-foreign': false,
-  'cookie-forged': false,
-  'same-host': false,
-  'invalid-request': false,
-  'request-differs': false,
-  'invalid-uri': false,
-  'destination-unreachable': true,
-  'source-unreachable': false,
-  'source-agent-away': true,
-  'destination-refused': false,
-  'migration-failed': true,
-  'migration-cancelled': true,
-  'migration-blocked': false,
-  'migration-unsafe': false,
-  'memory-not-encrypted': false,
-  'capability-missing': false,
-  'guest-gone': false,
-  'guest-ended': false,
-  'incoming-failed': true,
-  'not-ready': true,
-  'switching-over': true,
-  'handshake-failed': true,
-  'switchover-stalled': true,
-  'not-migrating': false,
-  'in-doubt': true,
-  'other-undecided': true,
-  'not-in-doubt': false,
-  'resolution-disproved': false,
-  abandoned: true,
-
-  'qemu-disconnected': true,
-  'qemu-refused': false,
-  'qemu-protocol': false,
-  'qemu-unreachable': true,
-};
+/** Neither a kind of error that the table lacks nor a row that no error has compiles. */
+const rowOf = (reason: FerryError['kind'] | 'internal'): ReasonRow => reasons[reason];
 
 /** Thrown to answer with a failure that is known already: one that was recorded, or that another agent reported. */
 export class FailureError extends Error {
@@ -218,7 +123,7 @@ export function failureFrom(cause: Cause, where: Where): Failure {
     message: cause.message,
     side: wireSide[where.side],
     phase: where.phase === undefined ? 0 : phaseNumber[where.phase],
-    retryable: retryable[cause.reason],
+    retryable: rowOf(cause.reason).retryable,
   };
 }
 

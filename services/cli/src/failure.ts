@@ -3,6 +3,7 @@ import type { Failure } from '@ferry/proto/ferry/v1/migration';
 import { Phase, phaseFromJSON, Side, sideFromJSON } from '@ferry/proto/ferry/v1/migration';
 import { ErrorInfo } from '@ferry/proto/google/rpc/error_details';
 import { Status } from '@ferry/proto/google/rpc/status';
+import { reasonRow } from '@ferry/rpc/reasons';
 import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { CliError } from './cli-error.ts';
 import type { Ending } from './exit-status.ts';
@@ -76,42 +77,9 @@ const endings: Readonly<Record<string, Ending>> = {
 const endingOf = ({ reason }: Failure): Ending =>
   Object.hasOwn(endings, reason) ? (endings[reason] ?? 'failed') : 'failed';
 
-/** By reason; docs/operations.md says more of each. */
-const steps: Readonly<Record<string, string>> = {
-  'abi-mismatch': 'start from what `ferry dumpxml` prints, and change only what the host sees (paths, ports, bridges)',
-  'already-migrating':
-    'it may be watched with `ferry watch ID` and given up with `ferry abort ID`; `ferry list` shows its ID',
-  'cpu-unsupported': 'choose a host that has these features, or give the guest a CPU model without them',
-  'destination-unreachable': 'check the destination agent; `ferry list` asks all hosts',
-  'disk-missing': 'put the file on the destination under the same path, or share it between the hosts',
-  'domain-exists': 'a domain of that name or UUID is on that host already: `ferry list` shows it',
-  'domain-not-found': '`ferry where NAME` asks all hosts',
-  'domain-not-running': '`ferry list` shows its state',
-  'file-refused': 'the message says which file, and what would make it usable',
-  'host-alive': 'end its agents, and wait until what is named has run out',
-  'host-unknown':
-    'the message of an agent that refuses to serve names it; `redis-cli --scan --pattern ferry:host:*` shows all',
-  'in-doubt': 'the agents settle it: `ferry watch ID`, then `ferry where NAME`',
-  'not-in-doubt': '`ferry watch ID` shows how it goes on, or ended',
-  'resolution-disproved': 'leave it to the agents; or resolve it the other way, if what is said here allows that',
-  'job-held': 'wait for the job that holds the domain, or give it up',
-  'not-allowed': 'use a certificate with that role',
-  'memory-not-encrypted': 'use v3, or --tls with certificates on both hosts',
-  'migration-unsafe': 'change what is named; --unsafe migrates all the same',
-  'network-missing': 'add it to FERRY_NETWORKS of that host, with its bridge there',
-  'not-enough-memory': 'free memory on the destination, or choose another host',
-  'owned-elsewhere': 'end it there; if that host is gone for good, and only then: `ferry forget NAME --host HOST`',
-  'ports-exhausted': 'wait for other migrations to end, or widen FERRY_MIGRATION_PORTS on the destination',
-  'redis-unavailable': 'check Redis; the agents go on by themselves once it answers',
-  'register-unavailable': 'check Redis; the agents go on by themselves once it answers',
-  'same-host': 'choose another host with --to',
-  'xml-unsupported': 'remove what is named from the document',
-};
-
-function nextOf({ reason, retryable }: Failure): string | undefined {
-  const known = Object.hasOwn(steps, reason) ? steps[reason] : undefined;
-  return known ?? (retryable ? 'trying again may help' : undefined);
-}
+/** docs/operations.md says more of each. */
+const nextOf = ({ reason, retryable }: Failure): string | undefined =>
+  reasonRow(reason)?.hint || (retryable ? 'trying again may help' : undefined);
 
 /** The lines for a terminal: what; which reason, where; what next. */
 export function explain(error: CliError): string {
