@@ -19,6 +19,7 @@ const commands = `
   query-migrate-parameters migrate-set-parameters migrate migrate_cancel migrate-continue
   migrate-incoming migrate-pause migrate-start-postcopy migrate-recover announce-self yank
   cont stop quit system_powerdown system_reset system_wakeup balloon set_link
+  set_password expire_password
   query-pci query-machines query-memory-size-summary query-cpus-fast query-cpu-model-expansion
   query-chardev qom-list qom-get object-add object-del
   query-block query-named-block-nodes blockdev-add blockdev-del blockdev-mirror

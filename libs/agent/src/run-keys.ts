@@ -18,6 +18,8 @@ export interface RunKeys {
   memory(run: Run): string;
   /** What cookies are proven with: 32 bytes. */
   cookies(run: Run): Buffer;
+  /** What answers are kept under that have something to hide: 32 bytes, of every run of a migration's id. */
+  replies(migrationId: string): Buffer;
 }
 
 const secretBytes = 32;
@@ -33,7 +35,11 @@ export function runKeysOf(secret: Uint8Array): RunKeys {
     createHmac('sha256', secret)
       .update(JSON.stringify([purpose, migrationId, run]))
       .digest();
-  return { memory: (run) => key('memory', run).toString('hex'), cookies: (run) => key('cookies', run) };
+  return {
+    memory: (run) => key('memory', run).toString('hex'),
+    cookies: (run) => key('cookies', run),
+    replies: (migrationId) => key('replies', { migrationId, run: '' }),
+  };
 }
 
 async function secretIn(path: string): Promise<Buffer | undefined> {

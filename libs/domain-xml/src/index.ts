@@ -7,6 +7,7 @@ export { DomainXmlError, type DomainXmlErrorKind, type XmlProblem } from './erro
 export { type DomainFile, type FileKind, filesOf } from './files.ts';
 export { migrationHazards } from './hazards.ts';
 export { parseDomain } from './parse.ts';
+export { hasPasswords, isLocked, withMaskedPasswords, withPasswordsOf } from './passwords.ts';
 export { type Pinning, pinningOf } from './pinning.ts';
 export { qemuArguments } from './qemu/arguments.ts';
 export { deviceIds, type DeviceIds } from './qemu/device-ids.ts';

@@ -3,6 +3,7 @@ import { accessSync, constants } from 'node:fs';
 import {
   completeDomain,
   type Domain,
+  isLocked,
   migrationHazards,
   type Networks,
   parseDomain,
@@ -92,7 +93,7 @@ export class Admission {
 
   /** What the document asks for and does not get on this host, though nothing keeps it from running: said once, where it is started. */
   async notes(domain: Domain): Promise<XmlProblem[]> {
-    return labelNotes(await this.#labels(domain));
+    return [...labelNotes(await this.#labels(domain)), ...lockedDisplays(domain)];
   }
 
   async #labels(domain: Domain) {
@@ -166,6 +167,15 @@ export class Admission {
       })),
     ];
   }
+}
+
+function lockedDisplays({ devices: { graphics } }: Domain): XmlProblem[] {
+  return graphics.flatMap((display, i) => {
+    if (!isLocked(display)) return [];
+    const path = `/domain/devices/graphics${graphics.length === 1 ? '' : `[${i + 1}]`}/@passwd`;
+    const what = 'the document does not tell the password, so no client gets in';
+    return [{ path, line: 0, what, hint: 'virsh dumpxml --security-info shows what libvirt has' }];
+  });
 }
 
 function canUse(path: string): boolean {

@@ -17,7 +17,7 @@ const everywhere: ReadonlySet<string> = new Set(['0.0.0.0', '::', '*']);
 const lookUpMs = 2_000;
 
 /**
- * A display on all addresses, which anybody may use (Ferry keeps no passwords), and a character device that connects to a service of this host's
+ * A display on all addresses, which anybody may try (a password is no more than eight letters to VNC, and nothing encrypts what follows), and a character device that connects to a service of this host's
  * own: Redis, an agent, another guest's; and a label that would confine QEMU here, which Ferry does not apply. Each unless the host allows it.
  */
 export async function exposureProblems(

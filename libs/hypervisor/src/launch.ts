@@ -91,9 +91,18 @@ async function startFailure(order: Launch, how: string, cause?: unknown): Promis
 }
 
 function tell(monitor: Monitor, command: StartCommand, signal: AbortSignal): Promise<unknown> {
-  return command.execute === 'balloon'
-    ? monitor.execute(command.execute, command.arguments, signal)
-    : monitor.execute(command.execute, command.arguments, signal);
+  switch (command.execute) {
+    case 'balloon':
+      return monitor.execute(command.execute, command.arguments, signal);
+    case 'set_link':
+      return monitor.execute(command.execute, command.arguments, signal);
+    case 'set_password':
+      return monitor.execute(command.execute, command.arguments, signal);
+    case 'expire_password':
+      return monitor.execute(command.execute, command.arguments, signal);
+    default:
+      return command satisfies never;
+  }
 }
 
 /** Starts QEMU and waits until its monitor answers. On any failure the process is gone. Throws HypervisorError. */

@@ -12,7 +12,7 @@ const version = 1;
 /** libvirt's own limit for a cookie (remote_protocol.x). */
 const bytesMax = 4 * 1024 * 1024;
 /** Features that a sender may require of us, all of which we know. */
-const known: ReadonlySet<string> = new Set(['vote', 'memory-tls']);
+const known: ReadonlySet<string> = new Set(['vote', 'memory-tls', 'display-passwords']);
 
 /** Of the digest, what shows damage; who made a cookie is shown by its proof. */
 const digestBytes = 16;

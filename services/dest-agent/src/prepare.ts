@@ -1,6 +1,7 @@
 /** Destination, v3 phase 2 of 5 and v2 phase 2 of 4: starts a QEMU that waits for the guest, its CPUs stopped. */
 import { randomUUID } from 'node:crypto';
 import { beginHandover, logNotes, notedOf, requestDigest, currentCaller, refuseForeignAgent } from '@ferry/agent';
+import { type Domain, withPasswordsOf } from '@ferry/domain-xml';
 import {
   capabilitiesToSet,
   decodeCookie,
@@ -10,6 +11,7 @@ import {
   parseMigrationUri,
   sealOf,
 } from '@ferry/migration';
+import type { Cookie } from '@ferry/proto/ferry/v1/cookie';
 import type { PrepareRequest, PrepareResponse } from '@ferry/proto/ferry/v1/dest_agent';
 import { MemoryTls, Protocol } from '@ferry/proto/ferry/v1/migration';
 import { admit } from './admit.ts';
@@ -30,11 +32,12 @@ export async function prepare(
   signal: AbortSignal,
 ): Promise<PrepareResponse> {
   const { migrationId } = request;
-  const domain = await agent.hypervisor.readGiven(request.domainXml, signal);
+  const given = await agent.hypervisor.readGiven(request.domainXml, signal);
   const protocol = request.protocol === Protocol.PROTOCOL_V2 ? 2 : 3;
   const hostUuid = agent.config.host.uuid;
-  const expected = { from: 'begin3', migrationId, domainUuid: domain.uuid, hostUuid } as const;
+  const expected = { from: 'begin3', migrationId, domainUuid: given.uuid, hostUuid } as const;
   const cookie = protocol === 3 ? decodeCookie(request.cookieIn, expected) : undefined;
+  const domain = await withPasswords(agent, given, cookie, signal);
   const start = { migrationId, domainUuid: domain.uuid, domainName: domain.name, side: 'dest', protocol } as const;
 
   const asker = currentCaller();
@@ -103,6 +106,17 @@ export async function prepare(
   const asked = requestDigest({ protocol, domainXml, migrationUri, isPaused, memoryTls });
   const codec = prepareCodec(agent.runKeys);
   return agent.migrations.open(start, make, { phase: 'prepare', request: asked, codec, body }, signal);
+}
+
+/** The document that callers see has stars for the passwords of its displays; the cookie has them. */
+async function withPasswords(
+  agent: DestAgent,
+  given: Domain,
+  cookie: Cookie | undefined,
+  signal: AbortSignal,
+): Promise<Domain> {
+  if (cookie?.mandatoryFeatures.includes('display-passwords') !== true) return given;
+  return withPasswordsOf(given, await agent.hypervisor.admission.readForElsewhere(cookie.domainXml, signal));
 }
 
 /** Throws MigrationError memory-not-encrypted, invalid-uri. */

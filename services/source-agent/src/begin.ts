@@ -1,8 +1,9 @@
 /** Source, v3 phase 1 of 5: takes the job, and gives what the destination needs to make a place for the guest. */
 import { beginHandover, requestDigest } from '@ferry/agent';
 import { encodeCookie, limitsOf } from '@ferry/migration';
-import { BeginResponse, type BeginRequest } from '@ferry/proto/ferry/v1/source_agent';
+import type { BeginRequest, BeginResponse } from '@ferry/proto/ferry/v1/source_agent';
 import { guestOf, locate, look, originOf, type HeldOut, type SourceAgent } from './agent.ts';
+import { beginCodec } from './begin-codec.ts';
 import { departure, type Departure } from './departure.ts';
 
 export async function begin(agent: SourceAgent, request: BeginRequest, signal: AbortSignal): Promise<BeginResponse> {
@@ -17,7 +18,8 @@ export async function begin(agent: SourceAgent, request: BeginRequest, signal: A
   const body = async (held: HeldOut, phaseSignal: AbortSignal): Promise<BeginResponse> => {
     const { wasRunning } = held.state;
     const guest = await guestOf(agent, held, phaseSignal);
-    const { domainXml, cookie } = leaving ?? (await departure(agent, domainUuid, wish, phaseSignal));
+    leaving ??= await departure(agent, domainUuid, wish, phaseSignal);
+    const { domainXml, cookie } = leaving;
     const [offered] = await Promise.all([
       guest.monitor.execute('query-migrate-capabilities', {}, phaseSignal),
       beginHandover(agent.register, held, phaseSignal),
@@ -33,5 +35,6 @@ export async function begin(agent: SourceAgent, request: BeginRequest, signal: A
     return looked;
   };
   const asked = requestDigest({ domainUuid, options: request.options, domainXml: request.domainXml ?? '' });
-  return agent.migrations.open(start, make, { phase: 'begin3', request: asked, codec: BeginResponse, body }, signal);
+  const codec = beginCodec(agent.runKeys.replies(migrationId), () => leaving?.hasPasswords === true);
+  return agent.migrations.open(start, make, { phase: 'begin3', request: asked, codec, body }, signal);
 }

@@ -1,5 +1,12 @@
 /** What is looked at before a guest may leave, and what the destination is told of it. */
-import { abiDifferences, type Domain, DomainXmlError, writeDomainForOlderLibvirt } from '@ferry/domain-xml';
+import {
+  abiDifferences,
+  type Domain,
+  DomainXmlError,
+  hasPasswords,
+  withMaskedPasswords,
+  writeDomainForOlderLibvirt,
+} from '@ferry/domain-xml';
 import type { MigrationOptions } from '@ferry/proto/ferry/v1/migration';
 import type { SourceAgent } from './agent.ts';
 import { asItRuns } from './as-it-runs.ts';
@@ -9,7 +16,13 @@ export interface Departure {
   /** The document that the destination shall build the guest from. */
   readonly domainXml: string;
   /** For the cookie: what that document is compared with, and what the destination need not have. */
-  readonly cookie: { readonly domainXml: string; readonly missingCpuFeatures: string[] };
+  readonly cookie: {
+    readonly domainXml: string;
+    readonly missingCpuFeatures: string[];
+    readonly mandatoryFeatures: string[];
+  };
+  /** The cookie tells a display's password: it is for the destination alone. */
+  readonly hasPasswords: boolean;
 }
 
 /**
@@ -30,10 +43,21 @@ export async function departure(
   ]);
   return {
     domainXml:
-      altered === '' ? domainXml : sameMachine(domain, await hypervisor.admission.readForElsewhere(altered, signal)),
-    cookie: { domainXml, missingCpuFeatures: [...required, ...ofModel] },
+      altered === ''
+        ? shownXml(domain, domainXml)
+        : sameMachine(domain, await hypervisor.admission.readForElsewhere(altered, signal)),
+    cookie: {
+      domainXml,
+      missingCpuFeatures: [...required, ...ofModel],
+      mandatoryFeatures: hasPasswords(domain) ? ['display-passwords'] : [],
+    },
+    hasPasswords: hasPasswords(domain),
   };
 }
+
+/** A domain's document for callers: without the passwords of its displays. */
+export const shownXml = (domain: Domain, xml: string): string =>
+  hasPasswords(domain) ? writeDomainForOlderLibvirt(withMaskedPasswords(domain)) : xml;
 
 /** What only the host sees may differ. */
 function sameMachine(running: Domain, altered: Domain): string {

@@ -12,6 +12,7 @@ import {
 } from '@ferry/proto/ferry/v1/domains';
 import { MigrationError } from '@ferry/migration';
 import { type SourceAgent, uuidPattern } from './agent.ts';
+import { shownXml } from './departure.ts';
 import { openMigration } from './open-migration.ts';
 import { duringMigration } from './during-migration.ts';
 
@@ -73,8 +74,12 @@ export async function list(agent: SourceAgent, signal: AbortSignal): Promise<Dom
 /** Throws domain-not-found. */
 export async function get(agent: SourceAgent, nameOrUuid: string, signal: AbortSignal): Promise<GetResponse> {
   const { uuid } = await agent.hypervisor.find(nameOrUuid);
-  const [domain, domainXml] = await Promise.all([describe(agent, uuid, signal), agent.hypervisor.xmlOf(uuid)]);
-  return { domain, domainXml };
+  const [domain, domainXml, read] = await Promise.all([
+    describe(agent, uuid, signal),
+    agent.hypervisor.xmlOf(uuid),
+    agent.hypervisor.domainOf(uuid),
+  ]);
+  return { domain, domainXml: shownXml(read, domainXml) };
 }
 
 /** Throws owned-elsewhere, before anything is begun and again in the step that makes this host the owner. */

@@ -38,7 +38,7 @@ function displayArguments(graphics: Graphics, { directory, spicePort, audioId }:
   return [
     ...keymap,
     '-spice',
-    `${listen?.type === 'none' ? 'port=0' : where},disable-ticketing=on` +
+    `${listen?.type === 'none' ? 'port=0' : where}${graphics.passwd === undefined ? ',disable-ticketing=on' : ''}` +
       option('image-compression', graphics.image?.compression) +
       option('jpeg-wan-compression', graphics.jpeg?.compression) +
       option('zlib-glz-wan-compression', graphics.zlib?.compression) +
@@ -91,7 +91,9 @@ function vncOption(
   const power = graphics.powerControl === undefined ? '' : `,power-control=${graphics.powerControl ? 'on' : 'off'}`;
   const { websocket } = graphics;
   const web = websocket === undefined || socket !== undefined ? '' : `,websocket=${websocket > 0 ? websocket : 'on'}`;
-  return `${where}${web}${share}${power},audiodev=audio${graphics.audio?.id ?? audioId}`;
+  // Told over the monitor (startCommands): until then no client gets in.
+  const password = graphics.passwd === undefined ? '' : ',password=on';
+  return `${where}${web}${password}${share}${power},audiodev=audio${graphics.audio?.id ?? audioId}`;
 }
 
 const primaryDrivers = {

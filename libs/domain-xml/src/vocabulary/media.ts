@@ -6,6 +6,7 @@ import { inputAddress, pciAddress } from './address.ts';
 import { audioReference } from './audio.ts';
 import { hostName } from './chardev.ts';
 import { acpiIndex, alias, onOff, virtioOptions, yesNo } from './common.ts';
+import { checkPassword, passwordFields, withoutIdleValidity } from './display-password.ts';
 
 const address = optionalChild(pciAddress);
 
@@ -79,16 +80,12 @@ const listen = choice(
   { refused: { network: 'Name the address of its bridge on the host' } },
 );
 const port = integer(-1, 65535);
-const secrets = {
-  '@passwd': 'Ferry keeps no passwords: listen on a socket or on loopback',
-  '@passwdValidTo': 'Ferry keeps no passwords',
-  '@connected': 'It is about a password',
-};
 const display = {
   listenAddress: named('listen', optionalAttribute(hostName)),
   autoport: optionalAttribute(yesNo),
   listen: children(listen),
   keymap: optionalAttribute(token),
+  ...passwordFields,
 };
 const compression = (words: readonly string[]) => optionalChild(element({ compression: attribute(oneOf(...words)) }));
 
@@ -148,7 +145,7 @@ const anyGraphics = choice(
         ...display,
         audio: audioReference,
       },
-      { refused: secrets },
+      { check: checkPassword('vnc') },
     ),
     spice: element(
       {
@@ -169,8 +166,10 @@ const anyGraphics = choice(
         gl: optionalChild(element({ enable: attribute(gl) })),
       },
       {
-        check: checkSecurity,
-        refused: secrets,
+        check: (value, report) => {
+          checkSecurity(value, report);
+          checkPassword('spice')(value, report);
+        },
       },
     ),
   },
@@ -189,7 +188,7 @@ const anyGraphics = choice(
 export const graphics: typeof anyGraphics = {
   ...anyGraphics,
   decode: (node, at, findings) =>
-    anyGraphics.decode({ ...node, attributes: withoutTlsPort(node.attributes) }, at, findings),
+    anyGraphics.decode({ ...node, attributes: withoutIdleValidity(withoutTlsPort(node.attributes)) }, at, findings),
 };
 
 export type Input = Of<typeof input>;

@@ -18,6 +18,7 @@ export interface Commands {
   'blockdev-del': { arguments: BlockdevDelArguments; returns: NoMembers };
   'blockdev-mirror': { arguments: BlockdevMirrorArguments; returns: NoMembers };
   cont: { arguments: NoArguments; returns: NoMembers };
+  expire_password: { arguments: ExpirePasswordArguments; returns: NoMembers };
   'job-cancel': { arguments: JobCancelArguments; returns: NoMembers };
   'job-dismiss': { arguments: JobDismissArguments; returns: NoMembers };
   migrate: { arguments: MigrateArguments; returns: NoMembers };
@@ -57,6 +58,7 @@ export interface Commands {
   'query-version': { arguments: NoArguments; returns: QueryVersionReturns };
   quit: { arguments: NoArguments; returns: NoMembers };
   set_link: { arguments: SetLinkArguments; returns: NoMembers };
+  set_password: { arguments: SetPasswordArguments; returns: NoMembers };
   stop: { arguments: NoArguments; returns: NoMembers };
   system_powerdown: { arguments: NoArguments; returns: NoMembers };
   system_reset: { arguments: NoArguments; returns: NoMembers };
@@ -336,6 +338,17 @@ export type BlockdevMirrorArgumentsOnSourceError = 'report' | 'ignore' | 'enospc
 
 export type BlockdevMirrorArgumentsCopyMode = 'background' | 'write-blocking';
 
+export type ExpirePasswordArguments = {
+  readonly time: string;
+} & (
+  | ({ readonly protocol: 'vnc' } & ExpirePasswordArgumentsVnc)
+  | { readonly protocol: 'spice' }
+);
+
+export interface ExpirePasswordArgumentsVnc {
+  readonly display?: string | undefined;
+}
+
 export interface JobCancelArguments {
   readonly id: string;
 }
@@ -582,6 +595,20 @@ export interface QueryNamedBlockNodesArguments {
 export interface SetLinkArguments {
   readonly name: string;
   readonly up: boolean;
+}
+
+export type SetPasswordArguments = {
+  readonly password: string;
+  readonly connected?: SetPasswordArgumentsConnected | undefined;
+} & (
+  | ({ readonly protocol: 'vnc' } & SetPasswordArgumentsVnc)
+  | { readonly protocol: 'spice' }
+);
+
+export type SetPasswordArgumentsConnected = 'keep' | 'fail' | 'disconnect';
+
+export interface SetPasswordArgumentsVnc {
+  readonly display?: string | undefined;
 }
 
 export interface YankArguments {
