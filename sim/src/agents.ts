@@ -233,7 +233,7 @@ function configOf(host: Host, side: Side): Config {
     protectedPaths: [],
     sharedPaths: [],
     networks: new Map(),
-    allowQemuArguments: false,
+    addedArguments: 'refuse',
     memoryReserveBytes: 0,
     guestLogBytesMax: Infinity,
     logLevel: 'silent',

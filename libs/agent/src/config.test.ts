@@ -49,7 +49,7 @@ describe('readConfig', () => {
         '/var/lib/ferry/sockets',
         import.meta.dirname.replace(/\/agent\/src$/, ''),
       ]),
-      allowQemuArguments: false,
+      addedArguments: 'refuse',
       sharedPaths: [],
       networks: new Map(),
       memoryReserveBytes: 0,
@@ -106,7 +106,7 @@ describe('readConfig', () => {
         ['default', 'virbr0'],
         ['ovs=net;2/a=b/c', 'br-1.5'],
       ]),
-      allowQemuArguments: true,
+      addedArguments: 'allow',
       memoryReserveBytes: 2 * 2 ** 20,
       guestLogBytesMax: 3 * 2 ** 20,
       leaseMs: 2_000,
@@ -257,6 +257,22 @@ describe('readConfig', () => {
       expect(badIn({ ...least, ...files })).toEqual(['FERRY_INSECURE_LOOPBACK']);
       const config = readConfig({ ...least, ...files, FERRY_INSECURE_LOOPBACK: undefined, FERRY_LISTEN: '10.0.0.1:1' });
       expect(config.tls).toEqual({ cert: file, key: '/proc/self/environ', ca: file });
+    } finally {
+      await rm(dir, { recursive: true });
+    }
+  });
+
+  it('reads which arguments for QEMU documents may add', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'ferry-config-'));
+    try {
+      const file = join(dir, 'arguments');
+      const env = { ...least, FERRY_QEMU_COMMANDLINE: file };
+      expect(badIn(env)).toEqual(['FERRY_QEMU_COMMANDLINE']);
+      writeFileSync(file, '# ours\n-fw_cfg name=opt/a/*\n');
+      expect(readConfig(env).addedArguments).toEqual([{ name: '-fw_cfg', pattern: 'name=opt/a/*' }]);
+      writeFileSync(file, 'fw_cfg\n');
+      expect(() => readConfig(env)).toThrow(/arguments: line 1 is neither/);
+      expect(badIn({ ...least, FERRY_QEMU_COMMANDLINE: 'yes' })).toEqual(['FERRY_QEMU_COMMANDLINE']);
     } finally {
       await rm(dir, { recursive: true });
     }

@@ -1,6 +1,7 @@
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+import { type AddedArguments, readArgumentRules } from '@ferry/domain-xml';
 import { exposures } from '@ferry/hypervisor';
 import type { MigrationEndpoints } from '@ferry/migration';
 import { z } from 'zod';
@@ -54,8 +55,8 @@ export interface Config {
   readonly sharedPaths: readonly string[];
   /** The bridges of this host that domains may name as networks; none if not given. */
   readonly networks: ReadonlyMap<string, string>;
-  /** Whether documents may add arguments for QEMU of their own. */
-  readonly allowQemuArguments: boolean;
+  /** Which arguments for QEMU documents may add. */
+  readonly addedArguments: AddedArguments;
   /** What documents may do on this host that opens it. */
   readonly allowed: ReadonlySet<string>;
   readonly memoryReserveBytes: number;
@@ -134,6 +135,21 @@ function grantsIn(name: string, context: z.RefinementCtx): readonly RoleGrant[] 
   }
 }
 
+/** A word, or the file that lists them. */
+function addedArgumentsOf(setting: string, context: z.RefinementCtx): AddedArguments {
+  if (setting === 'allow' || setting === 'refuse') return setting;
+  const refuse = (message: string): never => {
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  };
+  if (!isAbsolute(setting)) return refuse('must be allow, refuse or a file');
+  try {
+    return readArgumentRules(readFileSync(setting, 'utf8'));
+  } catch (error) {
+    return refuse(`${setting}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
 const variables = z.object({
   FERRY_HOST: z.string().regex(/^[A-Za-z0-9._-]{1,253}$/, 'must be a host name'),
   FERRY_HOST_UUID: z.guid('must be a UUID').transform((text) => text.toLowerCase()),
@@ -163,7 +179,7 @@ const variables = z.object({
   FERRY_DOMAIN_PATHS: directories.default(['/var/lib/libvirt/images']),
   FERRY_SHARED_PATHS: directories.default([]),
   FERRY_NETWORKS: networks.default(new Map()),
-  FERRY_QEMU_COMMANDLINE: z.enum(['allow', 'refuse'], 'must be allow or refuse').default('refuse'),
+  FERRY_QEMU_COMMANDLINE: z.string().transform(addedArgumentsOf).default('refuse'),
   FERRY_MEMORY_RESERVE_MIB: integer(0, 2 ** 30).default(0),
   FERRY_SERIAL_LOG_MIB: integer(1, 2 ** 20).default(64),
   FERRY_ALLOW: z
@@ -220,7 +236,7 @@ function configOf(v: Variables): Config {
     protectedPaths: ownPaths(v),
     sharedPaths: v.FERRY_SHARED_PATHS,
     networks: v.FERRY_NETWORKS,
-    allowQemuArguments: v.FERRY_QEMU_COMMANDLINE === 'allow',
+    addedArguments: v.FERRY_QEMU_COMMANDLINE,
     grants: v.FERRY_ROLES ?? [],
     auditLog: v.FERRY_AUDIT_LOG,
     allowed: new Set(v.FERRY_ALLOW),

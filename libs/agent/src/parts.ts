@@ -67,7 +67,7 @@ export async function openParts(
         policy: {
           allowedRoots: config.domainPaths,
           maxBytes: 1024 * 1024,
-          allowQemuArguments: config.allowQemuArguments,
+          addedArguments: config.addedArguments,
         },
         protectedPaths: config.protectedPaths,
         sharedPaths: config.sharedPaths,

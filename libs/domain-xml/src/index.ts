@@ -1,3 +1,4 @@
+export { type AddedArguments, readArgumentRules } from './added-arguments.ts';
 export { abiDifferences } from './abi.ts';
 export type { XmlPolicy } from './codec/place.ts';
 export { completeDomain, type HostDefaults } from './complete.ts';

@@ -103,7 +103,7 @@ describe("QEMU's own arguments", () => {
       "<domain xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0' ",
     );
   const arg = "<q:arg value='-global'/><q:arg value='virtio-pci.x=1,y'/>";
-  const open = { ...policy, allowQemuArguments: true };
+  const open = { ...policy, addedArguments: 'allow' as const };
 
   it('are added where the configuration allows it, and written back', () => {
     const domain = parseDomain(xml(arg), open);
@@ -166,7 +166,7 @@ describe('a document that is refused', () => {
         <source file='/var/lib/libvirt/images/a'/><target dev='vda'/>
       </disk>
       <disk type='nfs'/>`,
-      '<perf/><q:commandline xmlns:q="http://libvirt.org/schemas/domain/qemu/1.0"/>',
+      `<perf/><q:commandline xmlns:q="http://libvirt.org/schemas/domain/qemu/1.0"><q:arg value="-S"/></q:commandline>`,
     );
     expect(refusalOf(xml)).toEqual({
       kind: 'xml-unsupported',

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
+import { notAllowed } from './added-arguments.ts';
 import { findWhatIsBehind } from './behind.ts';
 import { pathOf } from './codec/element-codec.ts';
 import { Findings, noteLines, type XmlPolicy } from './codec/place.ts';
-import { printable } from './codec/scalar.ts';
+import { printable, shown } from './codec/scalar.ts';
 import { type Domain, domainOf, type Kept, memoryOf } from './domain.ts';
 import { checkDocument } from './rules/document.ts';
 import { boardUuid } from './rules/smbios.ts';
@@ -35,8 +36,9 @@ export function parseDomain(xml: string, policy: XmlPolicy): Domain {
     node.namespace === ''
       ? node.name === 'metadata'
       : !notForeign.some((uri) => node.namespace.startsWith(uri)) ||
-        (policy.allowQemuArguments === true && isCommandLine(node));
-  const known = withoutGenerated({ ...root, children: root.children.filter((node) => !isKept(node)) });
+        ((policy.addedArguments ?? 'refuse') !== 'refuse' && isCommandLine(node) && !isEmpty(node));
+  const children = root.children.filter((node) => !isKept(node) && !(isOfQemu(node) && isEmpty(node)));
+  const known = withoutGenerated({ ...root, children });
   refuseTooMany(known, findings);
   const value = withMemory(document.decode(known, '/domain', findings));
   const kept = keep(source, isKept, findings);
@@ -76,7 +78,10 @@ function readAgain(rest: XmlNode, policy: XmlPolicy): Findings {
 }
 
 const commandLine = 'http://libvirt.org/schemas/domain/qemu/1.0';
-const isCommandLine = (node: XmlNode): boolean => node.namespace === commandLine && node.name === 'commandline';
+const isOfQemu = (node: XmlNode): boolean => node.namespace === commandLine;
+const isCommandLine = (node: XmlNode): boolean => isOfQemu(node) && node.name === 'commandline';
+/** Says nothing: libvirt does not write it back. */
+const isEmpty = ({ children, text }: XmlNode): boolean => children.length === 0 && text.trim() === '';
 
 /** Arguments for QEMU as they are; its environment is not the document's to change. */
 function readArguments(node: XmlNode, findings: Findings): string[] {
@@ -95,6 +100,18 @@ function readArguments(node: XmlNode, findings: Findings): string[] {
   });
 }
 
+/** Those of all elements together, which is how QEMU gets them. */
+function refuseNotAllowed(args: readonly string[], from: readonly XmlNode[], findings: Findings): void {
+  const { addedArguments: rules = 'refuse' } = findings.policy;
+  if (typeof rules === 'string' || findings.problems.length > 0) return;
+  const refused = notAllowed(args, rules);
+  if (refused === undefined) return;
+  const path = pathOf('/domain/qemu:commandline', 'qemu:arg', args.length, refused.at);
+  findings.visit(path, from[0]?.line ?? 0);
+  const hint = 'Remove it, or add a line for it to the file that FERRY_QEMU_COMMANDLINE names';
+  findings.report('xml-unsupported', path, `this host does not allow ${shown(refused.words)}`, hint);
+}
+
 function keep({ root, namespaces }: XmlSource, isKept: (node: XmlNode) => boolean, findings: Findings): Kept {
   const nodes = root.children.filter(isKept);
   const metadata = nodes.filter((node) => node.name === 'metadata' && node.namespace === '');
@@ -103,6 +120,8 @@ function keep({ root, namespaces }: XmlSource, isKept: (node: XmlNode) => boolea
     findings.visit(path, node.line);
     findings.report('xml-invalid', path, '<metadata> is given twice', 'Put everything into one');
   });
-  const qemuArguments = nodes.filter(isCommandLine).flatMap((node) => readArguments(node, findings));
+  const commandLines = nodes.filter(isCommandLine);
+  const qemuArguments = commandLines.flatMap((node) => readArguments(node, findings));
+  refuseNotAllowed(qemuArguments, commandLines, findings);
   return { elements: nodes.map((node) => ({ name: node.name, source: node.source ?? '' })), namespaces, qemuArguments };
 }

@@ -1,13 +1,36 @@
 /** Domain documents, read without asking any host. */
-import { completeDomain, type Domain, DomainXmlError, parseDomain, type XmlProblem } from '@ferry/domain-xml';
+import { readFileSync } from 'node:fs';
+import { isAbsolute } from 'node:path';
+import {
+  type AddedArguments,
+  completeDomain,
+  type Domain,
+  DomainXmlError,
+  parseDomain,
+  readArgumentRules,
+  type XmlProblem,
+} from '@ferry/domain-xml';
+import { CliError } from './cli-error.ts';
 import { bytesOf, documentBytesMax } from './document-file.ts';
 
 /** What a domain's files may be is for the host to say that runs it; whether it may add arguments for QEMU is said as the host would be told. */
 const anywhere = () => ({
   allowedRoots: ['/'],
   maxBytes: documentBytesMax,
-  allowQemuArguments: process.env['FERRY_QEMU_COMMANDLINE'] === 'allow',
+  addedArguments: addedArguments(process.env['FERRY_QEMU_COMMANDLINE'] ?? 'refuse'),
 });
+/** As an agent reads it; one that cannot be read allows none. */
+function addedArguments(setting: string): AddedArguments {
+  if (setting === 'allow') return 'allow';
+  if (!isAbsolute(setting)) return 'refuse';
+  try {
+    return readArgumentRules(readFileSync(setting, 'utf8'));
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CliError('usage', `FERRY_QEMU_COMMANDLINE: ${setting}: ${why}`);
+  }
+}
+
 /** `pc` and `q35` stay as they are: which version they mean is for the host to say, too. */
 const noHost = { machineAliases: {} };
 
@@ -20,11 +43,12 @@ export interface Refused {
   readonly refused: readonly XmlProblem[];
 }
 
-/** Reads a document and fills in what libvirt would; `-` is stdin. Whatever is wrong is part of the answer: never throws. */
+/** Reads a document and fills in what libvirt would; `-` is stdin. Whatever is wrong with it is part of the answer. Throws CliError usage for this command's environment. */
 export function readOffline(file: string): ReadDocument {
+  const policy = anywhere();
   const text = textOf(file);
   if (typeof text !== 'string') return { file, reason: 'xml-malformed', refused: [text] };
-  return { file, ...orRefused(() => ({ domain: completeDomain(parseDomain(text, anywhere()), noHost) })) };
+  return { file, ...orRefused(() => ({ domain: completeDomain(parseDomain(text, policy), noHost) })) };
 }
 
 /** What `act` makes of a document, or what is wrong with it. One document that nobody foresaw must not keep us from the others. */

@@ -134,6 +134,10 @@ describe('ferry xml qemu', () => {
     expect((await runWith({}, args)).stderr).toContain('commandline> is not supported. FERRY_QEMU_COMMANDLINE');
     const { status, stdout } = await runWith({ FERRY_QEMU_COMMANDLINE: 'allow' }, args);
     expect([status, stdout.endsWith('-x,y\n')]).toEqual([0, true]);
+    const listed = await runWith({ FERRY_QEMU_COMMANDLINE: written('arguments', '-S\n') }, args);
+    expect([listed.status, listed.stderr]).toEqual([1, expect.stringContaining('this host does not allow "-x,y"')]);
+    const missing = await runWith({ FERRY_QEMU_COMMANDLINE: join(dir, 'none') }, args);
+    expect([missing.status, missing.stderr]).toEqual([2, expect.stringContaining('FERRY_QEMU_COMMANDLINE')]);
   });
 
   it('gives a command line that QEMU takes as it is', async () => {

@@ -1,3 +1,4 @@
+import type { AddedArguments } from '../added-arguments.ts';
 import { DomainXmlError, type XmlProblem } from '../errors.ts';
 
 /** What a document may ask of this host. */
@@ -5,8 +6,8 @@ export interface XmlPolicy {
   /** Absolute directories that a domain's files may be in. */
   readonly allowedRoots: readonly string[];
   readonly maxBytes: number;
-  /** Whether `<qemu:commandline>` may add arguments of its own: it can reach everything that QEMU can. Off by default. */
-  readonly allowQemuArguments?: boolean;
+  /** Which arguments `<qemu:commandline>` may add: they can reach everything that QEMU can. None if not given. */
+  readonly addedArguments?: AddedArguments;
 }
 
 export type ProblemKind = 'xml-unsupported' | 'xml-invalid';

@@ -131,7 +131,13 @@ export const document = element(
       bootloader: 'It is a choice of Xen',
       snapshots: 'Ferry makes no snapshots',
       '{http://libvirt.org/schemas/domain/qemu/1.0}commandline':
-        'FERRY_QEMU_COMMANDLINE=allow takes them as they are, on every host: they can reach all that QEMU can',
+        'FERRY_QEMU_COMMANDLINE says which arguments a host takes, all or a list: they can reach all that QEMU can',
+      '{http://libvirt.org/schemas/domain/qemu/1.0}capabilities':
+        'It changes what libvirt takes QEMU to be able to do; Ferry asks the QEMU of each host',
+      '{http://libvirt.org/schemas/domain/qemu/1.0}override':
+        "It changes properties of devices behind the document's back: ask for them in the device, or in <qemu:commandline>",
+      '{http://libvirt.org/schemas/domain/qemu/1.0}deprecation':
+        'Ferry leaves to QEMU what becomes of deprecated arguments',
     },
   },
 );
