@@ -8,7 +8,7 @@ export default {
   testEnvironmentOptions: { globalsCleanup: 'off' },
   extensionsToTreatAsEsm: ['.ts'],
   testMatch: ['**/*.test.ts'],
-  modulePathIgnorePatterns: ['<rootDir>/.tools', '<rootDir>/.lab', '<rootDir>/dist'],
+  modulePathIgnorePatterns: ['<rootDir>/.tools', '<rootDir>/.lab', '<rootDir>/dist', '<rootDir>/packages'],
   transform: {
     '^.+\\.ts$': [
       '@swc/jest',

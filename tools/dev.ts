@@ -96,6 +96,11 @@ const commands: Readonly<Record<string, Command>> = {
     what: 'the programs as users run them, in dist/: node dist/source-agent.mjs',
     run: (args) => script('tools/build.ts', args, process.env['FERRY_CALLED_FROM']),
   },
+  package: {
+    usage: 'package [DIRECTORY]',
+    what: 'a Debian package and a tarball of them, in packages/',
+    run: (args) => script('tools/package.ts', args, process.env['FERRY_CALLED_FROM']),
+  },
   check: {
     usage: 'check',
     what: 'formatting, lint, types, layering, dead code, proto lint, the spin model',
