@@ -6,7 +6,7 @@ const below = {
   'libs/domain-xml': [],
   'libs/migration': ['proto'],
   'libs/hypervisor': ['libs/domain-xml', 'libs/qemu-qmp'],
-  'libs/rpc': [],
+  'libs/rpc': ['proto'],
   'libs/agent': [
     'libs/rpc',
     'libs/hypervisor',
@@ -19,8 +19,8 @@ const below = {
   ],
   'services/source-agent': ['libs', 'proto'],
   'services/dest-agent': ['libs', 'proto'],
-  'services/cli': ['libs/rpc', 'libs/domain-xml', 'libs/migration', 'proto', 'lab', 'guest'],
-  lab: ['libs/agent', 'proto', 'guest'],
+  'services/cli': ['libs/rpc', 'libs/domain-xml', 'libs/migration', 'proto', 'guest'],
+  lab: ['libs/rpc', 'proto', 'guest'],
   guest: [],
   sim: ['libs', 'services/source-agent', 'services/dest-agent', 'proto'],
 };

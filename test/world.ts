@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { expect } from '@jest/globals';
-import { failureFromWire, follow, invoke } from '@ferry/agent';
+import { follow, invoke } from '@ferry/agent';
 import { buildGuest, guestConfig, guestXml, verifyTicks, type GuestOptions, type TickReport } from '@ferry/guest';
 import { Lab, type LabHost, type LabOptions, patience as patienceOf } from '@ferry/lab';
 import { DestAgentService, type FinishRequest, type PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
@@ -29,6 +29,7 @@ import {
   type PerformRequest,
   SourceAgentService,
 } from '@ferry/proto/ferry/v1/source_agent';
+import { failureFromWire } from '@ferry/rpc';
 
 /** How long anything may take before a test says it hangs; nothing is asserted about times. */
 export const patience = (ms = 45_000): AbortSignal => patienceOf(ms);

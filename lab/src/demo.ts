@@ -9,7 +9,7 @@ import { styleText } from 'node:util';
 import { buildGuest, guestConfig, guestXml, verifyTicks } from '@ferry/guest';
 import type { MigrationStatistics } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
-import { call } from './call.ts';
+import { call } from '@ferry/rpc';
 import { Lab } from './lab.ts';
 import { describeLab } from './lab-file.ts';
 import { workspace } from './program.ts';

@@ -1,5 +1,4 @@
 export { AgentProcess, type Side } from './agent-process.ts';
-export { call, stream } from './call.ts';
 export { CertificateAuthority, type TlsFiles } from './certificates.ts';
 export { type HostClients, LabHost } from './host.ts';
 export { Lab, type LabOptions } from './lab.ts';

@@ -1,5 +1,6 @@
 /** Decides on a call's headers whether its certificate may make it, refuses what is no message, and writes the audit trail. */
 import { MigrationError, type Side } from '@ferry/migration';
+import { detailsTrailer, failureFromWire } from '@ferry/rpc';
 import {
   type Metadata,
   ResponderBuilder,
@@ -12,7 +13,6 @@ import {
 import type { AuditLog } from './audit.ts';
 import type { Callers } from './callers.ts';
 import { AgentError } from './errors.ts';
-import { detailsTrailer, failureFromWire } from './failure.ts';
 import { refuseUnlessAllowed } from './permissions.ts';
 import { toStatus } from './status.ts';
 

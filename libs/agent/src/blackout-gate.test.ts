@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { DestAgentService, DestPeerService } from '@ferry/proto/ferry/v1/dest_agent';
+import { failureFromWire } from '@ferry/rpc';
 import { describe, expect, it } from '@jest/globals';
 import { BlackoutGate } from './blackout-gate.ts';
 import { dial, invoke } from './client.ts';
-import { failureFromWire } from './failure.ts';
 import { Ongoing } from './ongoing.ts';
 import { finishRequest, migrationId, prepareRequest, startTestAgent } from './testing/agent.ts';
 

@@ -3,11 +3,11 @@ import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2';
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { DestAgentService, PrepareRequest } from '@ferry/proto/ferry/v1/dest_agent';
+import { failureFromWire } from '@ferry/rpc';
 import { status } from '@grpc/grpc-js';
 import { describe, expect, it } from '@jest/globals';
 import { CallAccounts } from './call-limits.ts';
 import { follow, invoke } from './client.ts';
-import { failureFromWire } from './failure.ts';
 import { Ongoing } from './ongoing.ts';
 import { finishRequest, migrationId, prepareRequest, startTestAgent, type TestAgent } from './testing/agent.ts';
 

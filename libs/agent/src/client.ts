@@ -1,25 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError } from '@ferry/migration';
-import {
-  type CallOptions,
-  type ChannelCredentials,
-  Client,
-  type ClientOptions,
-  Metadata,
-  type MethodDefinition,
-  type ServiceError,
-} from '@grpc/grpc-js';
+import { call, type CallSettings, type Method, stream } from '@ferry/rpc';
+import { type ChannelCredentials, Client, type ClientOptions, Metadata } from '@grpc/grpc-js';
 import { formatHostPort, isLoopback, parseHostPort } from './address.ts';
 import { connectionOptions } from './limits.ts';
 import { isUnconnected } from './reach.ts';
 import { type Credentials, serverNameOf } from './tls.ts';
 import { callSpan, endWithStream } from './tracing.ts';
-
-/** What a call needs of a generated method's definition. */
-type Method<Request, Response> = Pick<
-  MethodDefinition<Request, Response>,
-  'path' | 'requestSerialize' | 'responseDeserialize'
->;
 
 type ClientClass<C extends Client> = new (
   address: string,
@@ -63,12 +50,7 @@ export function dial(address: string, credentials: Credentials, of: ClientClass<
   return new of(`dns:${formatHostPort(target)}`, credentials.client, { ...clientOptions, ...options });
 }
 
-export interface InvokeOptions {
-  /** Milliseconds since 1970. A deadline that we were given ourselves is passed on here. */
-  readonly deadline?: number;
-  /** Wait for a connection instead of failing when there is none. */
-  readonly waitForReady?: boolean;
-}
+export type InvokeOptions = Pick<CallSettings, 'deadline' | 'waitForReady'>;
 
 /**
  * One unary call, as a promise: `await invoke(client, DestAgentService.prepare, request, signal)`. Throws gRPC's ServiceError, whose
@@ -76,36 +58,13 @@ export interface InvokeOptions {
  */
 export function invoke<Request, Response>(
   client: Client,
-  { path, requestSerialize, responseDeserialize }: Method<Request, Response>,
+  method: Method<Request, Response>,
   request: Request,
   signal: AbortSignal,
   options: InvokeOptions = {},
 ): Promise<Response> {
-  if (signal.aborted) return Promise.reject(signal.reason);
-  const { promise, resolve, reject } = Promise.withResolvers<Response>();
-  const [metadata, callOptions] = [metadataOf(options), callOptionsOf(options)];
-  const end = path === healthCheck.path ? undefined : callSpan(path, metadata);
-  const done = (error: ServiceError | null, response?: Response): void => {
-    end?.(error);
-    signal.removeEventListener('abort', hangUp);
-    // An answer that is there counts, even if we gave up waiting for it in the same moment.
-    if (response !== undefined) resolve(response);
-    else if (signal.aborted) reject(signal.reason);
-    else reject(error ?? new TypeError(`${path} ended with neither an answer nor an error`));
-  };
-  const call = client.makeUnaryRequest(
-    path,
-    requestSerialize,
-    responseDeserialize,
-    request,
-    metadata,
-    callOptions,
-    done,
-  );
-  // An answer that lies in the socket, of a process that had no processor for longer than its limit, is read before a second timer is over.
-  const hangUp = (): void => void setTimeout(() => call.cancel(), 0);
-  signal.addEventListener('abort', hangUp, { once: true });
-  return promise;
+  const span = method.path === healthCheck.path ? undefined : callSpan;
+  return call(client, method, request, signal, { ...options, span });
 }
 
 /** How often a call is made again, and the pause before. */
@@ -166,8 +125,8 @@ export function standBy<Message, Reply>(
   const { path, requestSerialize, responseDeserialize } = method;
   const metadata = new Metadata();
   const end = callSpan(path, metadata);
-  const call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata);
-  endWithStream(end, call);
+  const opened = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata);
+  endWithStream(end, opened);
   let usable = true;
   let question: Message | undefined;
   let left = questionsMax;
@@ -176,7 +135,7 @@ export function standBy<Message, Reply>(
     question = undefined;
   };
   const askAgain = (): void => {
-    if (question !== undefined && usable && left-- > 0) call.write(question);
+    if (question !== undefined && usable && left-- > 0) opened.write(question);
     else rest();
   };
   const over = (reason: unknown): void => {
@@ -184,12 +143,12 @@ export function standBy<Message, Reply>(
     rest();
     answer.reject(reason);
   };
-  call.on('data', (reply: Reply) => {
+  opened.on('data', (reply: Reply) => {
     if (isAnswer(reply)) answer.resolve(reply);
     else setTimeout(askAgain, warmUpMs);
   });
-  call.on('error', over);
-  call.once('end', () => over(new TypeError(`${path} answered nothing`)));
+  opened.on('error', over);
+  opened.once('end', () => over(new TypeError(`${path} answered nothing`)));
   return {
     get usable() {
       return usable;
@@ -206,11 +165,11 @@ export function standBy<Message, Reply>(
       rest();
       const hangUp = (): void => {
         answer.reject(signal.reason);
-        call.cancel();
+        opened.cancel();
       };
       signal.addEventListener('abort', hangUp, { once: true });
-      call.write(request);
-      call.end();
+      opened.write(request);
+      opened.end();
       try {
         return await answer.promise;
       } finally {
@@ -224,40 +183,13 @@ export function standBy<Message, Reply>(
  * A server stream: `for await (const event of follow(client, SourceAgentService.migrate, request, signal))`. Leaving the loop hangs
  * up. Reads only as fast as it is read from. Throws as `invoke` does.
  */
-export async function* follow<Request, Response>(
+export const follow = <Request, Response>(
   client: Client,
-  { path, requestSerialize, responseDeserialize }: Method<Request, Response>,
+  method: Method<Request, Response>,
   request: Request,
   signal: AbortSignal,
   options: InvokeOptions = {},
-): AsyncGenerator<Response, void, undefined> {
-  signal.throwIfAborted();
-  const [metadata, callOptions] = [metadataOf(options), callOptionsOf(options)];
-  const end = callSpan(path, metadata);
-  const call = client.makeServerStreamRequest(
-    path,
-    requestSerialize,
-    responseDeserialize,
-    request,
-    metadata,
-    callOptions,
-  );
-  endWithStream(end, call);
-  const hangUp = (): void => call.cancel();
-  signal.addEventListener('abort', hangUp, { once: true });
-  try {
-    const responses: AsyncIterable<Response> = call;
-    for await (const response of responses) yield response;
-  } catch (error) {
-    signal.throwIfAborted();
-    throw error;
-  } finally {
-    signal.removeEventListener('abort', hangUp);
-    // Hanging up by ourselves makes gRPC report CANCELLED to a stream that nobody reads any more.
-    call.on('error', () => {});
-    call.cancel();
-  }
-}
+): AsyncGenerator<Response, void, undefined> => stream(client, method, request, signal, { ...options, span: callSpan });
 
 const bytes = (value: Buffer): Buffer => value;
 const healthCheck: Method<Buffer, Buffer> = {
@@ -273,9 +205,3 @@ const healthCheck: Method<Buffer, Buffer> = {
 export async function warm(client: Client, signal: AbortSignal): Promise<void> {
   await invoke(client, healthCheck, Buffer.alloc(0), signal, { waitForReady: true });
 }
-
-function metadataOf({ waitForReady = false }: InvokeOptions): Metadata {
-  return new Metadata({ waitForReady });
-}
-
-const callOptionsOf = ({ deadline }: InvokeOptions): CallOptions => (deadline === undefined ? {} : { deadline });

@@ -3,13 +3,12 @@ import { DomainXmlError } from '@ferry/domain-xml';
 import { HandoverError } from '@ferry/handover';
 import { HypervisorError } from '@ferry/hypervisor';
 import { JobError } from '@ferry/jobs';
-import { isPhase, MigrationError, type Phase, phaseNumber, type Side } from '@ferry/migration';
+import { MigrationError, type Phase, phaseNumber, type Side } from '@ferry/migration';
 import { type Failure, Side as WireSide } from '@ferry/proto/ferry/v1/migration';
-import { ErrorInfo } from '@ferry/proto/google/rpc/error_details';
-import { Status } from '@ferry/proto/google/rpc/status';
 import { QmpError } from '@ferry/qemu-qmp';
+import { failureFromWire, isError, isServiceError } from '@ferry/rpc';
 import { type Reason, type ReasonRow, reasons } from '@ferry/rpc/reasons';
-import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { type ServiceError, status } from '@grpc/grpc-js';
 import { AgentError } from './errors.ts';
 
 /** Where in the protocol something failed. */
@@ -128,46 +127,3 @@ export function failureFrom(cause: Cause, where: Where): Failure {
 }
 
 const wireSide: Readonly<Record<Side, WireSide>> = { source: WireSide.SIDE_SOURCE, dest: WireSide.SIDE_DEST };
-
-/** The trailer in which gRPC libraries of all languages look for a google.rpc.Status. */
-export const detailsTrailer = 'grpc-status-details-bin';
-/** Whose reasons they are. */
-export const errorDomain = 'ferry.v1';
-export const errorInfoType = 'type.googleapis.com/google.rpc.ErrorInfo';
-
-/** By its looks: what Node itself throws is no instance of a test's Error, and a DOMException of none. */
-const isError = (error: unknown): error is Error =>
-  typeof error === 'object' && error !== null && 'name' in error && 'message' in error;
-
-const isServiceError = (error: Error): error is ServiceError =>
-  'code' in error && typeof error.code === 'number' && 'metadata' in error && error.metadata instanceof Metadata;
-
-/** What an agent said about why a call failed; undefined if the error is not from an agent of ours. */
-export function failureFromWire(error: unknown): Failure | undefined {
-  if (!isError(error) || !isServiceError(error)) return undefined;
-  const [trailer] = error.metadata.get(detailsTrailer);
-  if (!(trailer instanceof Uint8Array)) return undefined;
-  try {
-    const { message, details } = Status.decode(trailer);
-    for (const detail of details) {
-      if (detail.typeUrl !== errorInfoType) continue;
-      const info = ErrorInfo.decode(detail.value);
-      if (info.domain === errorDomain && info.reason !== '') return failureOfInfo(message, info);
-    }
-  } catch {
-    // Not what it says it is: then it tells us nothing.
-  }
-  return undefined;
-}
-
-function failureOfInfo(message: string, { reason, metadata }: ErrorInfo): Failure {
-  const side = metadata['side'];
-  const phase = metadata['phase'] ?? '';
-  return {
-    reason,
-    message,
-    side: side === 'source' || side === 'dest' ? wireSide[side] : WireSide.SIDE_UNSPECIFIED,
-    phase: isPhase(phase) ? phaseNumber[phase] : 0,
-    retryable: metadata['retryable'] === 'true',
-  };
-}

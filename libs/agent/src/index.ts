@@ -12,7 +12,7 @@ export { edgeOf, type Call, type Edge, type EdgeOptions, type PhaseOf } from './
 export { dial, follow, invoke, invokeAgain, type InvokeOptions, standBy, type StandingBy, warm } from './client.ts';
 export { readConfig, type Config, type TlsFiles } from './config.ts';
 export { AgentError, type AgentErrorKind } from './errors.ts';
-export { FailureError, failureFromWire, failureOf, reportedFailure, type Where } from './failure.ts';
+export { FailureError, failureOf, reportedFailure, type Where } from './failure.ts';
 export { logOf, openLog, type Log, type LogFields } from './log.ts';
 export { observe } from './metrics.ts';
 export { SendingSpans } from './sending-spans.ts';

@@ -6,9 +6,10 @@ import { MigrationError } from '@ferry/migration';
 import { Failure, Phase, Side } from '@ferry/proto/ferry/v1/migration';
 import { ErrorInfo } from '@ferry/proto/google/rpc/error_details';
 import { Status } from '@ferry/proto/google/rpc/status';
+import { detailsTrailer, failureFromWire } from '@ferry/rpc';
 import { Metadata, status } from '@grpc/grpc-js';
 import { AgentError } from './errors.ts';
-import { detailsTrailer, FailureError, failureFromWire, failureOf } from './failure.ts';
+import { FailureError, failureOf } from './failure.ts';
 import { toStatus } from './status.ts';
 
 const where = { side: 'dest', phase: 'prepare' } as const;

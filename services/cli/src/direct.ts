@@ -1,6 +1,6 @@
 /** The reference controller: drives the protocol itself, one RPC at a time, as a controller of your own would. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { call, stream } from '@ferry/lab/call';
+import { call, isServiceError, stream } from '@ferry/rpc';
 import { type DestCalls, driveMigration, type SourceCalls } from '@ferry/migration';
 import { DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
 import {
@@ -12,7 +12,6 @@ import {
   Side,
 } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
-import { isServiceError } from './failure.ts';
 import type { Host } from './hosts.ts';
 
 /** What to move where. */

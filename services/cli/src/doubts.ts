@@ -1,10 +1,10 @@
 /** Whether the migrations that hold a domain are in doubt: each is asked at the agent that has its job. */
-import { call } from '@ferry/lab/call';
+import { call, isServiceError } from '@ferry/rpc';
 import { DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
 import type { Migration } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
 import { CliError } from './cli-error.ts';
-import { callError, failureObject, isServiceError } from './failure.ts';
+import { callError, failureObject } from './failure.ts';
 import type { Found } from './locate.ts';
 import { printObject } from './view/domains.ts';
 import { doubtText } from './view/text.ts';

@@ -1,50 +1,10 @@
 /** What went wrong, for people: what, where, why, and what to do next; and the exit status that says it to scripts. */
 import type { Failure } from '@ferry/proto/ferry/v1/migration';
-import { Phase, phaseFromJSON, Side, sideFromJSON } from '@ferry/proto/ferry/v1/migration';
-import { ErrorInfo } from '@ferry/proto/google/rpc/error_details';
-import { Status } from '@ferry/proto/google/rpc/status';
+import { failureFromWire, isPastDeadline, isServiceError, isUnavailable } from '@ferry/rpc';
 import { reasonRow } from '@ferry/rpc/reasons';
-import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { CliError } from './cli-error.ts';
 import type { Ending } from './exit-status.ts';
 import { phaseWord, sideWord } from './words.ts';
-
-/** Whether gRPC or the agent ended the call with an error, as opposed to a mistake of ours. */
-export function isServiceError(error: unknown): error is ServiceError {
-  return (
-    error instanceof Error &&
-    'code' in error &&
-    typeof error.code === 'number' &&
-    'metadata' in error &&
-    error.metadata instanceof Metadata
-  );
-}
-
-/** What an agent said in the trailer that all gRPC libraries look for; undefined if it is not from an agent. */
-export function failureFromWire({ metadata }: ServiceError): Failure | undefined {
-  const [trailer] = metadata.get('grpc-status-details-bin');
-  if (!(trailer instanceof Uint8Array)) return undefined;
-  try {
-    const { message, details } = Status.decode(trailer);
-    for (const { typeUrl, value } of details) {
-      if (typeUrl !== 'type.googleapis.com/google.rpc.ErrorInfo') continue;
-      const { domain, reason, metadata: more } = ErrorInfo.decode(value);
-      if (domain !== 'ferry.v1' || reason === '') continue;
-      const side = sideFromJSON(`SIDE_${(more['side'] ?? '').toUpperCase()}`);
-      const phase = phaseFromJSON(`PHASE_${(more['phase'] ?? '').toUpperCase().replaceAll('-', '_')}`);
-      return {
-        reason,
-        message,
-        side: side === Side.UNRECOGNIZED ? Side.SIDE_UNSPECIFIED : side,
-        phase: phase === Phase.UNRECOGNIZED ? Phase.PHASE_UNSPECIFIED : phase,
-        retryable: more['retryable'] === 'true',
-      };
-    }
-  } catch {
-    // Damaged: then only gRPC's own words are left.
-  }
-  return undefined;
-}
 
 /** The error to end a command with when a call to `agent` (e.g. `the source agent of a (127.0.0.1:4711)`) failed. */
 export function callError(error: unknown, agent: string): CliError {
@@ -52,8 +12,8 @@ export function callError(error: unknown, agent: string): CliError {
   if (!isServiceError(error)) throw error;
   const failure = failureFromWire(error);
   if (failure !== undefined) return failureError(failure, error);
-  if (error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED) {
-    const what = error.code === status.UNAVAILABLE ? 'cannot be reached' : 'does not answer in time';
+  if (isUnavailable(error) || isPastDeadline(error)) {
+    const what = isUnavailable(error) ? 'cannot be reached' : 'does not answer in time';
     const next = 'is it running, and are the hosts file and its certificates right? For the lab: ./dev lab status';
     return new CliError('unavailable', `${agent} ${what}: ${error.details}`, { next, cause: error });
   }

@@ -1,9 +1,8 @@
 /** Follows a migration's events to the end, also when the stream breaks on the way: the migration goes on without it. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { call, stream } from '@ferry/lab/call';
+import { call, isServiceError, stream } from '@ferry/rpc';
 import { type MigrationEvent, Outcome } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
-import { isServiceError } from './failure.ts';
 import type { Agent } from './hosts.ts';
 
 /** For how long the agent may be away (it restarts in about a second) before we say that we do not know. */

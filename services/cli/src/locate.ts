@@ -1,10 +1,10 @@
 /** Finds what a user names without saying where it is. */
-import { call } from '@ferry/lab/call';
+import { call, failureFromWire, isServiceError } from '@ferry/rpc';
 import { type Domain, DomainsService } from '@ferry/proto/ferry/v1/domains';
 import type { Migration } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
 import { CliError } from './cli-error.ts';
-import { callError, failureFromWire, isServiceError } from './failure.ts';
+import { callError } from './failure.ts';
 import type { Host, Hosts } from './hosts.ts';
 import { holdsGuest } from './words.ts';
 

@@ -1,5 +1,5 @@
 /** `ferry check`: what is supported in a document, and whether it could run and migrate, without starting anything. */
-import { call } from '@ferry/lab/call';
+import { call } from '@ferry/rpc';
 import { migrationHazards } from '@ferry/domain-xml';
 import { DomainsService, type Finding, Prevents } from '@ferry/proto/ferry/v1/domains';
 import { CliError } from '../cli-error.ts';

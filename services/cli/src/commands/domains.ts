@@ -1,5 +1,5 @@
 /** `ferry start`, `list`, `get`, `dumpxml`, `suspend`, `resume`, `shutdown`, `destroy`, `adopt`. */
-import { call } from '@ferry/lab/call';
+import { call } from '@ferry/rpc';
 import { type Domain, DomainsService } from '@ferry/proto/ferry/v1/domains';
 import { CliError } from '../cli-error.ts';
 import { readDocument } from '../document-file.ts';

@@ -1,6 +1,5 @@
 /** `ferry migrate`, `watch` and `abort`. */
-import { status } from '@grpc/grpc-js';
-import { call, stream } from '@ferry/lab/call';
+import { call, isPastDeadline, isServiceError, stream } from '@ferry/rpc';
 import {
   MemoryTls,
   type MigrationEvent,
@@ -12,7 +11,7 @@ import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
 import { readDocument } from '../document-file.ts';
 import { driveDirect } from '../direct.ts';
 import { CliError } from '../cli-error.ts';
-import { callError, failureError, isServiceError } from '../failure.ts';
+import { callError, failureError } from '../failure.ts';
 import { follow } from '../follow.ts';
 import type { Host, Hosts } from '../hosts.ts';
 import { Interrupts } from '../interrupts.ts';
@@ -228,7 +227,7 @@ async function askToAbort(
     return true;
   } catch (error) {
     // The agent has refused it, or was not reached: then nothing is given up.
-    if (isServiceError(error) && error.code !== status.DEADLINE_EXCEEDED) interrupts.abort = 'not-asked';
+    if (isServiceError(error) && !isPastDeadline(error)) interrupts.abort = 'not-asked';
     view.note(`it could not be asked: ${error instanceof Error ? error.message : String(error)}`);
     return false;
   }

@@ -1,11 +1,11 @@
 /** `ferry resolve`: a person's decision of a migration in doubt whose other host is gone for good. */
-import { call } from '@ferry/lab/call';
+import { call, failureFromWire, isServiceError } from '@ferry/rpc';
 import { DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
 import { type Migration, Outcome, Resolution, type ResolveMigrationRequest } from '@ferry/proto/ferry/v1/migration';
 import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
 import type { Client } from '@grpc/grpc-js';
 import { CliError } from '../cli-error.ts';
-import { callError, failureError, failureFromWire, failureObject, isServiceError } from '../failure.ts';
+import { callError, failureError, failureObject } from '../failure.ts';
 import type { Agent, Hosts } from '../hosts.ts';
 import { printObject } from '../view/domains.ts';
 import { outcomeWord, sideWord } from '../words.ts';

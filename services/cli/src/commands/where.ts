@@ -1,8 +1,8 @@
 /** `ferry where`, `history`, `forget`, `forget-host`: who has a guest, by what the hosts run and by the records that all hosts see. */
-import { call } from '@ferry/lab/call';
+import { call, failureFromWire, isServiceError } from '@ferry/rpc';
 import { DomainsService, type Ownership } from '@ferry/proto/ferry/v1/domains';
 import { CliError } from '../cli-error.ts';
-import { callError, failureFromWire, isServiceError } from '../failure.ts';
+import { callError } from '../failure.ts';
 import type { Host, Hosts } from '../hosts.ts';
 import { tellDoubts } from '../doubts.ts';
 import { census, type Found, having } from '../locate.ts';
