@@ -1,8 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError } from '@ferry/migration';
-import { call, type CallSettings, type Method, stream } from '@ferry/rpc';
+import { call, type CallSettings, formatHostPort, isLoopback, type Method, parseHostPort, stream } from '@ferry/rpc';
 import { type ChannelCredentials, Client, type ClientOptions, Metadata } from '@grpc/grpc-js';
-import { formatHostPort, isLoopback, parseHostPort } from './address.ts';
 import { connectionOptions } from './limits.ts';
 import { isUnconnected } from './reach.ts';
 import { type Credentials, serverNameOf } from './tls.ts';

@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, isIP, type Server as NetServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type Server as TlsServer, type TlsOptions } from 'node:tls';
-import { formatHostPort, type HostPort } from './address.ts';
+import { formatHostPort, type HostPort } from '@ferry/rpc';
 import type { AuditLog } from './audit.ts';
 import type { BlackoutGate } from './blackout-gate.ts';
 import type { Callers } from './callers.ts';

@@ -1,5 +1,4 @@
 export { refuseOtherRequest, requestDigest } from './request-digest.ts';
-export { formatHostPort, isLoopback, parseHostPort, type HostPort } from './address.ts';
 export { BlackoutGate } from './blackout-gate.ts';
 export { SharedAnswers } from './shared-answers.ts';
 export { openAudit } from './audit.ts';

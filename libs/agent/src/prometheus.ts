@@ -1,9 +1,9 @@
 /** Metrics for Prometheus to fetch: names with units, and each series with the service and the host that it is of. */
 import { createServer, type ServerResponse } from 'node:http';
+import type { HostPort } from '@ferry/rpc';
 import { diag } from '@opentelemetry/api';
 import { PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
 import { DataPointType, MetricReader, type ResourceMetrics } from '@opentelemetry/sdk-metrics';
-import type { HostPort } from './address.ts';
 import { prometheusName } from './metrics-table.ts';
 
 const constantLabels = /^(service\.name|host\.name)$/;

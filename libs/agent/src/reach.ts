@@ -3,8 +3,7 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
-import { failureFromWire } from '@ferry/rpc';
-import { isLoopback, parseHostPort } from './address.ts';
+import { failureFromWire, isLoopback, parseHostPort } from '@ferry/rpc';
 
 /** The addresses of a host. Throws what is wrong with its name. */
 export type LookUp = (host: string) => Promise<readonly string[]>;

@@ -1,5 +1,5 @@
 import { isAbsolute } from 'node:path';
-import { type HostPort, isLoopback, parseHostPort } from './address.ts';
+import { type HostPort, isLoopback, parseHostPort } from '@ferry/rpc';
 
 /** Where Redis is found: at one place, or where sentinels say that the master is. */
 export type RedisPlace =

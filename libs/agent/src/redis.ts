@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { formatHostPort } from '@ferry/rpc';
 import { Redis, type RedisOptions } from 'ioredis';
-import { formatHostPort } from './address.ts';
 import type { Log } from './log.ts';
 import { MasterWatch } from './master-watch.ts';
 import { watchSettings } from './redis-settings.ts';

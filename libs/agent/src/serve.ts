@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net';
 import { Server as GrpcServer, ServerCredentials } from '@grpc/grpc-js';
-import { formatHostPort, type HostPort } from './address.ts';
 import { type AuditLog, noAudit } from './audit.ts';
 import { authorize, decodingAll } from './authorize.ts';
 import type { Side } from '@ferry/migration';
+import { formatHostPort, type HostPort } from '@ferry/rpc';
 import { BlackoutGate } from './blackout-gate.ts';
 import { Callers } from './callers.ts';
 import { CallAccounts, type CallLimits, callLimits, limitCalls } from './call-limits.ts';

@@ -27,7 +27,7 @@ import {
 import type { MetricReader, PushMetricExporter, ResourceMetrics } from '@opentelemetry/sdk-metrics';
 import { ATTR_SERVICE_INSTANCE_ID, ATTR_SERVICE_NAME, ATTR_SERVICE_VERSION } from '@opentelemetry/semantic-conventions';
 import { build } from '@ferry/migration';
-import { parseHostPort } from './address.ts';
+import { parseHostPort } from '@ferry/rpc';
 import { errorLog } from './log.ts';
 
 /** How long a process may go on for the sake of spans that are not exported yet, ms. */

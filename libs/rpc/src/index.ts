@@ -9,3 +9,4 @@ export {
   isServiceError,
   isUnavailable,
 } from './failures.ts';
+export { formatHostPort, type HostPort, isLoopback, parseHostPort } from './address.ts';

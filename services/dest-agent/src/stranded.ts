@@ -1,7 +1,8 @@
 /** A guest is not taken in where nobody could do anything with it, or about its migration. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { parseHostPort, reachProblem } from '@ferry/agent';
+import { reachProblem } from '@ferry/agent';
 import { MigrationError } from '@ferry/migration';
+import { parseHostPort } from '@ferry/rpc';
 import type { DestAgent } from './agent.ts';
 
 /** A source agent that is being restarted is waited for as long, ms. */

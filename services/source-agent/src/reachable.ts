@@ -1,6 +1,7 @@
 /** A destination that cannot be reached is found before memory flows, not by a switchover that waits for it. */
-import { parseHostPort, reachProblem } from '@ferry/agent';
+import { reachProblem } from '@ferry/agent';
 import { MigrationError, type MigrationUri } from '@ferry/migration';
+import { parseHostPort } from '@ferry/rpc';
 import type { HeldOut, SourceAgent } from './agent.ts';
 
 /** Throws MigrationError destination-unreachable: the name of its agent, or of where its QEMU waits, does not lead there from here. */
