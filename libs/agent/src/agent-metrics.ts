@@ -11,7 +11,7 @@ import type { Redis } from 'ioredis';
 import type { TlsFiles } from './config.ts';
 import { measure, observe, type Reading } from './metrics.ts';
 import { failureLabels, hostsOf } from './migration-labels.ts';
-import type { Ongoing, OngoingMigrations } from './ongoing.ts';
+import { type Ongoing, type OngoingMigrations, outcomeWords } from './ongoing.ts';
 
 /** A migration's own figures are exported for so long after its end, ms: longer than from one scrape to the next. */
 const shownMs = 300_000;
@@ -31,11 +31,18 @@ interface Observed {
 export function observeAgent({ side, host, ongoing, redis, hypervisor, tls }: Observed): Disposable {
   const observed = new DisposableStack();
   observed.use(hear());
+  beginAtNothing(side);
   observed.use(observe(() => migrationsOf(side, host, ongoing)));
   observed.use(observe(() => ({ redisUp: [{ value: redis.status === 'ready' ? 1 : 0 }] })));
   if (side === 'source') observed.use(observe(async () => ({ qemus: [{ value: (await hypervisor.list()).length }] })));
   if (tls !== undefined) observed.use(observe(() => expiryOf(tls)));
   return observed;
+}
+
+/** What must be seen to grow the first time that it does: Prometheus sees no growth in a series that is new. */
+function beginAtNothing(side: Side): void {
+  for (const outcome of outcomeWords) measure('ended', 0, { 'ferry.side': side, 'ferry.outcome': outcome });
+  measure('leaseLosses', 0, {});
 }
 
 /** What a command or a write that is over is told with. */

@@ -39,7 +39,7 @@ export const metricTable = {
     kind: 'counter',
     unit: '{migration}',
     labels: ['ferry.side', 'ferry.outcome', 'ferry.reason'],
-    help: 'Migrations that have ended, by how and by the reason code of the first cause (none: completed). Both agents count each.',
+    help: 'Migrations that have ended, by how and by the reason code of the first cause (none: completed). Both agents count each. Each outcome begins at 0 without a reason.',
   },
   active: {
     name: 'ferry.migration.active',

@@ -49,6 +49,9 @@ const wireOutcome: Readonly<Record<OutcomeWord, Outcome>> = {
   ended: Outcome.OUTCOME_GUEST_ENDED,
 };
 
+/** All of them. */
+export const outcomeWords = Object.keys(wireOutcome) as readonly OutcomeWord[];
+
 /** Hears what becomes of an agent's migrations, at once and in the trace in which it happens. */
 export interface MigrationObserver {
   started(ongoing: Ongoing): void;
