@@ -101,7 +101,7 @@ describe('docs/operations.md', () => {
 });
 
 describe('every document', () => {
-  const documents = ['README.md', 'spec/README.md', ...markdownBelow('docs')];
+  const documents = ['README.md', 'spec/README.md', 'deploy/observability/README.md', ...markdownBelow('docs')];
 
   it.each(documents)('%s links to what is there', (path) => {
     const broken = [...read(path).matchAll(/\]\(([^)\s]+)\)/g)]

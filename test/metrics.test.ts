@@ -1,13 +1,17 @@
 /** What the agents export, held against the table that docs/metrics.md is made from; and a collector that takes everything and answers nothing. */
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type MetricRow, metricTable, prometheusLabel, prometheusName } from '@ferry/agent/metrics-table';
 import { Outcome } from '@ferry/proto/ferry/v1/migration';
 import type { LabHost } from '@ferry/lab';
 import { type Metrics, scrape, untilScraped } from './scrape.ts';
+import { observability, panelQueries, type Prometheus, rules, startPrometheus } from './prometheus.ts';
 import { startMigration } from './under-way.ts';
-import { callsOf, endOf, freePort, type TestGuest, World } from './world.ts';
+import { callsOf, endOf, eventually, freePort, type TestGuest, World } from './world.ts';
 
 const rows: readonly MetricRow[] = Object.values(metricTable);
 const agents = ['a source', 'a dest', 'b source', 'b dest'] as const;
@@ -29,6 +33,7 @@ async function startMuteCollector(): Promise<{ server: Server; endpoint: string;
 
 let collector: Awaited<ReturnType<typeof startMuteCollector>>;
 let ports: Readonly<Record<string, number>>;
+let prometheus: Prometheus;
 let world: World;
 let guest: TestGuest;
 beforeAll(async () => {
@@ -43,9 +48,11 @@ beforeAll(async () => {
   world = await World.start({
     env: ({ host, side }) => ({ ...telemetry, FERRY_METRICS_LISTEN: `127.0.0.1:${ports[`${host} ${side}`]}` }),
   });
+  prometheus = await startPrometheus(Object.values(ports));
   guest = await world.boot(world.a);
 });
 afterAll(async () => {
+  await prometheus?.[Symbol.asyncDispose]();
   await world?.[Symbol.asyncDispose]();
   collector?.server.close();
 });
@@ -127,6 +134,63 @@ describe('a run in which migrations ended in several ways', () => {
     expect(valueOf(source, 'ferry_tls_certificate_not_after_seconds', { ferry_file: 'cert' })).toBeGreaterThan(
       Date.now() / 1e3,
     );
+  });
+});
+
+describe('deploy/observability', () => {
+  const operations = readFileSync(join(observability, '../../docs/operations.md'), 'utf8');
+  const promtool = (...args: string[]) =>
+    spawnSync('promtool', args, { cwd: join(observability, 'prometheus'), encoding: 'utf8' });
+
+  it('has dashboards in which every panel and variable has data of such a run', async () => {
+    const queries = await panelQueries();
+    expect(queries.length).toBeGreaterThan(40);
+    for (const { where, expr, labels } of queries) {
+      const found = await eventually(`${where} has data: ${expr}`, async () => {
+        const samples = await prometheus.query(expr);
+        return samples.length > 0 ? samples : undefined;
+      });
+      const named = labels.filter((label) => found.some(({ metric }) => label in metric));
+      expect([where, named]).toEqual([where, labels]);
+    }
+  });
+
+  it('has rules of which every one has something to compare', async () => {
+    const all = await rules();
+    expect(all.length).toBeGreaterThan(15);
+    for (const { name, operands } of all) {
+      expect([name, operands.length > 0]).toEqual([name, true]);
+      for (const operand of operands) {
+        await eventually(`${name} has data: ${operand}`, async () => (await prometheus.query(operand)).length > 0);
+      }
+    }
+  });
+
+  it('has a test and a runbook for each alert, and no other', async () => {
+    const alerts = (await rules()).filter(({ name }) => name.startsWith('Ferry'));
+    const names = alerts.map(({ name }) => name);
+    const tests = readFileSync(join(observability, 'prometheus/ferry.rules.test.yml'), 'utf8');
+    const tested = [...tests.matchAll(/alertname="(\w+)"/g)].map(([, name = '']) => name);
+    expect([...new Set(tested)].toSorted()).toEqual(names.toSorted());
+    for (const { name, runbook } of alerts) expect(runbook).toBe(`docs/operations.md#${name.toLowerCase()}`);
+    expect([...operations.matchAll(/^### (Ferry\w+)$/gm)].map(([, name]) => name)).toEqual(names);
+    for (const args of [
+      ['test', 'rules', 'ferry.rules.test.yml'],
+      ['check', 'config', 'prometheus.yml'],
+    ]) {
+      const { status, stdout, stderr } = promtool(...args);
+      expect({ args, status, output: status === 0 ? '' : `${stdout}${stderr}` }).toEqual({
+        args,
+        status: 0,
+        output: '',
+      });
+    }
+  });
+
+  it('has the dashboards that tools/generate-dashboards.ts makes', () => {
+    const tool = join(observability, '../../tools/generate-dashboards.ts');
+    const { status, stderr } = spawnSync(process.execPath, [tool, '--check'], { encoding: 'utf8' });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   });
 });
 
