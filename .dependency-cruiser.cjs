@@ -1,14 +1,16 @@
 // Arrows one way: services → agent → {hypervisor, handover, migration, domain-xml} → {qemu-qmp, jobs} → proto; agent and cli → rpc.
 const below = {
   'libs/qemu-qmp': [],
-  'libs/jobs': [],
-  'libs/handover': [],
+  'libs/redis': [],
+  'libs/jobs': ['libs/redis'],
+  'libs/handover': ['libs/redis'],
   'libs/domain-xml': [],
   'libs/migration': ['proto'],
   'libs/hypervisor': ['libs/domain-xml', 'libs/qemu-qmp'],
   'libs/rpc': ['proto'],
   'libs/agent': [
     'libs/rpc',
+    'libs/redis',
     'libs/hypervisor',
     'libs/handover',
     'libs/migration',

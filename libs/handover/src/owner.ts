@@ -1,7 +1,8 @@
 /** Who owns each guest: which host may run it, since which epoch, and on what evidence. One record a domain, in Redis. */
+import { domainOfKey, isDomain } from '@ferry/redis';
 import type { Redis, Result } from 'ioredis';
 import { HandoverError } from './errors.ts';
-import { domainOfOwnerKey, isDomain, ownerKeyOf, ownerKeys } from './keys.ts';
+import { ownerKeyOf, ownerKeys } from './keys.ts';
 import { registerCall, wordsOf } from './register-call.ts';
 import { scriptText } from './scripts.ts';
 
@@ -192,7 +193,7 @@ export class OwnerRecords {
     do {
       const scan = () => this.#redis.scan(cursor, 'MATCH', ownerKeys, 'COUNT', scanCount);
       const [next, keys] = pageOf(await registerCall('scan owners', scan, signal));
-      const found = await Promise.all(keys.map((key) => this.#orDamaged(domainOfOwnerKey(key), damaged, signal)));
+      const found = await Promise.all(keys.map((key) => this.#orDamaged(domainOfKey(key), damaged, signal)));
       yield* found.filter((owner) => owner !== undefined);
       cursor = next;
     } while (cursor !== '0');

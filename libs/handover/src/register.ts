@@ -1,6 +1,7 @@
+import { tagOf } from '@ferry/redis';
 import type { Redis, Result } from 'ioredis';
 import { HandoverError } from './errors.ts';
-import { ownerKeyOf, tagOf } from './keys.ts';
+import { ownerKeyOf } from './keys.ts';
 import { registerCall, wordsOf } from './register-call.ts';
 import { scriptText } from './scripts.ts';
 

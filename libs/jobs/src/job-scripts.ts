@@ -1,8 +1,9 @@
+import { domainOfKey } from '@ferry/redis';
 import type { Redis } from 'ioredis';
 import type { Clock } from './clock.ts';
 import { JobError } from './errors.ts';
 import { alreadyMigrating, holderOf, type InTheWay, shortInTheWay, textOf } from './holders.ts';
-import { type DomainKeys, domainOfSlot, keysOf, recordsOf, slotsOf } from './keys.ts';
+import { type DomainKeys, keysOf, recordsOf, slotsOf } from './keys.ts';
 import { type JobKind, jobKindOf, maskOf, type ShortJobKind } from './masks.ts';
 import { redisCall, wordsOf } from './redis-call.ts';
 import { defineScripts } from './script-commands.ts';
@@ -181,7 +182,7 @@ export class JobScripts {
   /** The domains that an async job holds on this host, whoever runs it. Looks through all keys, some hundred thousand a second. */
   async domains(signal: AbortSignal): Promise<string[]> {
     const slots = await this.#keysLike(slotsOf(this.#me.host), signal);
-    return [...new Set(slots.map(domainOfSlot))];
+    return [...new Set(slots.map(domainOfKey))];
   }
 
   /** The records of a domain's migrations, of all hosts, as they are stored. Looks through all keys. */

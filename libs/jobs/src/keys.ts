@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import { tagOf } from '@ferry/redis';
 
 /** The Redis keys of a domain on a host. All carry the domain's UUID as hash tag, so that a script may touch any of them. */
 export interface DomainKeys {
@@ -20,13 +20,8 @@ export const recordsOf = (domain: string): string => `ferry:{${domain}}:migratio
 /** Matches the slots of all domains on a host, for SCAN; a host's name has none of the letters that mean something in a pattern. */
 export const slotsOf = (host: string): string => `ferry:{*}:job:${host}`;
 
-/** The domain whose slot a key is. */
-export const domainOfSlot = (slot: string): string => slot.slice('ferry:{'.length, slot.indexOf('}'));
-
 export function keysOf(domain: string, host: string): DomainKeys {
-  // The edge refuses other texts; here a brace in one would move the keys to another domain's slot.
-  assert.match(domain, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'a domain is named by its lower-case UUID');
-  const at = `ferry:{${domain}}`;
+  const at = tagOf(domain);
   return {
     slot: `${at}:job:${host}`,
     lease: `${at}:lease:${host}`,

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { replyMsMax } from '@ferry/redis';
 import { type Clock, type MigrationJob, MigrationJobs, systemClock } from './index.ts';
 import { JobScripts } from './job-scripts.ts';
-import { replyMsMax } from './redis-call.ts';
 import { type PrivateRedis, startRedis } from './testing/redis-server.ts';
 import { VirtualClock } from './testing/virtual-clock.ts';
 
