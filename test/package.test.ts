@@ -48,6 +48,7 @@ describe('the Debian package', () => {
     const [plain, program] = ['-rw-r--r-- root/root', '-rwxr-xr-x root/root'];
     expect(Object.fromEntries(found)).toMatchObject({
       '/usr/bin/ferry': program,
+      '/usr/sbin/ferry-agent': program,
       '/usr/lib/ferry/node': program,
       '/usr/lib/ferry/source-agent.mjs': program,
       '/usr/lib/ferry/dest-agent.mjs': program,
@@ -105,6 +106,7 @@ it('the tarball has the same programs, beside each other', () => {
     'dest-agent.mjs',
     'ferry.mjs',
     'ferry',
+    'ferry-agent',
     'agent.env',
     'VERSION',
     'LICENSES',

@@ -21,7 +21,7 @@ export function agentEnv(operations: string): string {
 
 const head = `# Both agents of this host read this file when they start; the lines of source-agent.env and dest-agent.env beside it, where they are, count for one of
 # them alone. What has a # before it has its default. The units set FERRY_LISTEN:
-# [::]:7101 for the source agent, [::]:7102 for the destination agent.
+# [::]:7101 for the source agent, [::]:7102 for the destination agent. To try what is written here: ferry-agent check-config
 `;
 
 /** Without markdown. */

@@ -73,6 +73,7 @@ function debian({ root, work, program, settings, version, epoch }: Parts, to: st
   };
   put(program, 'usr/lib/ferry');
   put(deploy('bin/ferry'), 'usr/bin/ferry');
+  put(deploy('bin/ferry-agent'), 'usr/sbin/ferry-agent');
   for (const unit of units) put(deploy(`systemd/${unit}`), `usr/lib/systemd/system/${unit}`);
   put(deploy('debian/ferry.sysusers'), 'usr/lib/sysusers.d/ferry.conf');
   put(deploy('debian/ferry.tmpfiles'), 'usr/lib/tmpfiles.d/ferry.conf');
@@ -127,7 +128,8 @@ function tarball({ root, work, program, settings, version, epoch }: Parts, to: s
   writeFileSync(join(tree, 'agent.env'), settings);
   // Beside the programs, wherever that is; units and configuration as docs/install.md has them.
   const here = (text: string): string => text.replaceAll('/usr/lib/ferry', '/opt/ferry');
-  writeFileSync(join(tree, 'ferry'), here(readFileSync(join(root, 'deploy/bin/ferry'), 'utf8')));
+  for (const script of ['ferry', 'ferry-agent'])
+    writeFileSync(join(tree, script), here(readFileSync(join(root, 'deploy/bin', script), 'utf8')));
   mkdirSync(join(tree, 'systemd'));
   for (const unit of units)
     writeFileSync(join(tree, 'systemd', unit), here(readFileSync(join(root, 'deploy/systemd', unit), 'utf8')));

@@ -1,3 +1,4 @@
+export { answerCommand } from './agent-command.ts';
 export { refuseOtherRequest, requestDigest } from './request-digest.ts';
 export { BlackoutGate } from './blackout-gate.ts';
 export { SharedAnswers } from './shared-answers.ts';

@@ -1,6 +1,7 @@
 /** The destination agent's process. */
 import nodeModule from 'node:module';
 import {
+  answerCommand,
   agentRuns,
   Callers,
   domainLookUp,
@@ -21,6 +22,7 @@ import { rehearse } from './rehearse.ts';
 import { destAgentService, destPeerService } from './service.ts';
 import { destAgent, takeUpWork } from './wire.ts';
 
+await answerCommand('dest', process.argv.slice(2));
 await using _telemetry = await startTelemetry('dest-agent');
 await untilAsked(async (shutdown) => {
   await using parts = await openParts('dest', shutdown);

@@ -1,12 +1,24 @@
 /** The source agent's process. */
 import nodeModule from 'node:module';
-import { Callers, domainLookUp, edgeOf, observe, openAudit, openParts, Peers, serve, untilAsked } from '@ferry/agent';
+import {
+  answerCommand,
+  Callers,
+  domainLookUp,
+  edgeOf,
+  observe,
+  openAudit,
+  openParts,
+  Peers,
+  serve,
+  untilAsked,
+} from '@ferry/agent';
 import { startTelemetry } from '@ferry/agent/telemetry';
 import { destinationAt } from './destination.ts';
 import { domainsService, sourceAgentService, sourcePeerService } from './service.ts';
 import { freeWaitingGuests } from './waiting-guests.ts';
 import { sourceAgent, takeUpWork } from './wire.ts';
 
+await answerCommand('source', process.argv.slice(2));
 await using _telemetry = await startTelemetry('source-agent');
 await untilAsked(async (shutdown) => {
   await using parts = await openParts('source', shutdown, freeWaitingGuests);

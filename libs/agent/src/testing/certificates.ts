@@ -14,10 +14,14 @@ export async function makeCertificates(
   name: string,
   addresses = ['127.0.0.1'],
   names = ['spiffe://test/ferry/admin', 'spiffe://test/ferry/agent/test'],
+  { daysLeft = 1, usages = [] }: { daysLeft?: number; usages?: string[] } = {},
 ): Promise<TlsFiles> {
   x509.cryptoProvider.set(webcrypto);
   const [caKeys, keys] = await Promise.all([makeKeys(), makeKeys()]);
-  const validity = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
+  const validity = {
+    notBefore: new Date(Date.now() - 100 * 86_400_000),
+    notAfter: new Date(Date.now() + daysLeft * 86_400_000),
+  };
   const common = { ...validity, signingAlgorithm: algorithm };
   const ca = await x509.X509CertificateGenerator.createSelfSigned({
     ...common,
@@ -38,6 +42,7 @@ export async function makeCertificates(
         ...addresses.map((value) => ({ type: 'ip' as const, value })),
         ...names.map((value) => ({ type: 'url' as const, value })),
       ]),
+      ...(usages.length === 0 ? [] : [new x509.ExtendedKeyUsageExtension([...usages])]),
     ],
   });
   const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64');
