@@ -224,6 +224,7 @@ function configOf(host: Host, side: Side): Config {
     tls: undefined,
     migration: { address: host.name, ports: { first: 49_152, last: 49_155 }, sockets: '/sockets' },
     qemu: 'qemu-system-x86_64',
+    qemuUser: undefined,
     leaseMs: 10_000,
     idleMs: 5_000,
     finishMs: 2_000,

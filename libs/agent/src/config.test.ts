@@ -38,6 +38,7 @@ describe('readConfig', () => {
       tls: undefined,
       migration: { address: '127.0.0.1', ports: { first: 49_152, last: 49_215 }, sockets: '/var/lib/ferry/sockets' },
       qemu: 'qemu-system-x86_64',
+      qemuUser: undefined,
       leaseMs: 10_000,
       idleMs: 30_000,
       finishMs: 2_000,

@@ -2,7 +2,7 @@ import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { type AddedArguments, readArgumentRules } from '@ferry/domain-xml';
-import { exposures } from '@ferry/hypervisor';
+import { exposures, type QemuUser } from '@ferry/hypervisor';
 import type { MigrationEndpoints } from '@ferry/migration';
 import { formatHostPort, type HostPort, isLoopback, parseHostPort } from '@ferry/rpc';
 import { z } from 'zod';
@@ -10,6 +10,7 @@ import type { RoleGrant } from './callers.ts';
 import { AgentError } from './errors.ts';
 import { NetworksError, parseNetworks } from './networks.ts';
 import { domainPathProblems, protectedPaths } from './protected-paths.ts';
+import { findUser } from './find-user.ts';
 import { readRoles } from './role-grants.ts';
 import { isReadableOnTheWay, parseRedisUrl, type RedisPlace, RedisUrlError } from './redis-url.ts';
 
@@ -38,6 +39,8 @@ export interface Config {
   /** Where memory may flow. */
   readonly migration: MigrationEndpoints;
   readonly qemu: string;
+  /** Whom QEMU and swtpm run as, if not as the agent's own user. */
+  readonly qemuUser: QemuUser | undefined;
   readonly leaseMs: number;
   /** A migration that no phase of comes for so long is settled by the agents. */
   readonly idleMs: number;
@@ -125,6 +128,18 @@ const networks = z.string().transform((text, context) => {
   }
 });
 
+const user = z
+  .string()
+  .regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/, 'must be the name of a user')
+  .transform((name, context) => {
+    try {
+      return findUser(name);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+      return z.NEVER;
+    }
+  });
+
 /** What a file of names and roles says. */
 function grantsIn(name: string, context: z.RefinementCtx): readonly RoleGrant[] {
   try {
@@ -171,6 +186,7 @@ const variables = z.object({
   FERRY_MIGRATION_SOCKETS: path.optional(),
   FERRY_MIGRATION_PORTS: portRange.default({ first: 49_152, last: 49_215 }),
   FERRY_QEMU: z.string().regex(noControls, 'must be a program').default('qemu-system-x86_64'),
+  FERRY_QEMU_USER: user.optional(),
   FERRY_LEASE_MS: integer(1_000, 600_000).default(10_000),
   FERRY_IDLE_MS: integer(1_000, 86_400_000).default(30_000),
   FERRY_FINISH_MS: integer(500, 86_400_000).default(2_000),
@@ -227,6 +243,7 @@ function configOf(v: Variables): Config {
       sockets: socketsOf(v),
     },
     qemu: v.FERRY_QEMU,
+    qemuUser: v.FERRY_QEMU_USER,
     leaseMs: v.FERRY_LEASE_MS,
     idleMs: v.FERRY_IDLE_MS,
     finishMs: v.FERRY_FINISH_MS,

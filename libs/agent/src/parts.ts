@@ -75,6 +75,7 @@ export async function openParts(
         allowed: config.allowed,
         memoryReserveBytes: config.memoryReserveBytes,
         guestLogBytesMax: config.guestLogBytesMax,
+        user: config.qemuUser,
         warn: (weakness) => log.warn(weakness),
       },
       shutdown,

@@ -123,7 +123,7 @@ describe('a label to run under', () => {
   it('of type none, or of model none, is nothing to speak of', async () => {
     const none = document('').replace(
       '</domain>',
-      "<seclabel type='none'/><seclabel type='dynamic' model='none'/></domain>",
+      "<seclabel type='none' model='selinux'/><seclabel type='dynamic' model='none'/></domain>",
     );
     expect(await saidOf(none, ['selinux', 'apparmor'])).toEqual({ problems: [], notes: [] });
   });

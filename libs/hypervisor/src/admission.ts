@@ -20,6 +20,8 @@ import { fileProblems } from './file-checks.ts';
 import { fileRule, machineProblem, memoryProblem, networkProblems } from './host-checks.ts';
 import { KnownFiles } from './known-files.ts';
 import { labelNotes, type SecurityDriver, securityDrivers, unappliedLabels } from './security-labels.ts';
+import type { QemuUser } from './confinement.ts';
+import { accessProblems } from './qemu-user.ts';
 import { localDisks } from './storage.ts';
 
 interface AdmissionOptions {
@@ -27,6 +29,7 @@ interface AdmissionOptions {
   readonly policy: XmlPolicy;
   readonly memoryReserveBytes: number;
   readonly protectedPaths?: readonly string[];
+  readonly user?: QemuUser | undefined;
   readonly sharedPaths?: readonly string[];
   /** What documents may do on this host that opens it. */
   readonly allowed?: ReadonlySet<string>;
@@ -81,14 +84,18 @@ export class Admission {
   async problems(domain: Domain): Promise<HypervisorError[]> {
     const { memoryReserveBytes, networks = new Map(), allowed = new Set() } = this.#options;
     const rule = await this.#fileRule();
-    const [files, images, memory, exposed] = await Promise.all([
+    const { user } = this.#options;
+    const [files, refused, images, memory, exposed] = await Promise.all([
       fileProblems(domain, rule, this.#known),
+      user === undefined ? [] : accessProblems(domain, user),
       imageProblems(domain, rule),
       memoryProblem(domain, memoryReserveBytes),
       this.#labels(domain).then((labels) => exposureProblems(domain, allowed, labels)),
     ]);
     const others = [...exposed, ...networkProblems(domain, networks), memory, machineProblem(domain, this.#binary)];
-    return [...files, ...images, ...others].filter((problem) => problem !== undefined);
+    return [...files, ...(files.length === 0 ? refused : []), ...images, ...others].filter(
+      (problem) => problem !== undefined,
+    );
   }
 
   /** What the document asks for and does not get on this host, though nothing keeps it from running: said once, where it is started. */

@@ -9,19 +9,28 @@ import { guestEnvironment } from './environment.ts';
 
 const run = promisify(execFile);
 
+/** Whom QEMU and swtpm run as, if not as the agent's own user. */
+export interface QemuUser {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /** Images may be another user's, and a port of the host below 1024. */
-const always = ['dac_override', 'net_bind_service'] as const;
+const roots = ['dac_override'] as const;
+const always = ['net_bind_service'] as const;
 /** What QEMU's file server does on behalf of the guest's users (hw/9pfs/9p-local.c). */
 const fileServer = ['chown', 'fowner', 'fsetid', 'setgid', 'setuid'] as const;
 
 /** By the kernel's names, in lower case and without CAP_. */
-export function capabilitiesOf(domain: Domain): readonly string[] {
+export function capabilitiesOf(domain: Domain, user: QemuUser | undefined): readonly string[] {
   const servesFiles = domain.devices.filesystem.some((fs) => 'accessmode' in fs && fs.accessmode === 'passthrough');
   return [
     ...always,
+    ...(user === undefined ? roots : []),
     ...(usesTaps(domain) ? ['net_admin'] : []),
     ...(domain.document.memoryBacking?.locked === undefined ? [] : ['ipc_lock']),
-    ...(servesFiles ? fileServer : []),
+    ...(servesFiles && user === undefined ? fileServer : []),
   ];
 }
 
@@ -38,9 +47,34 @@ export const confined = (program: string, args: readonly string[], keep: readonl
   ],
 ];
 
+/** Likewise, as another user, with its groups. */
+export const asUser = (
+  program: string,
+  args: readonly string[],
+  keep: readonly string[],
+  { uid, gid }: QemuUser,
+): [string, string[]] => {
+  const kept = ['-all', ...keep.map((name) => `+${name}`)].join(',');
+  return [
+    'setpriv',
+    [
+      `--reuid=${uid}`,
+      `--regid=${gid}`,
+      '--init-groups',
+      `--bounding-set=${kept}`,
+      `--inh-caps=${kept}`,
+      `--ambient-caps=${kept}`,
+      '--no-new-privs',
+      '--',
+      program,
+      ...args,
+    ],
+  ];
+};
+
 /** Whether this agent can take them: it is not root, or has no CAP_SETPCAP. */
 export async function canConfine(signal: AbortSignal): Promise<boolean> {
-  const [program, args] = confined('true', [], always);
+  const [program, args] = confined('true', [], roots);
   const can = await run(program, args, { signal, cwd: '/', env: guestEnvironment() }).then(
     () => true,
     () => false,

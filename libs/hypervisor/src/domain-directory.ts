@@ -3,12 +3,26 @@
  * QEMUs. `domain.json` is written before QEMU is started, `qemu.json` when it has a pid.
  */
 import { randomUUID } from 'node:crypto';
-import { readFileSync, type Stats, statSync } from 'node:fs';
-import { appendFile, mkdir, open, readFile, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync, type Stats, statSync } from 'node:fs';
+import {
+  appendFile,
+  lchown,
+  mkdir,
+  open,
+  readFile,
+  readdir,
+  rename,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
+import type { QemuUser } from './confinement.ts';
+import { makeOwn, makePassage } from './qemu-user.ts';
 import { type ProcessIdentity, processOfPidFile } from './qemu-process.ts';
 
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -42,6 +56,8 @@ const bootId = (): string => (boot ??= readFileSync('/proc/sys/kernel/random/boo
 /** One domain's place. */
 export interface DomainPaths {
   readonly dir: string;
+  /** Where QEMU and swtpm make their sockets and pid files: a directory of their user's own, where they have one. */
+  readonly run: string;
   readonly xml: string;
   readonly log: string;
   readonly pidFile: string;
@@ -121,9 +137,14 @@ async function tailOf(path: string): Promise<Buffer> {
 export class DomainDirectory {
   readonly #root: string;
   readonly #tpms: string;
+  readonly #user: QemuUser | undefined;
+  readonly #stateDir: string;
   readonly #logs: string;
 
-  constructor(stateDir: string) {
+  /** `user` is whom QEMU runs as, if not as the agent's own user. */
+  constructor(stateDir: string, user?: QemuUser) {
+    this.#user = user;
+    this.#stateDir = stateDir;
     this.#root = join(stateDir, 'domains');
     this.#tpms = join(stateDir, 'tpms');
     this.#logs = join(stateDir, 'logs');
@@ -131,12 +152,16 @@ export class DomainDirectory {
 
   paths(uuid: string): DomainPaths {
     const dir = join(this.#root, uuid);
+    // One that was started before the host's configuration named a user has none.
+    const own = join(dir, 'run');
+    const run = existsSync(own) ? own : dir;
     return {
       dir,
+      run,
       xml: join(dir, 'domain.xml'),
       log: join(dir, 'qemu.log'),
-      pidFile: join(dir, 'qemu.pid'),
-      monitor: (side) => join(dir, `${side}.sock`),
+      pidFile: join(run, 'qemu.pid'),
+      monitor: (side) => join(run, `${side}.sock`),
       tpmState: join(this.#tpms, uuid),
     };
   }
@@ -164,6 +189,8 @@ export class DomainDirectory {
     try {
       await mkdir(this.#root, { recursive: true, mode: 0o700 });
       await mkdir(paths.dir, { mode: 0o700 });
+      if (this.#user !== undefined && definition.adoptedMonitor === undefined)
+        await this.#makeRun(paths.dir, this.#user);
     } catch (cause) {
       if (errnoOf(cause) !== 'EEXIST' || !(await this.has(definition.uuid))) throw unwritable(paths.dir, cause);
       throw new HypervisorError(
@@ -179,7 +206,12 @@ export class DomainDirectory {
       await rm(paths.dir, { recursive: true, force: true });
       throw unwritable(paths.dir, cause);
     }
-    return paths;
+    return this.paths(definition.uuid);
+  }
+
+  async #makeRun(dir: string, user: QemuUser): Promise<void> {
+    for (const passage of [this.#stateDir, this.#root, dir]) await makePassage(passage);
+    await makeOwn(join(dir, 'run'), user);
   }
 
   definition(uuid: string): Definition | undefined {
@@ -288,6 +320,15 @@ export class DomainDirectory {
     await appendFile(path, tail);
   }
 
+  /** What is removed is nobody's to change meanwhile: a name in it could lead elsewhere by then. */
+  async #takeBack(own: string): Promise<void> {
+    const [uid, gid] = [process.geteuid?.(), process.getegid?.()];
+    if (uid === undefined || gid === undefined) return;
+    await lchown(own, uid, gid).catch((error: unknown) => {
+      if (!isMissing(error)) throw error;
+    });
+  }
+
   /** Removed at once or not at all; what a crash leaves of it is nobody's place, and goes with the next one that is removed. */
   async remove(uuid: string): Promise<void> {
     await rename(this.paths(uuid).dir, join(this.#root, `${removed}${randomUUID()}`)).catch((error: unknown) => {
@@ -295,6 +336,11 @@ export class DomainDirectory {
     });
     const names = await readdir(this.#root).catch(() => []);
     const left = names.filter((name) => name.startsWith(removed));
-    await Promise.all(left.map((name) => rm(join(this.#root, name), { recursive: true, force: true })));
+    await Promise.all(
+      left.map(async (name) => {
+        await this.#takeBack(join(this.#root, name, 'run'));
+        await rm(join(this.#root, name), { recursive: true, force: true });
+      }),
+    );
   }
 }

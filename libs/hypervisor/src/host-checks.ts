@@ -1,10 +1,10 @@
 /** What must be true of this host before a QEMU is started: the files are there, the memory is there. */
-import { constants } from 'node:fs';
-import { chmod, copyFile, readFile, realpath } from 'node:fs/promises';
+import { open, readFile, realpath } from 'node:fs/promises';
 import { sep } from 'node:path';
 import { type Domain, filesOf, type Networks, networksOf } from '@ferry/domain-xml';
 import type { FileRule } from './backing-chains.ts';
 import type { QemuBinary } from './binary.ts';
+import type { QemuUser } from './confinement.ts';
 import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
 
@@ -22,12 +22,15 @@ export async function fileRule(allowedRoots: readonly string[], protectedPaths: 
 }
 
 /** Makes what is not there yet from its template: a variable store, which is the guest's from then on. Throws HypervisorError. */
-export async function makeFromTemplates(domain: Domain): Promise<void> {
+export async function makeFromTemplates(domain: Domain, user: QemuUser | undefined): Promise<void> {
   for (const { path, template } of filesOf(domain)) {
     if (template === undefined) continue;
     try {
-      await copyFile(template, path, constants.COPYFILE_EXCL);
-      await chmod(path, 0o600);
+      const bytes = await readFile(template);
+      await using made = await open(path, 'wx', 0o600);
+      await made.writeFile(bytes);
+      // By its descriptor: the name may be another file's by now.
+      if (user !== undefined) await made.chown(user.uid, user.gid);
     } catch (cause) {
       if (errnoOf(cause) === 'EEXIST') continue;
       const message = `${path} of domain ${domain.name} cannot be made from ${template} (${errnoOf(cause) ?? 'unknown'}): make it, or let the agent write there`;

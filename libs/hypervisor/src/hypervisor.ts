@@ -15,6 +15,7 @@ import { cutGrown } from './guest-logs.ts';
 import { KnownFiles } from './known-files.ts';
 import { type Launch, launch, type Launched } from './launch.ts';
 import { giveMemoryCredentials, takeMemoryCredentials, type MemoryCredentials } from './memory-credentials.ts';
+import type { QemuUser } from './confinement.ts';
 import { isAlive, isAliveNow, send, waitGone, type ProcessIdentity } from './qemu-process.ts';
 import { RunStates } from './run-states.ts';
 import { Spawner } from './spawner.ts';
@@ -45,6 +46,8 @@ export interface HypervisorOptions {
   readonly allowed?: ReadonlySet<string>;
   /** Which bridges of this host are networks; none if not given. */
   readonly networks?: Networks;
+  /** Whom QEMU and swtpm run as; the agent's own user if not given, and then that is root's, or none. */
+  readonly user?: QemuUser | undefined;
   /** Told once of what is weaker on this host than it should be. */
   readonly warn?: (weakness: string) => void;
 }
@@ -75,7 +78,7 @@ export class Hypervisor {
   private constructor(options: HypervisorOptions, binary: QemuBinary) {
     this.#options = options;
     this.#binary = binary;
-    this.#directory = new DomainDirectory(options.stateDir);
+    this.#directory = new DomainDirectory(options.stateDir, options.user);
     this.#known = new KnownFiles(options.stateDir);
     this.admission = new Admission(options, binary);
   }
@@ -231,7 +234,7 @@ export class Hypervisor {
     const problem = (await this.admission.problems(domain)).at(0);
     if (problem !== undefined) throw problem;
     const told = await this.admission.withBackingChains(domain);
-    await makeFromTemplates(domain);
+    await makeFromTemplates(domain, this.#options.user);
     const definition: Definition = {
       uuid: domain.uuid,
       name: domain.name,
@@ -239,7 +242,8 @@ export class Hypervisor {
     };
     await this.#write(definition, domain);
     try {
-      for (const file of filesOf(domain)) if (file.use === 'shared-memory') await this.#known.makeShared(file);
+      for (const file of filesOf(domain))
+        if (file.use === 'shared-memory') await this.#known.makeShared(file, this.#options.user);
       await this.#known.record(domain.uuid, await knownFilesOf(told));
       const order = {
         spawner: this.#spawner,
@@ -249,6 +253,7 @@ export class Hypervisor {
         networks: this.#options.networks ?? new Map(),
         side: this.#options.side,
         incoming: incoming !== undefined,
+        user: this.#options.user,
       };
       const launching = launchInTurn(order, signal);
       // QEMU serves one client: who looks at the guest meanwhile waits for the same connection.
@@ -368,7 +373,13 @@ export class Hypervisor {
   /** A QEMU that waits for its guest takes it only from one that has the credentials. Throws QmpError, the errors of the file system. */
   async expectEncrypted(guest: Guest, credentials: MemoryCredentials, signal: AbortSignal): Promise<void> {
     const { dir } = this.#directory.paths(guest.uuid);
-    const creds = await giveMemoryCredentials(guest.monitor, dir, credentials, 'server', signal);
+    const creds = await giveMemoryCredentials(
+      guest.monitor,
+      { dir, user: this.#options.user },
+      credentials,
+      'server',
+      signal,
+    );
     if (creds !== '') await guest.monitor.execute('migrate-set-parameters', { 'tls-creds': creds }, signal);
   }
 
@@ -378,7 +389,8 @@ export class Hypervisor {
     credentials: MemoryCredentials,
     signal: AbortSignal,
   ): Promise<string> {
-    return giveMemoryCredentials(guest.monitor, this.#directory.paths(guest.uuid).dir, credentials, 'client', signal);
+    const { dir } = this.#directory.paths(guest.uuid);
+    return giveMemoryCredentials(guest.monitor, { dir, user: this.#options.user }, credentials, 'client', signal);
   }
 
   /** See `watchHandshakes`; of a QEMU whose memory is encrypted. */

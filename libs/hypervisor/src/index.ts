@@ -1,3 +1,4 @@
+export type { QemuUser } from './confinement.ts';
 export { exposures } from './exposure.ts';
 export { HypervisorError, type HypervisorErrorKind } from './errors.ts';
 export { guestMonitor } from './guest-monitor.ts';

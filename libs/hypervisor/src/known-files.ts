@@ -3,6 +3,7 @@ import { mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import type { DomainFile } from '@ferry/domain-xml';
 import { z } from 'zod';
+import type { QemuUser } from './confinement.ts';
 import { errnoOf } from './errno.ts';
 
 const fileSchema = z.object({ use: z.string(), path: z.string(), id: z.string() });
@@ -33,9 +34,10 @@ export class KnownFiles {
   }
 
   /** Makes a piece of shared memory that is not there, and notes that it is ours: QEMU would take any that is. */
-  async makeShared({ path }: Pick<DomainFile, 'path'>): Promise<void> {
+  async makeShared({ path }: Pick<DomainFile, 'path'>, user: QemuUser | undefined): Promise<void> {
     try {
       await using file = await open(path, 'wx', 0o600);
+      if (user !== undefined) await file.chown(user.uid, user.gid);
       await mkdir(this.#shared, { recursive: true, mode: 0o700 });
       await writeFile(this.#noteOf(path), idOf(await file.stat()), { mode: 0o600 });
     } catch (error) {

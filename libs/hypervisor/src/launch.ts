@@ -12,7 +12,7 @@ import {
 import { Monitor } from '@ferry/qemu-qmp';
 import type { QemuBinary } from './binary.ts';
 import type { DomainDirectory, DomainPaths } from './domain-directory.ts';
-import { capabilitiesOf, confined } from './confinement.ts';
+import { asUser, capabilitiesOf, confined, type QemuUser } from './confinement.ts';
 import { guestEnvironment } from './environment.ts';
 import { HypervisorError } from './errors.ts';
 import { machineProblem } from './host-checks.ts';
@@ -31,6 +31,8 @@ export interface Launch {
   readonly networks: Networks;
   readonly side: 'source' | 'dest';
   readonly incoming: boolean;
+  /** Whom QEMU runs as, if not as the agent's own user. */
+  readonly user: QemuUser | undefined;
 }
 
 export interface Launched {
@@ -69,8 +71,14 @@ function commandLine(order: Launch, paths: DomainPaths, spicePort: number | unde
     ...monitor('source'),
     ...monitor('dest'),
     ...(order.incoming ? ['-incoming', 'defer'] : []),
-    ...qemuArguments(order.domain, paths.dir, spicePort),
+    ...qemuArguments(order.domain, paths.run, spicePort),
   ];
+}
+
+function confinedFor({ binary, domain, user }: Launch, [program, args]: [string, string[]]): [string, string[]] {
+  const keep = capabilitiesOf(domain, user);
+  if (user !== undefined) return asUser(program, args, keep, user);
+  return binary.confined ? confined(program, args, keep) : [program, args];
 }
 
 /** What QEMU's last words mean. */
@@ -107,7 +115,7 @@ function tell(monitor: Monitor, command: StartCommand, signal: AbortSignal): Pro
 
 /** Starts QEMU and waits until its monitor answers. On any failure the process is gone. Throws HypervisorError. */
 export async function launch(order: Launch, signal: AbortSignal): Promise<Launched> {
-  const { binary, directory, domain, side } = order;
+  const { binary, directory, domain, side, user } = order;
   const lacking = machineProblem(domain, binary);
   if (lacking !== undefined) throw lacking;
   const paths = directory.paths(domain.uuid);
@@ -116,9 +124,9 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
   const spicePort = host === undefined ? undefined : await freePort(host, spicePorts, signal);
   const pinning = pinningOf(domain);
   await using otherwise = new AsyncDisposableStack();
-  otherwise.defer(await startTpm(domain, paths, binary.confined, signal));
+  otherwise.defer(await startTpm(domain, paths, { user, isConfined: binary.confined }, signal));
   const onItsCpus = onCpus(binary.path, commandLine(order, paths, spicePort), pinning.emulator);
-  const [program, args] = binary.confined ? confined(...onItsCpus, capabilitiesOf(domain)) : onItsCpus;
+  const [program, args] = confinedFor(order, onItsCpus);
   const gone = new AbortController();
   const spawned = { program, args, env: guestEnvironment(), log: paths.log };
   let process: ProcessIdentity | undefined;
@@ -131,7 +139,7 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
       await using starting = new AsyncDisposableStack();
       starting.use(monitor);
       await pinThreads(process.pid, pinning, domain.name);
-      await plugIn(tapsToPlugIn(domain, paths.dir, order.networks), domain.name);
+      await plugIn(tapsToPlugIn(domain, paths.run, order.networks), domain.name);
       for (const command of startCommands(domain, order.incoming)) await tell(monitor, command, signal);
       starting.move();
       otherwise.move();

@@ -1,8 +1,9 @@
 /** What a QEMU proves itself with to the QEMU at the other end of a migration. */
 import { getDiffieHellman } from 'node:crypto';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Monitor, QmpError } from '@ferry/qemu-qmp';
+import type { QemuUser } from './confinement.ts';
 
 /** The object's id in QEMU. */
 const objectId = 'ferry-memory';
@@ -40,19 +41,25 @@ const taken = /duplicate property/i;
  */
 export async function giveMemoryCredentials(
   monitor: Monitor,
-  domainDir: string,
+  domain: { readonly dir: string; readonly user: QemuUser | undefined },
   credentials: MemoryCredentials,
   endpoint: 'server' | 'client',
   signal: AbortSignal,
 ): Promise<string> {
   if (credentials.kind === 'none') return '';
-  const dir = credentials.kind === 'key' ? keyDirectory(domainDir) : credentials.dir;
+  const dir = credentials.kind === 'key' ? keyDirectory(domain.dir) : credentials.dir;
   if (credentials.kind === 'key') {
     await rm(dir, { recursive: true, force: true });
-    await mkdir(dir, { mode: 0o700 });
+    // The directory stays the agent's own: who may write in it could have the key written elsewhere.
+    await mkdir(dir, { mode: domain.user === undefined ? 0o700 : 0o711 });
+    const write = async (name: string, text: string): Promise<void> => {
+      await using file = await open(join(dir, name), 'wx', 0o600);
+      await file.writeFile(text);
+      if (domain.user !== undefined) await file.chown(domain.user.uid, domain.user.gid);
+    };
     // crypto/tlscredspsk.c: USER:KEY in keys.psk.
-    await writeFile(join(dir, 'keys.psk'), `${userName}:${credentials.key}\n`, { mode: 0o600, flag: 'wx' });
-    if (endpoint === 'server') await writeFile(join(dir, 'dh-params.pem'), dhParameters(), { mode: 0o600 });
+    await write('keys.psk', `${userName}:${credentials.key}\n`);
+    if (endpoint === 'server') await write('dh-params.pem', dhParameters());
   }
   // A server takes whichever user its file names.
   const named = endpoint === 'client' ? { username: userName } : {};

@@ -1,13 +1,15 @@
 /** The swtpm of a guest: started before its QEMU, it ends by itself when that is gone (`--terminate`). */
 import { execFile } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { type Domain, tpmSocket } from '@ferry/domain-xml';
 import type { DomainPaths } from './domain-directory.ts';
-import { confined } from './confinement.ts';
+import { asUser, confined, type QemuUser } from './confinement.ts';
 import { guestEnvironment } from './environment.ts';
 import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
+import { makeOwn, makePassage } from './qemu-user.ts';
 import { processOfPidFile, send, waitGone } from './qemu-process.ts';
 
 const run = promisify(execFile);
@@ -16,6 +18,17 @@ const startMs = 30_000;
 /** It has nothing to write back; a busy host takes a moment to end it. */
 const killMs = 5_000;
 
+/** Whom it runs as, if not as the agent's own user, and whether capabilities can be taken from it. */
+interface Confinement {
+  readonly user: QemuUser | undefined;
+  readonly isConfined: boolean;
+}
+
+function confinedTpm(args: readonly string[], { user, isConfined }: Confinement): [string, readonly string[]] {
+  if (user !== undefined) return asUser('swtpm', args, [], user);
+  return isConfined ? confined('swtpm', args, []) : ['swtpm', args];
+}
+
 /**
  * Starts the swtpm that a domain asks for; gives what ends it, for a start that fails later. Its state outlives the run of the guest; one
  * that comes from another host brings its own along. Throws HypervisorError qemu-start-failed.
@@ -23,14 +36,18 @@ const killMs = 5_000;
 export async function startTpm(
   domain: Domain,
   paths: DomainPaths,
-  isConfined: boolean,
+  { user, isConfined }: Confinement,
   signal: AbortSignal,
 ): Promise<() => Promise<void>> {
-  const socket = tpmSocket(domain, paths.dir);
+  const socket = tpmSocket(domain, paths.run);
   const backend = domain.devices.tpm?.backend;
   if (socket === undefined || backend?.type !== 'emulator') return async () => undefined;
-  await mkdir(paths.tpmState, { recursive: true, mode: 0o700 });
-  const pidFile = `${paths.dir}/swtpm.pid`;
+  if (user === undefined) await mkdir(paths.tpmState, { recursive: true, mode: 0o700 });
+  else {
+    await makePassage(dirname(paths.tpmState));
+    await makeOwn(paths.tpmState, user);
+  }
+  const pidFile = `${paths.run}/swtpm.pid`;
   const args = [
     'socket',
     ...(backend.version === '2.0' ? ['--tpm2'] : []),
@@ -39,7 +56,7 @@ export async function startTpm(
     '--tpmstate',
     `dir=${paths.tpmState},mode=0600`,
     '--log',
-    `file=${paths.dir}/swtpm.log`,
+    `file=${paths.run}/swtpm.log`,
     '--pid',
     `file=${pidFile}`,
     '--terminate',
@@ -47,7 +64,7 @@ export async function startTpm(
     '--daemon',
   ];
   try {
-    const [program, words] = isConfined ? confined('swtpm', args, []) : ['swtpm', args];
+    const [program, words] = confinedTpm(args, { user, isConfined });
     await run(program, words, { signal, timeout: startMs, cwd: '/', env: guestEnvironment() });
   } catch (cause) {
     signal.throwIfAborted();

@@ -28,7 +28,8 @@ export async function mayListen({ config }: DestAgent, wanted: string): Promise<
   if (wanted === '') return { kind: 'tcp', host: migration.address, port: undefined };
   const asked = parseMigrationUri(wanted);
   const problem =
-    listenProblem(asked, migration) ?? (asked.kind === 'unix' ? await newSocketProblem(asked.path) : undefined);
+    listenProblem(asked, migration) ??
+    (asked.kind === 'unix' ? await newSocketProblem(asked.path, config.qemuUser) : undefined);
   if (problem === undefined) return asked;
   const message = `no guest is received at ${formatMigrationUri(asked)} on host ${config.host.name}: ${problem}; or leave the URI to the agent`;
   throw new HypervisorError('address-unusable', message);
