@@ -1,7 +1,7 @@
-// Arrows one way: services → agent → {hypervisor, handover, migration, domain-xml} → {qemu-qmp, jobs} → proto; agent and cli → rpc.
+// Arrows one way: services → agent → {hypervisor, handover, jobs, migration, domain-xml} → {qemu-qmp, redis} → rpc → proto; cli → rpc.
 const below = {
   'libs/qemu-qmp': [],
-  'libs/redis': [],
+  'libs/redis': ['libs/rpc'],
   'libs/jobs': ['libs/redis'],
   'libs/handover': ['libs/redis'],
   'libs/domain-xml': [],

@@ -4,9 +4,10 @@
  */
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { openLog, openRedis, waitForRedis } from '@ferry/agent';
+import { openLog } from '@ferry/agent';
 import type { RedisServer, SentinelGroup } from '@ferry/lab';
 import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
+import { openRedis, waitForRedis } from '@ferry/redis/connect';
 import { Proxy } from './faults/proxy.ts';
 import { startMigration } from './under-way.ts';
 import { callsOf, endOf, eventually, refusal, type TestGuest, World } from './world.ts';

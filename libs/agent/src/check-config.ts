@@ -12,15 +12,13 @@ import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { Side } from '@ferry/migration';
+import { lackingSettings, openRedis, parseRedisUrl } from '@ferry/redis/connect';
 import { type HostPort, parseHostPort } from '@ferry/rpc';
 import { Callers } from './callers.ts';
 import { type Config, readConfig } from './config.ts';
 import { AgentError } from './errors.ts';
 import { openLog } from './log.ts';
 import { agentRuns } from './one-daemon.ts';
-import { openRedis } from './redis.ts';
-import { lackingSettings } from './redis-settings.ts';
-import { parseRedisUrl } from './redis-url.ts';
 import { readRoles } from './role-grants.ts';
 import { tryStateDir } from './state-dir.ts';
 

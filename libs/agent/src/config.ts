@@ -4,6 +4,7 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { type AddedArguments, readArgumentRules } from '@ferry/domain-xml';
 import { exposures, type QemuUser } from '@ferry/hypervisor';
 import type { MigrationEndpoints } from '@ferry/migration';
+import { isReadableOnTheWay, parseRedisUrl, type RedisPlace, RedisUrlError } from '@ferry/redis/connect';
 import { formatHostPort, type HostPort, isLoopback, parseHostPort } from '@ferry/rpc';
 import { z } from 'zod';
 import type { RoleGrant } from './callers.ts';
@@ -12,7 +13,6 @@ import { NetworksError, parseNetworks } from './networks.ts';
 import { domainPathProblems, protectedPaths } from './protected-paths.ts';
 import { findUser } from './find-user.ts';
 import { readRoles } from './role-grants.ts';
-import { isReadableOnTheWay, parseRedisUrl, type RedisPlace, RedisUrlError } from './redis-url.ts';
 
 /** The files that prove who we are, and the authority that says who others are. PEM. */
 export interface TlsFiles {

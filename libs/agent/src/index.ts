@@ -16,7 +16,6 @@ export { FailureError, failureOf, reportedFailure, type Where } from './failure.
 export { logOf, openLog, type Log, type LogFields } from './log.ts';
 export { observe } from './metrics.ts';
 export { SendingSpans } from './sending-spans.ts';
-export { openRedis, waitForRedis } from './redis.ts';
 export { isUnconnected, type LookUp, reachProblem } from './reach.ts';
 export { agentRuns } from './one-daemon.ts';
 export { saidIfLong } from './said-if-long.ts';

@@ -4,6 +4,7 @@ import { HandoverJournals, HandoverRegister, HostNames, type Journals, OwnerReco
 import { Hypervisor } from '@ferry/hypervisor';
 import { type Clock, MigrationJobs, systemClock } from '@ferry/jobs';
 import { phases, type Side } from '@ferry/migration';
+import { openRedis, waitForRedis } from '@ferry/redis/connect';
 import { BlackoutGate } from './blackout-gate.ts';
 import { type Config, readConfig } from './config.ts';
 import { openLog, type Log } from './log.ts';
@@ -14,7 +15,6 @@ import { OngoingMigrations } from './ongoing.ts';
 import { registerHost } from './host-name.ts';
 import { holdStateDirectory } from './one-daemon.ts';
 import { type LookUp, systemLookUp } from './reach.ts';
-import { openRedis, waitForRedis } from './redis.ts';
 import { openRunKeys, type RunKeys } from './run-keys.ts';
 import { tryStateDir } from './state-dir.ts';
 import { type Credentials, openCredentials } from './tls.ts';

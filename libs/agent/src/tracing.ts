@@ -1,5 +1,5 @@
 /**
- * Spans of the calls that this process makes and answers, and of Redis' commands. Made here and not by instrumentation, which changes modules while they
+ * Spans of the calls that this process makes and answers. Made here and not by instrumentation, which changes modules while they
  * load: half of an agent's start, and nothing that a bundle has.
  */
 import { type EventEmitter, errorMonitor } from 'node:events';
@@ -18,15 +18,7 @@ import {
   type TextMapSetter,
   trace,
 } from '@opentelemetry/api';
-import {
-  ATTR_DB_OPERATION_NAME,
-  ATTR_DB_SYSTEM_NAME,
-  ATTR_ERROR_TYPE,
-  ATTR_RPC_METHOD,
-  ATTR_RPC_STATUS_CODE,
-  ATTR_RPC_SYSTEM_NAME,
-} from '@opentelemetry/semantic-conventions';
-import type { Redis } from 'ioredis';
+import { ATTR_RPC_METHOD, ATTR_RPC_STATUS_CODE, ATTR_RPC_SYSTEM_NAME } from '@opentelemetry/semantic-conventions';
 import { measure } from './metrics.ts';
 
 const tracer = trace.getTracer('@ferry/agent');
@@ -119,23 +111,3 @@ export function traceparentNow(): { traceparent?: string } {
 
 /** The context of a span that a job's record names. */
 export const contextOf = (traceparent: string): Context => propagation.extract(ROOT_CONTEXT, { traceparent });
-
-/** Gives each command within a trace its span, by the command's name alone: arguments may be anything. */
-export function traceCommands(redis: Redis): void {
-  const send = redis.sendCommand.bind(redis);
-  redis.sendCommand = (command, ...rest) => {
-    if (trace.getActiveSpan() === undefined) return send(command, ...rest);
-    const attributes = { [ATTR_DB_SYSTEM_NAME]: 'redis', [ATTR_DB_OPERATION_NAME]: command.name };
-    const span = tracer.startSpan(command.name, { kind: SpanKind.CLIENT, attributes });
-    // One that was given up may be answered later: a promise is settled once.
-    command.promise.then(
-      () => span.end(),
-      (error: Error) => {
-        span.setAttribute(ATTR_ERROR_TYPE, error.name);
-        span.setStatus({ code: SpanStatusCode.ERROR, message: error.message });
-        span.end();
-      },
-    );
-    return send(command, ...rest);
-  };
-}

@@ -1,11 +1,10 @@
 /** Two tiny programs for telemetry.test.ts: `serve REDIS` is a destination agent, `call ADDRESS` calls it once under a span of its own. */
 import { DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
+import { openRedis, parseRedisUrl, waitForRedis } from '@ferry/redis/connect';
 import { trace } from '@opentelemetry/api';
 import { edgeOf } from '../call.ts';
 import { dial, invoke } from '../client.ts';
 import { openLog } from '../log.ts';
-import { openRedis, waitForRedis } from '../redis.ts';
-import { parseRedisUrl } from '../redis-url.ts';
 import { startTelemetry } from '../telemetry.ts';
 import { serve } from '../serve.ts';
 import { openCredentials } from '../tls.ts';

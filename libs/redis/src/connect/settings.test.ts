@@ -2,9 +2,9 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
 import { type PrivateRedis, startRedis } from '@ferry/jobs/testing';
-import { openLog } from './log.ts';
-import { openRedis, waitForRedis } from './redis.ts';
-import { lackingSettings } from './redis-settings.ts';
+import { pino } from 'pino';
+import { openRedis, waitForRedis } from './connect.ts';
+import { lackingSettings } from './settings.ts';
 
 let server: PrivateRedis;
 beforeEach(async () => {
@@ -48,7 +48,7 @@ it('names min-replicas-to-write of a master that has a replica, and of no other'
 
 it('is said by a client whenever it has connected, and once if it stays the same; that CONFIG is refused likewise', async () => {
   const lines: string[] = [];
-  const log = openLog('warn', { write: (line) => void lines.push(line) });
+  const log = pino({ level: 'warn' }, { write: (line) => void lines.push(line) });
   const redis = openRedis({ kind: 'socket', path: server.socket }, log);
   await waitForRedis(redis, log, AbortSignal.timeout(30_000));
   const said = (words: string): string[] => lines.filter((line) => line.includes(words));

@@ -3,9 +3,9 @@ import { formatHostPort } from '@ferry/rpc';
 import { Redis, type RedisOptions } from 'ioredis';
 import type { Log } from './log.ts';
 import { MasterWatch } from './master-watch.ts';
-import { watchSettings } from './redis-settings.ts';
-import { traceCommands } from './tracing.ts';
-import type { RedisPlace, RedisUser, SentinelPlace } from './redis-url.ts';
+import { watchSettings } from './settings.ts';
+import { traceCommands } from './trace-commands.ts';
+import type { RedisPlace, RedisUser, SentinelPlace } from './url.ts';
 
 /** A reply that takes longer counts as no reply, ms. */
 const replyMsMax = 1_000;

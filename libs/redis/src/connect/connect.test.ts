@@ -1,15 +1,15 @@
 import { describe, expect, it } from '@jest/globals';
 import { startRedis } from '@ferry/jobs/testing';
-import { openLog } from './log.ts';
-import { openRedis, waitForRedis } from './redis.ts';
-import { parseRedisUrl } from './redis-url.ts';
+import { pino } from 'pino';
+import { openRedis, waitForRedis } from './connect.ts';
+import { parseRedisUrl } from './url.ts';
 
 const at = (path: string) => ({ kind: 'socket', path }) as const;
 
 /** A log, and a promise of the first line that has some words in it. */
 function watchedLog(words: string) {
   const seen = Promise.withResolvers<string>();
-  const log = openLog('info', { write: (line) => void (line.includes(words) && seen.resolve(line)) });
+  const log = pino({ level: 'info' }, { write: (line) => void (line.includes(words) && seen.resolve(line)) });
   return { log, seen: seen.promise };
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { parseRedisUrl } from './redis-url.ts';
+import { parseRedisUrl } from './url.ts';
 
 const plain = {
   kind: 'sentinels',
