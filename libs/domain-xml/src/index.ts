@@ -7,6 +7,7 @@ export type { Domain } from './domain.ts';
 export { DomainXmlError, type DomainXmlErrorKind, type XmlProblem } from './errors.ts';
 export { type DomainFile, type FileKind, filesOf } from './files.ts';
 export { migrationHazards } from './hazards.ts';
+export { type AskedLabel, labelsOf } from './labels.ts';
 export { parseDomain } from './parse.ts';
 export { hasPasswords, isLocked, withMaskedPasswords, withPasswordsOf } from './passwords.ts';
 export { type Pinning, pinningOf } from './pinning.ts';

@@ -378,7 +378,7 @@ describe('a document that is refused', () => {
     [
       'a disk that may be missing',
       guest("<disk><source file='/var/lib/libvirt/images/a' startupPolicy='optional'/><target dev='vda'/></disk>"),
-      '/domain/devices/disk/source/@startupPolicy:7 "optional" is not supported',
+      '/domain/devices/disk/source/@startupPolicy:7 a disk that is optional is not supported',
     ],
     [
       'a tap of a network that Ferry would not plug in',

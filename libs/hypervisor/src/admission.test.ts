@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Admission } from './admission.ts';
 import { askBinary, type QemuBinary } from './binary.ts';
+import { vendorProblem } from './host-checks.ts';
 import { type SecurityDriver, securityDrivers } from './security-labels.ts';
 import { mountsOf } from './storage.ts';
 
@@ -137,6 +138,21 @@ describe('a label to run under', () => {
     await mkdir(join(dir, 'sys/fs/selinux'), { recursive: true });
     await writeFile(join(dir, 'sys/fs/selinux/enforce'), '0');
     expect(await securityDrivers(dir)).toEqual(new Set(['selinux', 'apparmor']));
+  });
+});
+
+describe("a processor's maker", () => {
+  const wanting = (type: string, vendor: string) => {
+    const xml = cpu('Haswell')
+      .replace('</model>', `</model><vendor>${vendor}</vendor>`)
+      .replace("type='qemu'", `type='${type}'`);
+    return vendorProblem(admission().read(xml), 'processor\t: 0\nvendor_id\t: GenuineIntel\nmodel\t: 1\n');
+  };
+
+  it('is what the document says, where the guest runs on the processor itself', () => {
+    expect(wanting('kvm', 'Intel')).toBeUndefined();
+    expect(wanting('kvm', 'AMD')?.message).toMatch(/wants a processor of AMD .* this host's is GenuineIntel/);
+    expect(wanting('qemu', 'AMD')).toBeUndefined();
   });
 });
 

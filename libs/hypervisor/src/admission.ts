@@ -1,5 +1,6 @@
 /** What this host says to a domain before anything is started. */
 import { accessSync, constants } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import {
   completeDomain,
   type Domain,
@@ -17,7 +18,7 @@ import { HypervisorError } from './errors.ts';
 import { DocumentReader } from './document-reader.ts';
 import { exposureProblems } from './exposure.ts';
 import { fileProblems } from './file-checks.ts';
-import { fileRule, machineProblem, memoryProblem, networkProblems } from './host-checks.ts';
+import { fileRule, machineProblem, memoryProblem, networkProblems, vendorProblem } from './host-checks.ts';
 import { KnownFiles } from './known-files.ts';
 import { labelNotes, type SecurityDriver, securityDrivers, unappliedLabels } from './security-labels.ts';
 import type { QemuUser } from './confinement.ts';
@@ -92,7 +93,11 @@ export class Admission {
       memoryProblem(domain, memoryReserveBytes),
       this.#labels(domain).then((labels) => exposureProblems(domain, allowed, labels)),
     ]);
-    const others = [...exposed, ...networkProblems(domain, networks), memory, machineProblem(domain, this.#binary)];
+    const machine = [
+      machineProblem(domain, this.#binary),
+      vendorProblem(domain, await readFile('/proc/cpuinfo', 'latin1')),
+    ];
+    const others = [...exposed, ...networkProblems(domain, networks), memory, ...machine];
     return [...files, ...(files.length === 0 ? refused : []), ...images, ...others].filter(
       (problem) => problem !== undefined,
     );

@@ -62,6 +62,20 @@ export function networkProblems(domain: Domain, networks: Networks): HypervisorE
     });
 }
 
+const vendors = { Intel: 'GenuineIntel', AMD: 'AuthenticAMD', Hygon: 'HygonGenuine' } as const;
+
+/** What is wrong if a guest that runs on the host's own processor wants one of another maker (virCPUx86Compute). `cpuInfo` is Linux's text. */
+export function vendorProblem({ name, document: { type, cpu } }: Domain, cpuInfo: string): HypervisorError | undefined {
+  const wanted = cpu?.mode === 'custom' ? cpu.vendor : undefined;
+  if (wanted === undefined || type !== 'kvm') return undefined;
+  const here = /^vendor_id\s*:\s*(\S+)/m.exec(cpuInfo)?.[1];
+  if (here === vendors[wanted]) return undefined;
+  return new HypervisorError(
+    'cpu-unsupported',
+    `domain ${name} wants a processor of ${wanted} (/domain/cpu/vendor), this host's is ${here ?? 'of no known maker'}: choose a host that has one, or remove <vendor>`,
+  );
+}
+
 /** What is wrong if this host's QEMU lacks the domain's machine. */
 export function machineProblem({ machine, name }: Domain, binary: QemuBinary): HypervisorError | undefined {
   if (binary.machines.has(machine)) return undefined;

@@ -1,7 +1,7 @@
 /** The labels that a document asks QEMU to run under, which Ferry applies nowhere: what that means on this host. */
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Domain, XmlProblem } from '@ferry/domain-xml';
+import { type AskedLabel, type Domain, labelsOf, type XmlProblem } from '@ferry/domain-xml';
 
 /** What confines processes by labels on a host, by the name that documents have for it. */
 export type SecurityDriver = 'selinux' | 'apparmor';
@@ -21,8 +21,6 @@ export async function securityDrivers(root = '/'): Promise<ReadonlySet<SecurityD
   return new Set([...(selinux ? (['selinux'] as const) : []), ...(apparmor ? (['apparmor'] as const) : [])]);
 }
 
-type Label = Domain['document']['seclabel'][number];
-
 /** A label that is not applied, and whether this host has the driver that would confine QEMU by it. */
 export interface UnappliedLabel {
   readonly path: string;
@@ -34,19 +32,16 @@ export interface UnappliedLabel {
  * The labels of a document. One without a model is of whichever driver the host has. Of the users and groups (`dac`) that libvirt makes up
  * for each start none confines more than the agent's own user does; one that the document names itself is asked for.
  */
-export function unappliedLabels({ document }: Domain, drivers: ReadonlySet<string>): UnappliedLabel[] {
-  const { seclabel } = document;
-  return seclabel.flatMap((label, i) => {
-    const { type, model } = label;
+export function unappliedLabels(domain: Domain, drivers: ReadonlySet<string>): UnappliedLabel[] {
+  return labelsOf(domain).flatMap((label) => {
+    const { type, model, path } = label;
     if (type === 'none' || model === 'none') return [];
-    const path = `/domain/seclabel${seclabel.length === 1 ? '' : `[${i + 1}]`}`;
-    return [
-      { path, what: `a ${type} label${model === undefined ? '' : ` of ${model}`}`, confines: confines(label, drivers) },
-    ];
+    const what = `a ${type} label${model === undefined ? '' : ` of ${model}`}`;
+    return [{ path, what, confines: confines(label, drivers) }];
   });
 }
 
-function confines({ type, model }: Label, drivers: ReadonlySet<string>): boolean {
+function confines({ type, model }: AskedLabel, drivers: ReadonlySet<string>): boolean {
   if (model === undefined) return drivers.size > 0;
   return model === 'dac' ? type === 'static' : drivers.has(model);
 }

@@ -95,8 +95,16 @@ export function completeFirmware(document: DomainDocument): Pick<DomainDocument,
 const given = ({ features }: { readonly features: DomainDocument['features'] | undefined }) =>
   features === undefined ? {} : { features };
 
+/** Firmware with a variable store is flash, and its code is not the guest's to write: people leave that out (qemuFirmwareFillDomainLegacy). */
+function withFlash(os: Os): Os {
+  const { loader, nvram } = os;
+  if (loader === undefined || nvram === undefined || loader.type !== undefined) return os;
+  return { ...os, loader: { ...loader, type: 'pflash', readonly: true } };
+}
+
 /** Flash images are raw unless it is said, and read-only ones keep their variables beside them (qemuDomainDefPostParse). */
-function completeFlash(name: string, os: Os): Os {
+function completeFlash(name: string, given: Os): Os {
+  const os = withFlash(given);
   const { loader, nvram } = os;
   if (loader !== undefined && loader.type !== 'pflash') return { ...os, loader: { ...loader, type: 'rom' } };
   if (loader === undefined) return os;

@@ -83,7 +83,28 @@ function checkIothreadPins({ cputune, iothreads = 0, iothreadids }: DomainDocume
   );
 }
 
-function checkCpus({ vcpu, cpu, type, devices }: DomainDocument, findings: Findings): void {
+type EachCpu = NonNullable<DomainDocument['vcpus']>['vcpu'];
+/** QEMU is started with the first so many; that others are added by name, as libvirt does it, is not supported (qemuProcessSetupHotpluggableVcpus). */
+function checkEachCpu(online: number, each: EachCpu, findings: Findings): void {
+  const wrong = each.findIndex(({ id, enabled }) => enabled !== id < online);
+  if (wrong >= 0) {
+    const path = pathOf('/domain/vcpus', 'vcpu', each.length, wrong);
+    const what = `vCPU ${each[wrong]?.id} is ${each[wrong]?.enabled === true ? 'on' : 'off'}, and <vcpu> begins with ${online}`;
+    findings.report(
+      'xml-unsupported',
+      path,
+      what,
+      'Only the first vCPUs can be on: make them equal, or leave <vcpus> out',
+    );
+  }
+  const twice = each.findIndex(({ id }, i) => each.findIndex((other) => other.id === id) < i);
+  if (twice < 0) return;
+  const path = pathOf('/domain/vcpus', 'vcpu', each.length, twice);
+  findings.report('xml-invalid', path, `vCPU ${each[twice]?.id} is given twice`, 'Remove one');
+}
+
+function checkCpus({ vcpu, vcpus, cpu, type, devices }: DomainDocument, findings: Findings): void {
+  checkEachCpu(vcpu.current ?? vcpu.count, vcpus?.vcpu ?? [], findings);
   if (vcpu.current !== undefined && vcpu.current > vcpu.count) {
     findings.report('xml-invalid', '/domain/vcpu/@current', `it is more than ${vcpu.count}`, 'Lower it');
   }

@@ -1,5 +1,5 @@
 import type { ElementCodec, Of } from '../codec/element.ts';
-import { choice, element, type Report } from '../codec/element-codec.ts';
+import { choice, element, type Report, textElement } from '../codec/element-codec.ts';
 import { attribute, attributeOr, children, hostSide, optionalAttribute, optionalChild, text } from '../codec/fields.ts';
 import { integer, oneOf, pattern, type Scalar, token } from '../codec/scalar.ts';
 import { onOff, yesNo } from './common.ts';
@@ -130,6 +130,9 @@ const notOfHost = { '@migratable': 'It is about host-passthrough and maximum' };
 /** What the guest reads of its processor's maker: without commas, as in libvirt (virCPUDefParseXML). */
 const vendorId = pattern(/^[ -+\--~]{12}$/, 'a name of 12 characters without commas', ['KVM-KVM-KVM_', 'Libvirt QEMU']);
 
+/** Whose processors the host must have; the guest sees its model's own (virCPUx86Compute). */
+const vendor = hostSide(optionalChild(textElement(oneOf('Intel', 'AMD', 'Hygon'))));
+
 /** Each feature has one policy (virCPUDefParseXML). */
 function checkFeatures(
   { feature: all }: { readonly feature: readonly { readonly name: string }[] },
@@ -156,14 +159,17 @@ export const cpu = choice(
             name: text(token),
           }),
         ),
+        vendor,
       },
       {
         check: (value, report) => {
           checkFeatures(value, report);
           if (value.model === undefined && value.feature.length > 0)
             report('xml-invalid', '', 'its features are of no model', 'Add <model>');
+          if (value.model === undefined && value.vendor !== undefined)
+            report('xml-invalid', '/vendor', 'it is of no model', 'Add <model>');
         },
-        refused: { ...notOfHost, vendor: 'It checks the host at start, which is not where the guest will run' },
+        refused: notOfHost,
       },
     ),
     'host-passthrough': element(ofHost, {

@@ -15,7 +15,7 @@ import { diskAddress } from './address.ts';
 import { hostName } from './chardev.ts';
 import { acpiIndex, alias, boot, onOff, present, virtioModels, virtioOptions, yesNo } from './common.ts';
 import { sizeInBytes } from './memory.ts';
-import { sourceLabels } from './seclabel.ts';
+import { type SourceLabel, sourceLabels } from './seclabel.ts';
 
 const target = element({
   dev: attribute(pattern(/^(vd|sd|hd|fd|ub)[a-z]{1,3}$/, 'a disk name like vda or sda', ['vda', 'sda', 'hda'])),
@@ -128,17 +128,8 @@ const sourceRefused = {
   slices: 'Use an image of its own instead of a part of one',
 };
 const sourceOptions = { refused: sourceRefused, ignored: { '@index': 'libvirt numbers the images of running guests' } };
-const always = oneOf('mandatory');
-/** A disk that may be missing would make two different machines. */
-const mandatory: typeof always = {
-  ...always,
-  decode: (raw, policy) => {
-    const decoded = always.decode(raw, policy);
-    const hint = 'Ferry never starts a guest without one of its disks: remove it, or the disk';
-    return 'value' in decoded ? decoded : { ...decoded, hint };
-  },
-};
-const startupPolicy = optionalAttribute(mandatory);
+/** What may be missing is a medium (virDomainDiskDefValidateStartupPolicy); Ferry wants it there all the same. */
+const startupPolicy = optionalAttribute(oneOf('mandatory', 'requisite', 'optional'));
 const fileSource = element({ file: attribute(path), startupPolicy, seclabel: sourceLabels }, sourceOptions);
 const blockSource = element({ dev: attribute(path), startupPolicy, seclabel: sourceLabels }, sourceOptions);
 
@@ -146,7 +137,9 @@ const blockSource = element({ dev: attribute(path), startupPolicy, seclabel: sou
 const namesNothing = ({ attributes, children: below, text: own }: XmlNode): boolean =>
   below.length === 0 &&
   own.trim() === '' &&
-  [...attributes].every(([key, value]) => key === 'index' || ((key === 'file' || key === 'dev') && value === ''));
+  [...attributes].every(
+    ([key, value]) => key === 'index' || key === 'startupPolicy' || ((key === 'file' || key === 'dev') && value === ''),
+  );
 
 const host = element({
   name: optionalAttribute(hostName),
@@ -213,6 +206,7 @@ export interface BackingStore {
   readonly type?: 'file' | 'block';
   readonly format?: 'raw' | 'qcow2';
   readonly path?: string;
+  readonly seclabel?: readonly SourceLabel[];
   /** How much of its tables is kept, in bytes. */
   readonly metadataCache?: number;
   readonly backingStore?: BackingStore;
@@ -246,18 +240,23 @@ const backingStore: ElementCodec<BackingStore> = {
       type: layer.type,
       format: layer.format.type,
       path: layer.type === 'file' ? layer.source.file : layer.source.dev,
+      ...(layer.source.seclabel.length === 0 ? {} : { seclabel: layer.source.seclabel }),
       ...(layer.format.metadata_cache === undefined ? {} : { metadataCache: layer.format.metadata_cache.max_size }),
       ...(next === undefined ? {} : { backingStore: next }),
     };
   },
-  encode: (name, { type, format: word, path: image, metadataCache: cache, backingStore: next }, guestOnly) => {
+  encode: (
+    name,
+    { type, format: word, path: image, seclabel = [], metadataCache: cache, backingStore: next },
+    guestOnly,
+  ) => {
     if (type === undefined || word === undefined || image === undefined) return { name, attributes: [], children: [] };
     const how = { type: word, ...(cache === undefined ? {} : { metadata_cache: { max_size: cache } }) };
     const out = backingLayer.encode(
       name,
       type === 'file'
-        ? { type, format: how, source: { file: image, seclabel: [] } }
-        : { type, format: how, source: { dev: image, seclabel: [] } },
+        ? { type, format: how, source: { file: image, seclabel } }
+        : { type, format: how, source: { dev: image, seclabel } },
       guestOnly,
     );
     if (next === undefined) return out;
@@ -312,6 +311,7 @@ const common = {
 type Common = {
   readonly device: string;
   readonly driver?: Of<typeof driver>;
+  readonly source?: object;
 };
 const options = {
   ignored: { mirror: 'libvirt reports it of running guests' },
@@ -324,9 +324,14 @@ const options = {
     throttlefilters: 'Use <iotune>',
   },
   check: (
-    { driver: how }: Common,
+    { device, driver: how, source }: Common,
     report: Parameters<NonNullable<Parameters<typeof element>[1] & object>['check'] & object>[1],
   ) => {
+    const policy = source !== undefined && 'startupPolicy' in source ? String(source.startupPolicy) : 'mandatory';
+    if (device === 'disk' && policy !== 'mandatory') {
+      const hint = 'Ferry never starts a guest without one of its disks: remove it, or the disk';
+      report('xml-unsupported', '/source/@startupPolicy', `a disk that is ${policy} is not supported`, hint);
+    }
     if (how?.io === 'native' && how.cache !== 'none' && how.cache !== 'directsync') {
       report('xml-invalid', '/driver/@io', "io='native' needs a disk without host cache", "Add cache='none'");
     }

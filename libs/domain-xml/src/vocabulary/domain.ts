@@ -66,6 +66,18 @@ const resource = element(
   { refused: { fibrechannel: 'Ferry names no guest to a storage network' } },
 );
 
+/** Each vCPU by itself; see checkCpus. */
+const vcpus = element({
+  vcpu: children(
+    element({
+      id: attribute(integer(0, 1023)),
+      enabled: attribute(yesNo),
+      hotpluggable: optionalAttribute(yesNo),
+      order: optionalAttribute(integer(1, 1024)),
+    }),
+  ),
+});
+
 const sleep = optionalChild(element({ enabled: attribute(yesNo) }));
 
 /** The whole document, in the order in which libvirt writes it; `<metadata>` and foreign elements are kept beside it. */
@@ -93,6 +105,7 @@ export const document = element(
       }),
       { placement: 'static', count: 1 },
     ),
+    vcpus: hostSide(optionalChild(vcpus)),
     iothreads: hostSide(optionalChild(iothreads)),
     iothreadids: hostSide(optionalChild(iothreadids)),
     defaultiothread: hostSide(optionalChild(defaultIothread)),
@@ -109,6 +122,8 @@ export const document = element(
     on_poweroff: hostSide(optionalChild(textElement(oneOf('destroy', 'preserve')))),
     on_reboot: hostSide(optionalChild(textElement(oneOf('restart', 'destroy')))),
     on_crash: hostSide(optionalChild(textElement(oneOf('destroy', 'restart', 'preserve')))),
+    /** For a lock manager, of which libvirt has none by itself and Ferry none at all. */
+    on_lockfailure: hostSide(optionalChild(textElement(oneOf('poweroff', 'restart', 'pause', 'ignore')))),
     pm: optionalChild(element({ 'suspend-to-mem': sleep, 'suspend-to-disk': sleep })),
     devices: childOr(devices, noDevices),
     seclabel: hostSide(children(seclabel)),
@@ -123,9 +138,7 @@ export const document = element(
       blkiotune: 'Ferry sets no cgroup limits',
       memtune: 'Ferry sets no cgroup limits',
       launchSecurity: 'A guest with encrypted memory cannot be moved',
-      on_lockfailure: 'Ferry has no lock manager',
       keywrap: 'It belongs to s390 machines',
-      vcpus: 'Hot-plugged vCPUs are not supported: give <vcpu> alone',
       throttlegroups: 'Use <iotune> in the disk',
       perf: 'Ferry counts no events',
       bootloader: 'It is a choice of Xen',

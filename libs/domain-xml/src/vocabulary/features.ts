@@ -69,6 +69,10 @@ export const features = element(
     acpi: optionalChild(present),
     apic: optionalChild(element({ eoi: optionalAttribute(onOff) })),
     pae: optionalChild(present),
+    /** Of these three libvirt's QEMU driver makes nothing: they are choices of other drivers. */
+    hap: hostSide(optionalChild(state)),
+    viridian: hostSide(optionalChild(present)),
+    privnet: hostSide(optionalChild(present)),
     hyperv: optionalChild(hyperv),
     kvm: optionalChild(
       element({
@@ -98,9 +102,6 @@ export const features = element(
   {
     refused: {
       'async-teardown': 'QEMU 7.2 does not let go of memory that way',
-      hap: 'It is a choice of Xen',
-      viridian: 'It is a choice of Xen',
-      privnet: 'It belongs to containers',
       gic: 'It belongs to ARM machines',
     },
   },
@@ -114,6 +115,16 @@ const catchup = hostSide(
   ),
 );
 
+/** What libvirt takes of every timer, and its QEMU driver looks at of none (virDomainTimerDefParseXML). */
+const mode = hostSide(optionalAttribute(oneOf('auto', 'native', 'emulate', 'paravirt', 'smpsafe')));
+const idle = {
+  mode,
+  tickpolicy: hostSide(optionalAttribute(oneOf('delay', 'catchup', 'merge', 'discard'))),
+  track: hostSide(optionalAttribute(oneOf('boot', 'guest', 'wall', 'realtime'))),
+  catchup,
+};
+const frequency = optionalAttribute(integer(1, 2 ** 50));
+
 /** What becomes of missed ticks (qemuValidateDomainDefClockTimers). */
 const timers = choice('name', {
   rtc: element({
@@ -121,22 +132,27 @@ const timers = choice('name', {
     present: hostSide(optionalAttribute(yesNo)),
     tickpolicy: optionalAttribute(oneOf('delay', 'catchup')),
     track: optionalAttribute(oneOf('guest', 'wall', 'realtime')),
+    mode,
+    frequency: hostSide(frequency),
     catchup,
   }),
   pit: element({
     present: hostSide(optionalAttribute(yesNo)),
     tickpolicy: optionalAttribute(oneOf('delay', 'discard', 'catchup')),
+    mode,
+    track: idle.track,
+    frequency: hostSide(frequency),
     catchup,
   }),
   /** Of this one libvirt's QEMU driver looks at `present` alone. */
   hpet: element({
     present: optionalAttribute(yesNo),
-    tickpolicy: hostSide(optionalAttribute(oneOf('delay', 'catchup', 'merge', 'discard'))),
-    catchup,
+    ...idle,
+    frequency: hostSide(frequency),
   }),
-  kvmclock: element({ present: optionalAttribute(yesNo) }),
-  hypervclock: element({ present: optionalAttribute(yesNo) }),
-  tsc: element({ present: optionalAttribute(yesNo), frequency: optionalAttribute(integer(1, 2 ** 50)) }),
+  kvmclock: element({ present: optionalAttribute(yesNo), ...idle, frequency: hostSide(frequency) }),
+  hypervclock: element({ present: optionalAttribute(yesNo), ...idle, frequency: hostSide(frequency) }),
+  tsc: element({ present: optionalAttribute(yesNo), frequency, ...idle }),
 });
 
 /** Only `reset`: a number makes the clock a variable one, which is read before. */

@@ -82,9 +82,22 @@ const cardModels = oneOf(
   'ne2k_pci',
   'pcnet',
   'vmxnet3',
+  'e1000-82544gc',
+  'e1000-82545em',
+  'i82550',
   'i82551',
+  'i82557a',
   'i82557b',
+  'i82557c',
+  'i82558a',
+  'i82558b',
+  'i82559a',
+  'i82559b',
+  'i82559c',
   'i82559er',
+  'i82562',
+  'i82801',
+  'tulip',
 );
 /** Whatever case it is written in (virDomainNetSetModelString). */
 const cardModel: typeof cardModels = {

@@ -115,14 +115,16 @@ function checkFirmware({ firmwareKind, loader, nvram: store }: Firmware, report:
   if (loader !== undefined && loader.path === undefined) {
     return report('xml-invalid', '/loader', 'it names no file', 'Give the path of the firmware');
   }
-  if (store !== undefined && loader?.type !== 'pflash') {
+  // Read as flash beside a variable store (completeFirmware).
+  const type = loader?.type ?? (loader !== undefined && store !== undefined ? 'pflash' : undefined);
+  if (store !== undefined && type !== 'pflash') {
     return report('xml-invalid', '/nvram', 'a variable store needs a flash loader', "Add <loader type='pflash'>");
   }
   if (store !== undefined && (loader?.stateless === true || loader?.readonly === false)) {
     const why = loader.stateless === true ? 'keeps no variables' : 'is its own variable store';
     report('xml-invalid', '/nvram', `this loader ${why}`, 'Remove it');
   }
-  if (loader === undefined || loader.type === 'pflash') return;
+  if (loader === undefined || type === 'pflash') return;
   // qemuValidateDomainDefBoot
   if (loader.readonly === false) report('xml-invalid', '/loader/@readonly', 'ROM cannot be written to', 'Remove it');
   if (loader.stateless === false) report('xml-invalid', '/loader/@stateless', 'ROM keeps no state', 'Remove it');

@@ -39,12 +39,21 @@ export const seclabel = choice(
 
 export type Seclabel = Of<typeof seclabel>;
 
-/** Files keep the labels that they have. */
-export const sourceLabels = hostSide(
-  children(
-    element(
-      { model: optionalAttribute(model), relabel: attribute(oneOf('no')) },
-      { refused: { '@labelskip': 'Ferry does not relabel files: remove it' } },
-    ),
-  ),
+/** The label of a file or socket. Ferry relabels none: each keeps the label that it has. */
+const sourceLabel = element(
+  {
+    model: optionalAttribute(model),
+    relabel: optionalAttribute(oneOf('yes', 'no')),
+    /** libvirt says it of a running guest's file that could not be relabelled, and does not read it. */
+    labelskip: optionalAttribute(oneOf('yes', 'no')),
+    label: madeLabel,
+  },
+  {
+    check: ({ relabel, label }, report) => {
+      if (relabel === 'no' && label !== undefined)
+        report('xml-invalid', '/label', 'what is not relabelled gets no label', 'Leave one of them out');
+    },
+  },
 );
+export const sourceLabels = hostSide(children(sourceLabel));
+export type SourceLabel = Of<typeof sourceLabel>;
