@@ -421,10 +421,6 @@ describe('a document that is refused', () => {
 
   it('for all of a network that Ferry cannot honour, each by its name', () => {
     const unsupported = [
-      "<virtualport type='openvswitch'/>",
-      "<vlan><tag id='42'/></vlan>",
-      "<bandwidth><inbound average='1000'/></bandwidth>",
-      "<filterref filter='clean-traffic'/>",
       "<coalesce><rx><frames max='7'/></rx></coalesce>",
       "<teaming type='persistent'/>",
       "<script path='/etc/qemu-ifup'/>",

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { pathOf } from './codec/element-codec.ts';
 import type { Domain } from './domain.ts';
+import { listenNetworksOf } from './listen-networks.ts';
 import { required } from './qemu/json.ts';
 import type { NetworkInterface } from './vocabulary/interface.ts';
 
@@ -25,9 +26,9 @@ export interface NetworkUse {
   readonly path: string;
 }
 
-type TapCard = Extract<NetworkInterface, { readonly type: 'bridge' | 'network' | 'ethernet' }>;
+type TapCard = Extract<NetworkInterface, { readonly type: 'bridge' | 'network' | 'ethernet' | 'direct' }>;
 const isTapCard = (card: NetworkInterface): card is TapCard =>
-  card.type === 'bridge' || card.type === 'network' || card.type === 'ethernet';
+  card.type === 'bridge' || card.type === 'network' || card.type === 'ethernet' || card.type === 'direct';
 
 /** The name of a card's tap. One that nobody named is called after the card and the directory of the domain, which is one host's. */
 export function tapName({ target, mac }: TapCard, directory: string): string {
@@ -43,16 +44,19 @@ const networkOf = ({ source }: Extract<NetworkInterface, { readonly type: 'netwo
   source.portgroup === undefined ? source.network : `${source.network}/${source.portgroup}`;
 
 /** Every network that the host must know. */
-export function networksOf({ devices: { interface: cards } }: Domain): readonly NetworkUse[] {
-  return cards.flatMap((card, i) =>
+export function networksOf(domain: Domain): readonly NetworkUse[] {
+  const cards = domain.devices.interface;
+  const ofCards = cards.flatMap((card, i) =>
     card.type === 'network'
       ? [{ network: networkOf(card), path: `${pathOf('/domain/devices', 'interface', cards.length, i)}/source` }]
       : [],
   );
+  return [...ofCards, ...listenNetworksOf(domain)];
 }
 
 function bridgeOf(card: TapCard, networks: Networks): string | undefined {
-  if (card.type === 'ethernet') return undefined;
+  // No host makes macvtap devices yet (hostWishes).
+  if (card.type === 'ethernet' || card.type === 'direct') return undefined;
   if (card.type === 'bridge') return card.source.bridge;
   return required(networks.get(networkOf(card)), `bridge of network ${networkOf(card)}`);
 }
@@ -70,7 +74,7 @@ export function tapsToPlugIn({ devices }: Domain, directory: string, networks: N
         name: tapName(card, directory),
         address: `fe${required(card.mac, 'MAC address').address.slice(2)}`,
         ...(bridge === undefined ? {} : { bridge }),
-        ...(card.type !== 'ethernet' && card.port?.isolated === true ? { isolated: true } : {}),
+        ...('port' in card && card.port?.isolated === true ? { isolated: true } : {}),
         ...(card.mtu === undefined ? {} : { mtu: card.mtu.size }),
       },
     ];

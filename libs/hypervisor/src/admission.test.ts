@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Admission } from './admission.ts';
+import type { Networks } from '@ferry/domain-xml';
 import { askBinary, type QemuBinary } from './binary.ts';
 import { vendorProblem } from './host-checks.ts';
 import { type SecurityDriver, securityDrivers } from './security-labels.ts';
@@ -23,6 +24,7 @@ const admission = (
     sharedPaths?: string[];
     binary?: QemuBinary;
     allowed?: ReadonlySet<string>;
+    networks?: Networks;
     securityDrivers?: ReadonlySet<SecurityDriver>;
   } = {},
 ): Admission => {
@@ -138,6 +140,59 @@ describe('a label to run under', () => {
     await mkdir(join(dir, 'sys/fs/selinux'), { recursive: true });
     await writeFile(join(dir, 'sys/fs/selinux/enforce'), '0');
     expect(await securityDrivers(dir)).toEqual(new Set(['selinux', 'apparmor']));
+  });
+});
+
+describe('what a document asks of this host', () => {
+  const saidOf = async (devices: string, more: string, allowed: string[] = [], networks: [string, string][] = []) => {
+    const host = admission({ allowed: new Set(allowed), networks: new Map(networks) });
+    const domain = host.read(document(more, devices));
+    const [problems, notes] = await Promise.all([host.problems(domain), host.notes(domain)]);
+    return {
+      problems: problems.map(({ kind, message }) => `${kind}: ${message}`),
+      notes: notes.map(({ what }) => what),
+    };
+  };
+
+  it.each([
+    [
+      '',
+      '<cputune><shares>512</shares></cputune>',
+      'unapplied-limits',
+      /asks for <shares> \(\/domain\/cputune\/shares\)/,
+    ],
+    [
+      "<interface type='ethernet'><filterref filter='a'/></interface>",
+      '',
+      'unapplied-filters',
+      /asks for <filterref> \(\/domain\/devices\/interface\/filterref\)/,
+    ],
+  ])('%s%s is refused, and left out where %s is allowed', async (devices, more, allow, what) => {
+    const { problems } = await saidOf(devices, more);
+    expect(problems).toEqual([expect.stringMatching(what)]);
+    expect(problems[0]).toMatch(new RegExp(`^host-lacks: .*add ${allow} to FERRY_ALLOW`));
+    const without = await saidOf(devices, more, [allow]);
+    expect(without).toEqual({ problems: [], notes: [expect.stringMatching(/is not applied, as this host's/)] });
+  });
+
+  it.each([
+    "<interface type='direct'><source dev='eth0'/></interface>",
+    "<interface type='bridge'><source bridge='br0'/><virtualport type='openvswitch'/></interface>",
+  ])('%s is refused, whatever is allowed', async (devices) => {
+    const { problems } = await saidOf(devices, '', ['unapplied-limits', 'unapplied-filters', 'unapplied-labels']);
+    expect(problems).toEqual([expect.stringMatching(/^host-lacks: .*plug the card into a bridge/)]);
+  });
+
+  it('may be where a network is: on the address of its bridge', async () => {
+    const display = "<graphics type='vnc'><listen type='network' network='lan'/></graphics>";
+    expect((await saidOf(display, '')).problems).toEqual([expect.stringMatching(/^network-missing: network "lan"/)]);
+    expect((await saidOf(display, '', [], [['lan', 'ferry-no-bridge']])).problems).toEqual([
+      expect.stringMatching(/^network-missing: .*whose bridge ferry-no-bridge has no address/),
+    ]);
+    expect((await saidOf(display, '', [], [['lan', 'lo']])).problems).toEqual([]);
+    const host = admission({ networks: new Map([['lan', 'lo']]) });
+    const told = await host.asTold(host.read(document('', display)));
+    expect(told.devices.graphics[0]?.listen).toEqual([{ type: 'address', address: '127.0.0.1' }]);
   });
 });
 

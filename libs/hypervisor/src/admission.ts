@@ -19,7 +19,9 @@ import { DocumentReader } from './document-reader.ts';
 import { exposureProblems } from './exposure.ts';
 import { fileProblems } from './file-checks.ts';
 import { fileRule, machineProblem, memoryProblem, networkProblems, vendorProblem } from './host-checks.ts';
+import { hostWishNotes, hostWishProblems } from './host-wishes.ts';
 import { KnownFiles } from './known-files.ts';
+import { listeningHere, listenProblems } from './listen-addresses.ts';
 import { labelNotes, type SecurityDriver, securityDrivers, unappliedLabels } from './security-labels.ts';
 import type { QemuUser } from './confinement.ts';
 import { accessProblems } from './qemu-user.ts';
@@ -97,7 +99,14 @@ export class Admission {
       machineProblem(domain, this.#binary),
       vendorProblem(domain, await readFile('/proc/cpuinfo', 'latin1')),
     ];
-    const others = [...exposed, ...networkProblems(domain, networks), memory, ...machine];
+    const others = [
+      ...exposed,
+      ...hostWishProblems(domain, allowed),
+      ...networkProblems(domain, networks),
+      ...listenProblems(domain, networks),
+      memory,
+      ...machine,
+    ];
     return [...files, ...(files.length === 0 ? refused : []), ...images, ...others].filter(
       (problem) => problem !== undefined,
     );
@@ -105,16 +114,18 @@ export class Admission {
 
   /** What the document asks for and does not get on this host, though nothing keeps it from running: said once, where it is started. */
   async notes(domain: Domain): Promise<XmlProblem[]> {
-    return [...labelNotes(await this.#labels(domain)), ...lockedDisplays(domain)];
+    const { allowed = new Set() } = this.#options;
+    return [...labelNotes(await this.#labels(domain)), ...hostWishNotes(domain, allowed), ...lockedDisplays(domain)];
   }
 
   async #labels(domain: Domain) {
     return unappliedLabels(domain, this.#options.securityDrivers ?? (await securityDrivers()));
   }
 
-  /** The domain as QEMU is told it: with all that is below its images named. Throws HypervisorError file-refused, disk-missing. */
-  async withBackingChains(domain: Domain): Promise<Domain> {
-    return withBackingChains(domain, await this.#fileRule());
+  /** The domain as QEMU is told it: with all that is below its images named, and addresses of networks. Throws HypervisorError file-refused, disk-missing. */
+  async asTold(domain: Domain): Promise<Domain> {
+    const here = listeningHere(domain, this.#options.networks ?? new Map());
+    return withBackingChains(here, await this.#fileRule());
   }
 
   #fileRule(): Promise<FileRule> {

@@ -12,6 +12,8 @@ export type HypervisorErrorKind =
   | 'file-refused'
   /** The document opens something to all, reaches the host's own services, or wants a label that is not applied, and the host does not allow it. */
   | 'host-exposed'
+  /** The document asks for a limit, a filter or a kind of port that this host does not have. */
+  | 'host-lacks'
   /** The host's configuration does not say which bridge a network is. */
   | 'network-missing'
   /** The host has less free memory than the guest needs. */

@@ -6,7 +6,13 @@ import { HypervisorError } from './errors.ts';
 import type { UnappliedLabel } from './security-labels.ts';
 
 /** What the host's configuration may allow. */
-export const exposures = ['open-displays', 'host-services', 'unapplied-labels'] as const;
+export const exposures = [
+  'open-displays',
+  'host-services',
+  'unapplied-labels',
+  'unapplied-limits',
+  'unapplied-filters',
+] as const;
 export type Exposure = (typeof exposures)[number];
 
 type Devices = Domain['document']['devices'];

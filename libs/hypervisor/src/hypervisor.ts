@@ -233,7 +233,7 @@ export class Hypervisor {
     await this.#refuseKnown(domain);
     const problem = (await this.admission.problems(domain)).at(0);
     if (problem !== undefined) throw problem;
-    const told = await this.admission.withBackingChains(domain);
+    const told = await this.admission.asTold(domain);
     await makeFromTemplates(domain, this.#options.user);
     const definition: Definition = {
       uuid: domain.uuid,

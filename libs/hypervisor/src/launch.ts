@@ -16,7 +16,7 @@ import { asUser, capabilitiesOf, confined, type QemuUser } from './confinement.t
 import { guestEnvironment } from './environment.ts';
 import { HypervisorError } from './errors.ts';
 import { machineProblem } from './host-checks.ts';
-import { onCpus, pinThreads } from './pinning.ts';
+import { onCpus, placeThreads } from './pinning.ts';
 import { freePort } from './ports.ts';
 import { plugIn } from './taps.ts';
 import { startTpm } from './tpm.ts';
@@ -138,7 +138,7 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
     if (process !== undefined) {
       await using starting = new AsyncDisposableStack();
       starting.use(monitor);
-      await pinThreads(process.pid, pinning, domain.name);
+      await placeThreads(process.pid, pinning, domain.name);
       await plugIn(tapsToPlugIn(domain, paths.run, order.networks), domain.name);
       for (const command of startCommands(domain, order.incoming)) await tell(monitor, command, signal);
       starting.move();

@@ -1,8 +1,8 @@
-/** Puts QEMU's threads on the CPUs that a document names; the kernel's own tool does it, as Node has no call for it. */
+/** Puts QEMU's threads on the CPUs and into the classes that a document names; the system's tools do it, as Node has no call for it. */
 import { execFile } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import type { Pinning } from '@ferry/domain-xml';
+import type { Pinning, Scheduling } from '@ferry/domain-xml';
 import { HypervisorError } from './errors.ts';
 
 const run = promisify(execFile);
@@ -23,26 +23,48 @@ async function ownCpus(): Promise<string> {
   return /^Cpus_allowed_list:\s*(\S+)/m.exec(status)?.[1] ?? '0';
 }
 
-/** Pins the threads that differ from the process as a whole. Throws HypervisorError qemu-start-failed. */
-export async function pinThreads(pid: number, pinning: Pinning, domain: string): Promise<void> {
+/** Puts each thread where it belongs and into its class. Throws HypervisorError qemu-start-failed. */
+export async function placeThreads(pid: number, pinning: Pinning, domain: string): Promise<void> {
   const same = (cpus: readonly number[] | undefined) => listOf(cpus ?? []) === listOf(pinning.emulator ?? []);
-  const wanted = [
-    ...pinning.vcpus.map(({ id, cpus }) => ({ name: `CPU ${id}/`, cpus })),
-    ...pinning.iothreads.map(({ id, cpus }) => ({ name: `IO iothread${id}`, cpus })),
-  ].filter(({ cpus }) => !same(cpus));
-  if (wanted.length === 0) return;
-  const threads = await threadsOf(pid);
-  for (const { name, cpus } of wanted) {
+  const named = [
+    ...pinning.vcpus.map((place) => ({ name: `CPU ${place.id}/`, ...place })),
+    ...pinning.iothreads.map((place) => ({ name: `IO iothread${place.id}`, ...place })),
+  ];
+  const wanted = named.filter(({ cpus, scheduling }) => !same(cpus) || scheduling !== undefined);
+  const threads = wanted.length === 0 ? [] : await threadsOf(pid);
+  for (const { name, cpus, scheduling } of wanted) {
     // The accelerator's name follows a vCPU's number.
-    const id = threads.find((thread) => (name.endsWith('/') ? thread.name.startsWith(name) : thread.name === name))?.id;
+    const thread = threads.find((one) => (name.endsWith('/') ? one.name.startsWith(name) : one.name === name))?.id;
     const list = cpus === undefined ? await ownCpus() : listOf(cpus);
-    try {
-      if (id === undefined) throw new Error(`QEMU has no thread ${name}`);
-      await run('taskset', ['--pid', '--cpu-list', list, id], { timeout: 5_000 });
-    } catch (cause) {
-      const message = `thread ${name} of domain ${domain} cannot run on CPUs ${list} of this host: change <cputune>, or choose another host`;
-      throw new HypervisorError('qemu-start-failed', message, { cause });
-    }
+    await told(thread, same(cpus) ? undefined : ['taskset', '--pid', '--cpu-list', list], () => {
+      return `thread ${name} of domain ${domain} cannot run on CPUs ${list} of this host: change <cputune>, or choose another host`;
+    });
+    await schedule(thread, scheduling, `thread ${name} of domain ${domain}`);
+  }
+  await schedule(String(pid), pinning.emulatorScheduling, `QEMU of domain ${domain}`);
+}
+
+const schedule = (thread: string | undefined, scheduling: Scheduling | undefined, what: string): Promise<void> =>
+  told(
+    thread,
+    scheduling && ['chrt', `--${scheduling.scheduler}`, '--pid', String(scheduling.priority ?? 0)],
+    () =>
+      `${what} cannot be scheduled as ${scheduling?.scheduler} on this host: give the agent's unit CAP_SYS_NICE (LimitRTPRIO), or remove it from <cputune>`,
+  );
+
+/** Runs a tool on a thread. Throws HypervisorError qemu-start-failed. */
+async function told(
+  thread: string | undefined,
+  command: readonly string[] | undefined,
+  problem: () => string,
+): Promise<void> {
+  if (command === undefined) return;
+  const [program = '', ...args] = command;
+  try {
+    if (thread === undefined) throw new Error('QEMU has no such thread');
+    await run(program, [...args, thread], { timeout: 5_000 });
+  } catch (cause) {
+    throw new HypervisorError('qemu-start-failed', problem(), { cause });
   }
 }
 

@@ -246,6 +246,14 @@ export const reasons = {
       "a display on all addresses, which anybody could use, a character device that connects to a service of the host's own, or a label that would confine QEMU on this host, which Ferry does not apply",
     hint: "another address, `<seclabel type='none'/>`; `FERRY_ALLOW`",
   },
+  'host-lacks': {
+    code: status.FAILED_PRECONDITION,
+    retryable: false,
+    side: 'both',
+    meaning:
+      'the document asks for something of the host that Ferry does not do there: a limit (`cputune`, `memtune`, `blkiotune`, `bandwidth`), a filter (`filterref`), a switch’s port (`virtualport`, `vlan`) or a macvtap device',
+    hint: 'the message says what to do instead; limits and filters are left out where `FERRY_ALLOW` says so',
+  },
   'network-missing': {
     code: status.FAILED_PRECONDITION,
     retryable: false,

@@ -103,8 +103,8 @@ function withFlash(os: Os): Os {
 }
 
 /** Flash images are raw unless it is said, and read-only ones keep their variables beside them (qemuDomainDefPostParse). */
-function completeFlash(name: string, given: Os): Os {
-  const os = withFlash(given);
+function completeFlash(name: string, asked: Os): Os {
+  const os = withFlash(asked);
   const { loader, nvram } = os;
   if (loader !== undefined && loader.type !== 'pflash') return { ...os, loader: { ...loader, type: 'rom' } };
   if (loader === undefined) return os;

@@ -50,9 +50,11 @@ function completeTpm(tpm: Tpm): Tpm {
 
 /** A name that libvirt made up is for it to make up anew (virDomainNetDefParseXML). */
 function withoutGeneratedTap(card: NetworkInterface): NetworkInterface {
-  if (card.type !== 'bridge' && card.type !== 'network' && card.type !== 'ethernet') return card;
+  if (card.type !== 'bridge' && card.type !== 'network' && card.type !== 'ethernet' && card.type !== 'direct')
+    return card;
   const { target, ...rest } = card;
-  const isGenerated = target?.managed !== false && target?.dev?.startsWith('vnet') === true;
+  const isGenerated =
+    target?.managed !== false && target?.dev?.startsWith(card.type === 'direct' ? 'macvtap' : 'vnet') === true;
   return isGenerated ? rest : card;
 }
 

@@ -94,6 +94,7 @@ function backend(
       const { local } = card.source;
       return { options: [], netdev: { type: 'socket', id, udp: endOf(card.source), localaddr: endOf(local) } };
     }
+    case 'direct':
     case 'ethernet':
     case 'network':
     case 'bridge': {

@@ -14,12 +14,15 @@ export function checkInterfaces({ interface: cards }: Devices, findings: Finding
     else checkPlainCard(card, report);
     if ((card.type === 'client' || card.type === 'mcast') && card.source.address === undefined)
       report('/source', 'attribute address is missing', 'Say where to connect to');
+    if (card.type === 'bridge' && card.virtualport?.type?.startsWith('802') === true)
+      report('/virtualport/@type', 'a bridge has no such ports', "Use openvswitch, or type='direct'");
     if (card.type === 'vhostuser' && card.source.mode === 'server' && card.source.reconnect?.enabled === true)
       report('/source/reconnect', 'who is connected to cannot connect again', "Use mode='client'");
   });
 }
 
-const isTap = ({ type }: NetworkInterface): boolean => type === 'bridge' || type === 'network' || type === 'ethernet';
+const isTap = ({ type }: NetworkInterface): boolean =>
+  type === 'bridge' || type === 'network' || type === 'ethernet' || type === 'direct';
 
 function checkPlainCard(card: NetworkInterface, report: Report): void {
   const { driver, mtu } = card;

@@ -3,33 +3,22 @@ import { element } from '../codec/element-codec.ts';
 import { attribute, children, optionalChild } from '../codec/fields.ts';
 import { integer } from '../codec/scalar.ts';
 import { numberSet } from './cpu.ts';
+import { cpuLimits, schedulers } from './limits.ts';
 
 const cpus = attribute(numberSet(4095));
-const limit = 'Ferry sets no cgroup limits: give the unit or container that runs the agent a limit';
-const schedule = 'Ferry leaves the scheduling class of threads as it is: remove it';
 const share = 'Ferry divides no caches or memory bandwidth: remove it';
 
-/** On which of the host's CPUs QEMU's threads run. */
+/** On which of the host's CPUs QEMU's threads run, how they are scheduled, and how much of the processors they get. */
 export const cputune = element(
   {
+    ...cpuLimits,
     vcpupin: children(element({ vcpu: attribute(integer(0, 1023)), cpuset: cpus })),
     emulatorpin: optionalChild(element({ cpuset: cpus })),
     iothreadpin: children(element({ iothread: attribute(integer(1, 1024)), cpuset: cpus })),
+    ...schedulers,
   },
   {
     refused: {
-      shares: limit,
-      period: limit,
-      quota: limit,
-      global_period: limit,
-      global_quota: limit,
-      emulator_period: limit,
-      emulator_quota: limit,
-      iothread_period: limit,
-      iothread_quota: limit,
-      vcpusched: schedule,
-      iothreadsched: schedule,
-      emulatorsched: schedule,
       cachetune: share,
       memorytune: share,
     },

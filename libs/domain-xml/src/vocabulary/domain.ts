@@ -19,6 +19,7 @@ import { cputune } from './cputune.ts';
 import { devices, noDevices } from './devices.ts';
 import { clock, features } from './features.ts';
 import { mainMemory, maxMemory, memoryKib } from './memory.ts';
+import { blkiotune, memtune } from './limits.ts';
 import { defaultIothread, iothreadids, iothreads, memoryBacking, numatune } from './memory-backing.ts';
 import { os } from './os.ts';
 import { seclabel } from './seclabel.ts';
@@ -95,6 +96,8 @@ export const document = element(
     memory: childOr(mainMemory, { kib: 0 }),
     /** What a balloon leaves the guest changes while it runs. */
     currentMemory: hostSide(optionalChild(memoryKib)),
+    blkiotune: hostSide(optionalChild(blkiotune)),
+    memtune: hostSide(optionalChild(memtune)),
     memoryBacking: hostSide(optionalChild(memoryBacking)),
     vcpu: childOr(
       element({
@@ -135,8 +138,6 @@ export const document = element(
     },
     ignored: { '@id': 'libvirt numbers running domains anew on each host' },
     refused: {
-      blkiotune: 'Ferry sets no cgroup limits',
-      memtune: 'Ferry sets no cgroup limits',
       launchSecurity: 'A guest with encrypted memory cannot be moved',
       keywrap: 'It belongs to s390 machines',
       throttlegroups: 'Use <iotune> in the disk',

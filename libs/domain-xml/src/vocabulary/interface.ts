@@ -1,7 +1,15 @@
 import type { Fields, Of } from '../codec/element.ts';
 import { choice, element, type Report, textElement } from '../codec/element-codec.ts';
-import { attribute, child, children, hostSide, optionalAttribute, optionalChild } from '../codec/fields.ts';
-import { integer, macAddress, oneOf, path, pattern } from '../codec/scalar.ts';
+import {
+  attribute,
+  attributeOr,
+  child,
+  children,
+  hostSide,
+  optionalAttribute,
+  optionalChild,
+} from '../codec/fields.ts';
+import { hex, integer, macAddress, oneOf, path, pattern, uuid } from '../codec/scalar.ts';
 import { pciAddress } from './address.ts';
 import { hostName, ipv4, reconnect } from './chardev.ts';
 import { acpiIndex, alias, boot, onOff, virtioModels, virtioOptions, yesNo } from './common.ts';
@@ -10,10 +18,11 @@ const deviceName = pattern(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/, 'a network devic
   'tap0',
 ]);
 /** A comma ends a network in FERRY_NETWORKS, a slash its name there. */
-const networkName = pattern(/^[^\p{Cc}\p{Cs}/,]{1,127}$/u, "a network's name without / , and control characters", [
-  'default',
-  'nat-network;plug',
-]);
+export const networkName = pattern(
+  /^[^\p{Cc}\p{Cs}/,]{1,127}$/u,
+  "a network's name without / , and control characters",
+  ['default', 'nat-network;plug'],
+);
 const portGroup = pattern(/^[^\p{Cc}\p{Cs},]{1,127}$/u, "a port group's name without , and control characters", [
   'bob',
 ]);
@@ -108,7 +117,62 @@ const cardModel: typeof cardModels = {
   },
 };
 
+const kibytes = integer(0, 2 ** 32 - 1);
+/** KiB a second, and KiB at once. */
+const flow = optionalChild(
+  element({
+    average: optionalAttribute(kibytes),
+    peak: optionalAttribute(kibytes),
+    burst: optionalAttribute(kibytes),
+    floor: optionalAttribute(kibytes),
+  }),
+);
+const plainText = pattern(/^[^\p{Cc}\p{Cs}]{1,255}$/u, 'text on one line', ['clean-traffic']);
+
+/** What passes a card is filtered on the host. */
+const filterref = hostSide(
+  optionalChild(
+    element({
+      filter: attribute(plainText),
+      parameter: children(element({ name: attribute(plainText), value: attribute(plainText) })),
+    }),
+  ),
+);
+
+/** The port of a switch that a card is plugged into. */
+const virtualport = hostSide(
+  optionalChild(
+    element({
+      type: optionalAttribute(oneOf('openvswitch', 'midonet', '802.1Qbg', '802.1Qbh')),
+      parameters: optionalChild(
+        element({
+          interfaceid: optionalAttribute(uuid),
+          profileid: optionalAttribute(plainText),
+          managerid: optionalAttribute(integer(0, 255)),
+          typeid: optionalAttribute(hex(2 ** 24 - 1, 1)),
+          typeidversion: optionalAttribute(integer(0, 255)),
+          instanceid: optionalAttribute(uuid),
+        }),
+      ),
+    }),
+  ),
+);
+const vlan = hostSide(
+  optionalChild(
+    element({
+      trunk: optionalAttribute(yesNo),
+      tag: children(
+        element({
+          id: attribute(integer(0, 4095)),
+          nativeMode: optionalAttribute(oneOf('tagged', 'untagged')),
+        }),
+      ),
+    }),
+  ),
+);
+
 const common = {
+  bandwidth: hostSide(optionalChild(element({ inbound: flow, outbound: flow }))),
   mac: optionalChild(
     element(
       { address: attribute(macAddress) },
@@ -134,12 +198,11 @@ const common = {
 
 const options = {
   refused: {
-    bandwidth: 'Ferry does not shape traffic',
-    filterref: 'Ferry does not filter traffic',
+    filterref: 'Only what passes a tap is filtered',
     script: 'Ferry runs no scripts: make the tap first and name it',
     downscript: 'Ferry runs no scripts',
-    virtualport: 'Ferry does not register ports with switches',
-    vlan: 'Use a bridge of the host that is in that VLAN',
+    virtualport: 'Only a tap is the port of a switch',
+    vlan: 'Only a tap is the port of a switch',
     coalesce: 'Set coalescing on the tap itself',
     port: 'Only a port of a bridge can be isolated',
     teaming: 'Fail-over to a host device is not supported',
@@ -153,8 +216,8 @@ const options = {
   },
 };
 const { ip: _ip, ...userRefused } = options.refused;
-const { tune: _tune, backend: _backend, ...tapRefused } = options.refused;
-const { port: _port, ...portRefused } = tapRefused;
+const { tune: _tune, backend: _backend, filterref: _filterref, ...tapRefused } = options.refused;
+const { port: _port, virtualport: _virtualport, vlan: _vlan, ...portRefused } = tapRefused;
 
 function checkNetworks({ ip }: { readonly ip: readonly { readonly family: string }[] }, report: Report): void {
   const twice = ip.findIndex((one, i) => ip.findIndex((other) => other.family === one.family) < i);
@@ -166,6 +229,7 @@ const card = <F extends Fields>(fields: F) => element({ ...fields, ...common }, 
 /** The tap that a card is plugged into, and how QEMU opens it. */
 const ofTap = {
   target: hostSide(optionalChild(tap)),
+  filterref,
   tune: hostSide(optionalChild(element({ sndbuf: optionalChild(textElement(integer(0, 2 ** 31 - 1))) }))),
   backend: hostSide(
     optionalChild(
@@ -184,6 +248,8 @@ const portCard = <F extends Fields>(fields: F) =>
       ...fields,
       ...ofTap,
       target: hostSide(optionalChild(portTap)),
+      virtualport,
+      vlan,
       port: hostSide(optionalChild(element({ isolated: optionalAttribute(yesNo) }))),
       ...common,
     },
@@ -238,6 +304,25 @@ export const networkInterface = choice(
         ),
       ),
     }),
+    /** A device of the host's, on which the guest has an address of its own. */
+    direct: element(
+      {
+        source: hostSide(
+          child(
+            element({
+              dev: attribute(deviceName),
+              mode: attributeOr(oneOf('vepa', 'bridge', 'private', 'passthrough'), 'vepa'),
+            }),
+          ),
+        ),
+        ...ofTap,
+        target: hostSide(optionalChild(portTap)),
+        virtualport,
+        vlan,
+        ...common,
+      },
+      { refused: portRefused },
+    ),
     server: socketCard,
     client: socketCard,
     mcast: socketCard,
@@ -260,7 +345,6 @@ export const networkInterface = choice(
   {
     hostSide: true,
     refused: {
-      direct: "Ferry does not make macvtap devices: use type='ethernet' with a tap",
       hostdev: 'A device of the host cannot be moved',
       vdpa: 'A device of the host cannot be moved',
     },

@@ -5,6 +5,7 @@ import { integer, oneOf, path, type Scalar, token } from '../codec/scalar.ts';
 import { inputAddress, pciAddress } from './address.ts';
 import { audioReference } from './audio.ts';
 import { hostName } from './chardev.ts';
+import { networkName } from './interface.ts';
 import { acpiIndex, alias, onOff, virtioOptions, yesNo } from './common.ts';
 import { checkPassword, passwordFields, withoutIdleValidity } from './display-password.ts';
 
@@ -70,15 +71,16 @@ export const video = element({
   address,
 });
 
-const listen = choice(
-  'type',
-  {
-    address: element({ address: optionalAttribute(hostName) }),
-    socket: element({ socket: optionalAttribute(path) }),
-    none: element({}),
-  },
-  { refused: { network: 'Name the address of its bridge on the host' } },
-);
+const listen = choice('type', {
+  address: element({ address: optionalAttribute(hostName) }),
+  socket: element({ socket: optionalAttribute(path) }),
+  /** The address of the network's bridge on whichever host it is. */
+  network: element(
+    { network: attribute(networkName) },
+    { ignored: { '@address': 'it is what libvirt found on its host' } },
+  ),
+  none: element({}),
+});
 const port = integer(-1, 65535);
 const display = {
   listenAddress: named('listen', optionalAttribute(hostName)),

@@ -42,6 +42,21 @@ export const memoryKib: ElementCodec<number> = {
   shape: written.shape,
 };
 
+const anyAmount = element({
+  unit: attributeOr(oneOf('KiB', 'b', 'bytes', 'KB', 'k', 'MB', 'M', 'MiB', 'GB', 'G', 'GiB', 'TB', 'T', 'TiB'), 'KiB'),
+  value: text(integer(0, 9_007_199_254_740_991)),
+});
+
+/** Likewise, up to libvirt's word for no limit. */
+export const anyMemoryKib: ElementCodec<number> = {
+  decode: (node, path, findings) => {
+    const value = anyAmount.decode(node, path, findings);
+    return value && Math.min(Math.ceil((value.value * (scales[value.unit] ?? 1024)) / 1024), Number.MAX_SAFE_INTEGER);
+  },
+  encode: (name, kib, guestOnly) => anyAmount.encode(name, { unit: 'KiB', value: kib }, guestOnly),
+  shape: anyAmount.shape,
+};
+
 /** The same where a bare number counts MiB, which other sizes do not: the memory of SMM (virDomainFeaturesDefParse). */
 export const memoryInMib: ElementCodec<number> = {
   ...memoryKib,
