@@ -1,6 +1,7 @@
 /** The TLS handshake before memory flows: while nobody answers it QEMU stands still, and the guest with it. */
 import { labelsOf } from '@ferry/agent';
 import type { Guest } from '@ferry/hypervisor';
+import { unsampled } from '@ferry/jobs';
 import { MigrationError, type MigrationUri } from '@ferry/migration';
 import type { HeldOut, SourceAgent } from './agent.ts';
 
@@ -17,11 +18,10 @@ export function endSilentHandshakes(
   if (uri.kind !== 'tcp' || uri.port === undefined) return;
   const told = (peer: string): void =>
     agent.log.warn({ ...labelsOf(held), peer }, 'the connection for memory was ended: its handshake was not answered');
-  agent.hypervisor
-    .watchHandshakes(guest, { at: 'there', host: uri.host, port: uri.port }, agent.config.stallMs, told, signal)
-    .catch((error: unknown) =>
-      agent.log.error({ err: error, ...labelsOf(held) }, 'a silent connection cannot be ended'),
-    );
+  const where = { at: 'there', host: uri.host, port: uri.port } as const;
+  unsampled(() => agent.hypervisor.watchHandshakes(guest, where, agent.config.stallMs, told, signal)).catch(
+    (error: unknown) => agent.log.error({ err: error, ...labelsOf(held) }, 'a silent connection cannot be ended'),
+  );
 }
 
 /** Calls `send` again when the handshake has failed, after `check`. Throws what it throws; handshake-failed after the third time. */
