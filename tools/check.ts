@@ -28,6 +28,8 @@ const checks: readonly Check[] = [
     },
   },
   { name: 'dead code', argv: ['knip'] },
+  // What tests alone call goes; what they alone import, of something that is used beside it, is tagged @internal.
+  { name: 'only tests', argv: ['knip', '--production', '--exclude', 'dependencies,unlisted,unresolved,binaries'] },
   {
     name: 'licences',
     argv: ['pnpm', 'licenses', 'list', '--prod', '--json', '--filter', './services/*'],

@@ -40,6 +40,7 @@ const roleName =
 /**
  * The subject alternative names of a certificate, as `URI:…`, `DNS:…`, `IP Address:…`. Node writes a value that could be taken for several as a JSON
  * string.
+ * @internal
  */
 export function alternativeNames(text: string | undefined): string[] {
   const tokens = (text ?? '').match(/(?:[^,"]|"(?:\\.|[^"\\])*")+/g) ?? [];

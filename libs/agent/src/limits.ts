@@ -1,7 +1,7 @@
 /** What one side lets the other do on a connection; the same for servers and clients, since agents are both. */
 import type { ChannelOptions } from '@grpc/grpc-js';
 
-/** The largest message: domain XML of at most 1 MiB and cookies of at most 4 MiB fit. */
+/** The largest message: domain XML of at most 1 MiB and cookies of at most 4 MiB fit. @internal */
 export const messageBytesMax = 8 * 2 ** 20;
 
 export const connectionOptions: ChannelOptions = {

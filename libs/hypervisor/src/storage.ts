@@ -62,7 +62,7 @@ const whereIs = (path: string): Promise<string> => realpath(path).catch(() => pa
 const isBelow = (path: string, folder: string): boolean =>
   path === folder || path.startsWith(folder.endsWith('/') ? folder : `${folder}/`);
 
-/** What is mounted where, the innermost last; of several at one place the last one is seen (proc(5): field 5, and the first after the dash). */
+/** What is mounted where, the innermost last; of several at one place the last one is seen (proc(5): field 5, and the first after the dash). @internal */
 export function mountsOf(mountinfo: string): { readonly at: string; readonly fileSystem: string }[] {
   return mountinfo
     .split('\n')

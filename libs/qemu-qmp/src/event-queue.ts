@@ -1,6 +1,6 @@
 import { QmpError } from './errors.ts';
 
-/** Events that may wait to be looked at. A migration makes a few a second; more means that nobody looks. */
+/** Events that may wait to be looked at. A migration makes a few a second; more means that nobody looks. @internal */
 export const queueMax = 1024;
 
 /**

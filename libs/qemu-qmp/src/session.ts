@@ -7,10 +7,10 @@ import { Framing, type QmpObject } from './framing.ts';
 import type { Commands } from './generated/qmp.ts';
 import { objectShapes, replyShapes } from './generated/shapes.ts';
 
-/** Commands that may wait for their answer at once. */
+/** Commands that may wait for their answer at once. @internal */
 export const pendingMax = 64;
 
-/** Events that may come at once, and how many a second for ever. QEMU itself sends most kinds once a second at most. */
+/** Events that may come at once, and how many a second for ever. QEMU itself sends most kinds once a second at most. @internal */
 export const eventsBurst = 10_000;
 const eventsPerSecond = 1_000;
 

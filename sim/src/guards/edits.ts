@@ -17,7 +17,7 @@ export interface Edit {
 
 const root = join(import.meta.dirname, '../../..');
 
-/** The file's text with these edits. Throws if a place is not there. */
+/** The file's text with these edits. Throws if a place is not there. @internal */
 export function edited(path: string, text: string, edits: readonly Edit[]): string {
   let result = text;
   for (const { file, from, to } of edits) {
