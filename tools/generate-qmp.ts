@@ -17,14 +17,13 @@ const commands = `
   query-status query-version query-commands query-qmp-schema query-name query-uuid query-kvm
   query-migrate query-migrate-capabilities migrate-set-capabilities
   query-migrate-parameters migrate-set-parameters migrate migrate_cancel migrate-continue
-  migrate-incoming migrate-pause migrate-start-postcopy migrate-recover announce-self yank
-  cont stop quit system_powerdown system_reset system_wakeup balloon set_link
+  migrate-incoming
+  cont stop quit system_powerdown system_reset balloon set_link
   set_password expire_password
-  query-pci query-machines query-memory-size-summary query-cpus-fast query-cpu-model-expansion
+  query-pci query-memory-size-summary query-cpus-fast query-cpu-model-expansion
   query-chardev qom-list qom-get object-add object-del
-  query-block query-named-block-nodes blockdev-add blockdev-del blockdev-mirror
-  query-jobs block-job-cancel block-job-set-speed job-cancel job-dismiss
-  nbd-server-start nbd-server-stop block-export-add block-export-del query-block-exports
+  query-block query-named-block-nodes blockdev-add
+  query-jobs
 `
   .trim()
   .split(/\s+/);

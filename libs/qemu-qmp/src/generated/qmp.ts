@@ -8,43 +8,27 @@ export type NoArguments = Record<string, never>;
 export type NoMembers = Record<never, never>;
 
 export interface Commands {
-  'announce-self': { arguments: AnnounceSelfArguments; returns: NoMembers };
   balloon: { arguments: BalloonArguments; returns: NoMembers };
-  'block-export-add': { arguments: BlockExportAddArguments; returns: NoMembers };
-  'block-export-del': { arguments: BlockExportDelArguments; returns: NoMembers };
-  'block-job-cancel': { arguments: BlockJobCancelArguments; returns: NoMembers };
-  'block-job-set-speed': { arguments: BlockJobSetSpeedArguments; returns: NoMembers };
   'blockdev-add': { arguments: BlockdevAddArguments; returns: NoMembers };
-  'blockdev-del': { arguments: BlockdevDelArguments; returns: NoMembers };
-  'blockdev-mirror': { arguments: BlockdevMirrorArguments; returns: NoMembers };
   cont: { arguments: NoArguments; returns: NoMembers };
   expire_password: { arguments: ExpirePasswordArguments; returns: NoMembers };
-  'job-cancel': { arguments: JobCancelArguments; returns: NoMembers };
-  'job-dismiss': { arguments: JobDismissArguments; returns: NoMembers };
   migrate: { arguments: MigrateArguments; returns: NoMembers };
   'migrate-continue': { arguments: MigrateContinueArguments; returns: NoMembers };
   'migrate-incoming': { arguments: MigrateIncomingArguments; returns: NoMembers };
-  'migrate-pause': { arguments: NoArguments; returns: NoMembers };
-  'migrate-recover': { arguments: MigrateRecoverArguments; returns: NoMembers };
   'migrate-set-capabilities': { arguments: MigrateSetCapabilitiesArguments; returns: NoMembers };
   'migrate-set-parameters': { arguments: MigrateSetParametersArguments; returns: NoMembers };
-  'migrate-start-postcopy': { arguments: NoArguments; returns: NoMembers };
   migrate_cancel: { arguments: NoArguments; returns: NoMembers };
-  'nbd-server-start': { arguments: NbdServerStartArguments; returns: NoMembers };
-  'nbd-server-stop': { arguments: NoArguments; returns: NoMembers };
   'object-add': { arguments: ObjectAddArguments; returns: NoMembers };
   'object-del': { arguments: ObjectDelArguments; returns: NoMembers };
   'qom-get': { arguments: QomGetArguments; returns: unknown };
   'qom-list': { arguments: QomListArguments; returns: ReadonlyArray<QomListReturns> };
   'query-block': { arguments: NoArguments; returns: ReadonlyArray<QueryBlockReturns> };
-  'query-block-exports': { arguments: NoArguments; returns: ReadonlyArray<QueryBlockExportsReturns> };
   'query-chardev': { arguments: NoArguments; returns: ReadonlyArray<QueryChardevReturns> };
   'query-commands': { arguments: NoArguments; returns: ReadonlyArray<QueryCommandsReturns> };
   'query-cpu-model-expansion': { arguments: QueryCpuModelExpansionArguments; returns: QueryCpuModelExpansionReturns };
   'query-cpus-fast': { arguments: NoArguments; returns: ReadonlyArray<QueryCpusFastReturns> };
   'query-jobs': { arguments: NoArguments; returns: ReadonlyArray<QueryJobsReturns> };
   'query-kvm': { arguments: NoArguments; returns: QueryKvmReturns };
-  'query-machines': { arguments: NoArguments; returns: ReadonlyArray<QueryMachinesReturns> };
   'query-memory-size-summary': { arguments: NoArguments; returns: QueryMemorySizeSummaryReturns };
   'query-migrate': { arguments: NoArguments; returns: QueryMigrateReturns };
   'query-migrate-capabilities': { arguments: NoArguments; returns: ReadonlyArray<QueryMigrateCapabilitiesReturns> };
@@ -62,8 +46,6 @@ export interface Commands {
   stop: { arguments: NoArguments; returns: NoMembers };
   system_powerdown: { arguments: NoArguments; returns: NoMembers };
   system_reset: { arguments: NoArguments; returns: NoMembers };
-  system_wakeup: { arguments: NoArguments; returns: NoMembers };
-  yank: { arguments: YankArguments; returns: NoMembers };
 }
 
 export interface Events {
@@ -92,115 +74,8 @@ export interface Events {
   WAKEUP: NoMembers;
 }
 
-export interface AnnounceSelfArguments {
-  readonly initial: number;
-  readonly max: number;
-  readonly rounds: number;
-  readonly step: number;
-  readonly interfaces?: ReadonlyArray<string> | undefined;
-  readonly id?: string | undefined;
-}
-
 export interface BalloonArguments {
   readonly value: number;
-}
-
-export type BlockExportAddArguments = {
-  readonly id: string;
-  readonly 'fixed-iothread'?: boolean | undefined;
-  readonly iothread?: string | undefined;
-  readonly 'node-name': string;
-  readonly writable?: boolean | undefined;
-  readonly writethrough?: boolean | undefined;
-} & (
-  | ({ readonly type: 'nbd' } & BlockExportAddArgumentsNbd)
-  | ({ readonly type: 'vhost-user-blk' } & BlockExportAddArgumentsVhostUserBlk)
-  | ({ readonly type: 'fuse' } & BlockExportAddArgumentsFuse)
-  | ({ readonly type: 'vduse-blk' } & BlockExportAddArgumentsVduseBlk)
-);
-
-export interface BlockExportAddArgumentsNbd {
-  readonly name?: string | undefined;
-  readonly description?: string | undefined;
-  readonly bitmaps?: ReadonlyArray<string | BlockExportAddArgumentsNbdBitmaps> | undefined;
-  readonly 'allocation-depth'?: boolean | undefined;
-}
-
-export interface BlockExportAddArgumentsNbdBitmaps {
-  readonly node: string;
-  readonly name: string;
-}
-
-export interface BlockExportAddArgumentsVhostUserBlk {
-  readonly addr: BlockExportAddArgumentsVhostUserBlkAddr;
-  readonly 'logical-block-size'?: number | undefined;
-  readonly 'num-queues'?: number | undefined;
-}
-
-export type BlockExportAddArgumentsVhostUserBlkAddr = (
-  | ({ readonly type: 'inet' } & BlockExportAddArgumentsVhostUserBlkAddrInet)
-  | ({ readonly type: 'unix' } & BlockExportAddArgumentsVhostUserBlkAddrUnix)
-  | ({ readonly type: 'vsock' } & BlockExportAddArgumentsVhostUserBlkAddrVsock)
-  | ({ readonly type: 'fd' } & BlockExportAddArgumentsVhostUserBlkAddrFd)
-);
-
-export interface BlockExportAddArgumentsVhostUserBlkAddrInet {
-  readonly host: string;
-  readonly port: string;
-  readonly numeric?: boolean | undefined;
-  readonly to?: number | undefined;
-  readonly ipv4?: boolean | undefined;
-  readonly ipv6?: boolean | undefined;
-  readonly 'keep-alive'?: boolean | undefined;
-  readonly mptcp?: boolean | undefined;
-}
-
-export interface BlockExportAddArgumentsVhostUserBlkAddrUnix {
-  readonly path: string;
-  readonly abstract?: boolean | undefined;
-  readonly tight?: boolean | undefined;
-}
-
-export interface BlockExportAddArgumentsVhostUserBlkAddrVsock {
-  readonly cid: string;
-  readonly port: string;
-}
-
-export interface BlockExportAddArgumentsVhostUserBlkAddrFd {
-  readonly str: string;
-}
-
-export interface BlockExportAddArgumentsFuse {
-  readonly mountpoint: string;
-  readonly growable?: boolean | undefined;
-  readonly 'allow-other'?: BlockExportAddArgumentsFuseAllowOther | undefined;
-}
-
-export type BlockExportAddArgumentsFuseAllowOther = 'off' | 'on' | 'auto';
-
-export interface BlockExportAddArgumentsVduseBlk {
-  readonly name: string;
-  readonly 'num-queues'?: number | undefined;
-  readonly 'queue-size'?: number | undefined;
-  readonly 'logical-block-size'?: number | undefined;
-  readonly serial?: string | undefined;
-}
-
-export interface BlockExportDelArguments {
-  readonly id: string;
-  readonly mode?: BlockExportDelArgumentsMode | undefined;
-}
-
-export type BlockExportDelArgumentsMode = 'safe' | 'hard';
-
-export interface BlockJobCancelArguments {
-  readonly device: string;
-  readonly force?: boolean | undefined;
-}
-
-export interface BlockJobSetSpeedArguments {
-  readonly device: string;
-  readonly speed: number;
 }
 
 export type BlockdevAddArguments = {
@@ -245,13 +120,46 @@ export type BlockdevAddArgumentsFileLocking = 'auto' | 'on' | 'off';
 export type BlockdevAddArgumentsFileAio = 'threads' | 'native' | 'io_uring';
 
 export interface BlockdevAddArgumentsNbd {
-  readonly server: BlockExportAddArgumentsVhostUserBlkAddr;
+  readonly server: BlockdevAddArgumentsNbdServer;
   readonly export?: string | undefined;
   readonly 'tls-creds'?: string | undefined;
   readonly 'tls-hostname'?: string | undefined;
   readonly 'x-dirty-bitmap'?: string | undefined;
   readonly 'reconnect-delay'?: number | undefined;
   readonly 'open-timeout'?: number | undefined;
+}
+
+export type BlockdevAddArgumentsNbdServer = (
+  | ({ readonly type: 'inet' } & BlockdevAddArgumentsNbdServerInet)
+  | ({ readonly type: 'unix' } & BlockdevAddArgumentsNbdServerUnix)
+  | ({ readonly type: 'vsock' } & BlockdevAddArgumentsNbdServerVsock)
+  | ({ readonly type: 'fd' } & BlockdevAddArgumentsNbdServerFd)
+);
+
+export interface BlockdevAddArgumentsNbdServerInet {
+  readonly host: string;
+  readonly port: string;
+  readonly numeric?: boolean | undefined;
+  readonly to?: number | undefined;
+  readonly ipv4?: boolean | undefined;
+  readonly ipv6?: boolean | undefined;
+  readonly 'keep-alive'?: boolean | undefined;
+  readonly mptcp?: boolean | undefined;
+}
+
+export interface BlockdevAddArgumentsNbdServerUnix {
+  readonly path: string;
+  readonly abstract?: boolean | undefined;
+  readonly tight?: boolean | undefined;
+}
+
+export interface BlockdevAddArgumentsNbdServerVsock {
+  readonly cid: string;
+  readonly port: string;
+}
+
+export interface BlockdevAddArgumentsNbdServerFd {
+  readonly str: string;
 }
 
 export interface BlockdevAddArgumentsNullCo {
@@ -311,33 +219,6 @@ export interface BlockdevAddArgumentsRaw {
   readonly size?: number | undefined;
 }
 
-export interface BlockdevDelArguments {
-  readonly 'node-name': string;
-}
-
-export interface BlockdevMirrorArguments {
-  readonly 'job-id'?: string | undefined;
-  readonly device: string;
-  readonly target: string;
-  readonly replaces?: string | undefined;
-  readonly sync: BlockdevMirrorArgumentsSync;
-  readonly speed?: number | undefined;
-  readonly granularity?: number | undefined;
-  readonly 'buf-size'?: number | undefined;
-  readonly 'on-source-error'?: BlockdevMirrorArgumentsOnSourceError | undefined;
-  readonly 'on-target-error'?: BlockdevMirrorArgumentsOnSourceError | undefined;
-  readonly 'filter-node-name'?: string | undefined;
-  readonly 'copy-mode'?: BlockdevMirrorArgumentsCopyMode | undefined;
-  readonly 'auto-finalize'?: boolean | undefined;
-  readonly 'auto-dismiss'?: boolean | undefined;
-}
-
-export type BlockdevMirrorArgumentsSync = 'top' | 'full' | 'none' | 'incremental' | 'bitmap';
-
-export type BlockdevMirrorArgumentsOnSourceError = 'report' | 'ignore' | 'enospc' | 'stop' | 'auto';
-
-export type BlockdevMirrorArgumentsCopyMode = 'background' | 'write-blocking';
-
 export type ExpirePasswordArguments = {
   readonly time: string;
 } & (
@@ -347,14 +228,6 @@ export type ExpirePasswordArguments = {
 
 export interface ExpirePasswordArgumentsVnc {
   readonly display?: string | undefined;
-}
-
-export interface JobCancelArguments {
-  readonly id: string;
-}
-
-export interface JobDismissArguments {
-  readonly id: string;
 }
 
 export interface MigrateArguments {
@@ -374,10 +247,6 @@ export type MigrateContinueArgumentsState = 'none' | 'setup' | 'cancelling' | 'c
 export interface MigrateIncomingArguments {
   readonly uri: string;
   readonly 'exit-on-error'?: boolean | undefined;
-}
-
-export interface MigrateRecoverArguments {
-  readonly uri: string;
 }
 
 export interface MigrateSetCapabilitiesArguments {
@@ -437,36 +306,6 @@ export interface MigrateSetParametersArgumentsBlockBitmapMappingBitmaps {
 
 export interface MigrateSetParametersArgumentsBlockBitmapMappingBitmapsTransform {
   readonly persistent?: boolean | undefined;
-}
-
-export interface NbdServerStartArguments {
-  readonly addr: NbdServerStartArgumentsAddr;
-  readonly 'tls-creds'?: string | undefined;
-  readonly 'tls-authz'?: string | undefined;
-  readonly 'max-connections'?: number | undefined;
-}
-
-export type NbdServerStartArgumentsAddr = (
-  | ({ readonly type: 'inet' } & NbdServerStartArgumentsAddrInet)
-  | ({ readonly type: 'unix' } & NbdServerStartArgumentsAddrUnix)
-  | ({ readonly type: 'vsock' } & NbdServerStartArgumentsAddrVsock)
-  | ({ readonly type: 'fd' } & NbdServerStartArgumentsAddrFd)
-);
-
-export interface NbdServerStartArgumentsAddrInet {
-  readonly data: BlockExportAddArgumentsVhostUserBlkAddrInet;
-}
-
-export interface NbdServerStartArgumentsAddrUnix {
-  readonly data: BlockExportAddArgumentsVhostUserBlkAddrUnix;
-}
-
-export interface NbdServerStartArgumentsAddrVsock {
-  readonly data: BlockExportAddArgumentsVhostUserBlkAddrVsock;
-}
-
-export interface NbdServerStartArgumentsAddrFd {
-  readonly data: BlockExportAddArgumentsVhostUserBlkAddrFd;
 }
 
 export type ObjectAddArguments = {
@@ -609,24 +448,6 @@ export type SetPasswordArgumentsConnected = 'keep' | 'fail' | 'disconnect';
 
 export interface SetPasswordArgumentsVnc {
   readonly display?: string | undefined;
-}
-
-export interface YankArguments {
-  readonly instances: ReadonlyArray<YankArgumentsInstances>;
-}
-
-export type YankArgumentsInstances = (
-  | ({ readonly type: 'block-node' } & YankArgumentsInstancesBlockNode)
-  | ({ readonly type: 'chardev' } & YankArgumentsInstancesChardev)
-  | { readonly type: 'migration' }
-);
-
-export interface YankArgumentsInstancesBlockNode {
-  readonly 'node-name': string;
-}
-
-export interface YankArgumentsInstancesChardev {
-  readonly id: string;
 }
 
 export interface QomListReturns {
@@ -821,15 +642,6 @@ export interface QueryBlockReturnsInsertedDirtyBitmaps {
 
 export type QueryBlockReturnsIoStatus = 'ok' | 'failed' | 'nospace' | LaterWord;
 
-export interface QueryBlockExportsReturns {
-  readonly id: string;
-  readonly type: QueryBlockExportsReturnsType;
-  readonly 'node-name': string;
-  readonly 'shutting-down': boolean;
-}
-
-export type QueryBlockExportsReturnsType = 'nbd' | 'vhost-user-blk' | 'fuse' | 'vduse-blk' | LaterWord;
-
 export interface QueryChardevReturns {
   readonly label: string;
   readonly filename: string;
@@ -890,18 +702,6 @@ export type QueryJobsReturnsStatus = 'undefined' | 'created' | 'running' | 'paus
 export interface QueryKvmReturns {
   readonly enabled: boolean;
   readonly present: boolean;
-}
-
-export interface QueryMachinesReturns {
-  readonly name: string;
-  readonly alias?: string;
-  readonly 'is-default'?: boolean;
-  readonly 'cpu-max': number;
-  readonly 'hotpluggable-cpus': boolean;
-  readonly 'numa-mem-supported': boolean;
-  readonly deprecated: boolean;
-  readonly 'default-cpu-type'?: string;
-  readonly 'default-ram-id'?: string;
 }
 
 export interface QueryMemorySizeSummaryReturns {
