@@ -15,6 +15,7 @@ export { hasPasswords, isLocked, withMaskedPasswords, withPasswordsOf } from './
 export { type Pinning, pinningOf, type Scheduling } from './pinning.ts';
 export { qemuArguments } from './qemu/arguments.ts';
 export { deviceIds, type DeviceIds } from './qemu/device-ids.ts';
+export { idOf as deviceIdOf } from './qemu/json.ts';
 export { spiceHost } from './qemu/spice-port.ts';
 export { type StartCommand, startCommands } from './start-commands.ts';
 export { type Networks, networksOf, type Tap, tapsToPlugIn, usesTaps } from './taps.ts';

@@ -1,5 +1,5 @@
 /** What a running QEMU has changed of its guest's document: media and trays are followed, what the document cannot follow keeps the guest here. */
-import { type Domain, writeDomainForOlderLibvirt } from '@ferry/domain-xml';
+import { deviceIdOf, type Domain, writeDomainForOlderLibvirt } from '@ferry/domain-xml';
 import { MigrationError } from '@ferry/migration';
 import type { Commands, Monitor } from '@ferry/qemu-qmp';
 import type { SourceAgent } from './agent.ts';
@@ -41,7 +41,7 @@ export async function asItRuns(
 }
 
 function follow(domain: Domain, disk: Disk, drives: readonly Drive[]): Disk {
-  const id = disk.alias?.name;
+  const id = disk.alias === undefined ? undefined : deviceIdOf(disk);
   const drive = drives.find(({ qdev }) => id !== undefined && (qdev === id || qdev?.split('/').includes(id) === true));
   if (drive === undefined) return disk;
   const image = drive.inserted?.file;

@@ -1,7 +1,7 @@
 import type { Domain } from '../domain.ts';
 import { virtioSerialOf } from '../vocabulary/address.ts';
 import type { Backend, Channel, Console, Smartcard } from '../vocabulary/chardev.ts';
-import { device, idOf, json, type JsonObject, optionValue, pciPlace, required, usbPlace } from './json.ts';
+import { device, idOf, json, type JsonObject, optionValue, pciPlace, required, shortened, usbPlace } from './json.ts';
 
 /** Serial and parallel ports, consoles, channels, card readers and redirected devices, and where their bytes go. */
 export function chardevArguments({ devices }: Domain, directory: string): string[] {
@@ -55,6 +55,9 @@ export function chardevArguments({ devices }: Domain, directory: string): string
     ]),
   ];
 }
+
+/** A socket's path has at most 107 bytes, most of them the directory's. */
+const socketMax = 24;
 
 function channelDevice(channel: Channel, controllers: Domain['devices']['controller']): string[] {
   const [id, chardev] = [idOf(channel), `char${idOf(channel)}`];
@@ -136,7 +139,7 @@ function backendOption(one: Backend, id: string, directory: string, spice: Spice
     case 'dev':
       return `serial,id=${id},path=${optionValue(one.source.path)}`;
     case 'unix':
-      return `socket,id=${id},path=${optionValue(one.source?.path ?? `${directory}/${id.replace(/^char/, '')}.sock`)}${socketMode(one.source)}`;
+      return `socket,id=${id},path=${optionValue(one.source?.path ?? `${directory}/${shortened(id.replace(/^char/, ''), socketMax)}.sock`)}${socketMode(one.source)}`;
     case 'tcp': {
       const telnet = one.protocol.type === 'telnet' ? ',telnet=on' : '';
       return `socket,id=${id},host=${one.source.host},port=${one.source.service}${telnet}${socketMode(one.source)}`;

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import type { Controller } from '../vocabulary/controller.ts';
 import type { PciAddress } from '../vocabulary/address.ts';
 
@@ -24,8 +25,21 @@ export function required<T>(value: T | undefined, what: string): T {
   return value;
 }
 
-/** The name of a device. */
-export const idOf = (one: { readonly alias?: { readonly name: string } }): string => required(one.alias, 'alias').name;
+/** QEMU finds a bus by at most 127 characters, of which some are its own: `ID.0` (qbus_find). */
+const idMax = 120;
+
+/** The name of a device: its alias, or a digest of one that is longer than QEMU can find. */
+export const idOf = (one: { readonly alias?: { readonly name: string } }): string =>
+  shortened(required(one.alias, 'alias').name, idMax);
+
+/** A name of ours for a name of theirs: that itself, or, where it is longer than there is room for, a digest of so many characters. */
+export function shortened(name: string, max: number): string {
+  if (name.length <= max) return name;
+  return `n${createHash('sha256')
+    .update(name)
+    .digest('hex')
+    .slice(0, max - 1)}`;
+}
 
 /** `on` and `off` where QEMU wants words. */
 export const onOff = (value: boolean | undefined): string | undefined =>

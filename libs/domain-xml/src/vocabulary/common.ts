@@ -1,4 +1,4 @@
-import { element } from '../codec/element-codec.ts';
+import { absentWhere, element } from '../codec/element-codec.ts';
 import { attribute, hostSide, optionalAttribute, optionalChild } from '../codec/fields.ts';
 import { bool, integer, pattern } from '../codec/scalar.ts';
 
@@ -6,14 +6,19 @@ import { bool, integer, pattern } from '../codec/scalar.ts';
 export const onOff = bool('on', 'off');
 export const yesNo = bool();
 
-const aliasElement = element({
-  name: attribute(
-    pattern(/^[A-Za-z][A-Za-z0-9_.-]{0,63}$/, 'a word of letters, digits and _ . -, a letter first', [
-      'ua-disk',
-      'ua-net.0',
-    ]),
-  ),
-});
+const kept = /^[A-Za-z][A-Za-z0-9_.-]{0,4095}$/;
+/** What else libvirt reads over and makes up anew, as it does every alias that is not a user's own (virDomainDeviceInfoParseXML). */
+const aliasElement = absentWhere(
+  ({ attributes }) => !kept.test(attributes.get('name') ?? ''),
+  element({
+    name: attribute(
+      pattern(kept, 'a word of letters, digits and _ . -, a letter first; any other: as if it were absent', [
+        'ua-disk',
+        'ua-net.0',
+      ]),
+    ),
+  }),
+);
 
 /** The name that QEMU and events know a device by; users' own begin with `ua-`. */
 export const alias = hostSide(optionalChild(aliasElement));
