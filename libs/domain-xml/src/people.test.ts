@@ -114,4 +114,14 @@ describe('what libvirt takes and does nothing with on QEMU', () => {
       "<source file='/y'><seclabel model='dac' relabel='no'/></source>",
     );
   });
+
+  it('leaves to others the slot of a USB controller that there is not', () => {
+    const none = (address: string) =>
+      read(
+        `<domain type='qemu'><name>a</name><memory>65536</memory><os><type machine='q35'>hvm</type></os><devices>
+          <controller type='usb' index='0' model='none'>${address}</controller>
+          <interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/></interface></devices></domain>`,
+      ).devices.controller;
+    expect(none("<address type='pci' domain='0' bus='0' slot='1' function='0'/>")).toEqual(none(''));
+  });
 });

@@ -75,6 +75,11 @@ const startPorts = { 'ich9-uhci1': 0, 'ich9-uhci2': 2, 'ich9-uhci3': 4 } as cons
 
 /** What libvirt takes for a model on x86 when none is given (qemuDomainControllerDefPostParse). */
 function withModel(c: Controller): Controller {
+  if (c.type === 'usb' && c.model === 'none' && c.address !== undefined) {
+    // It is nowhere: its slot is another's (qemuDomainControllerDefPostParse).
+    const { address: _freed, ...nowhere } = c;
+    return nowhere;
+  }
   if (c.type === 'usb' && c.model === undefined) return { ...c, model: 'piix3-uhci' };
   if (c.type === 'usb' && c.master === undefined && c.model !== undefined && c.model in startPorts) {
     return { ...c, master: { startport: startPorts[c.model as keyof typeof startPorts] } };

@@ -36,9 +36,14 @@ const labels = { seclabel: sourceLabels };
 const pathSource = hostSide(child(element({ path: attribute(path), ...labels })));
 const fileSource = hostSide(child(element({ path: attribute(path), append: optionalAttribute(onOff), ...labels })));
 const mode = attributeOr(oneOf('bind', 'connect'), 'connect');
+/** See withoutGenerated. */
+const socketPath = {
+  ...path,
+  accepts: `${path.accepts}; of a channel, one below /var/lib/libvirt/qemu/channel: as if it were absent`,
+};
 const unixSource = element({
   mode: attributeOr(oneOf('bind', 'connect'), 'bind'),
-  path: optionalAttribute(path),
+  path: optionalAttribute(socketPath),
   reconnect,
   ...labels,
 });

@@ -1,4 +1,4 @@
-import type { ElementCodec, Of } from '../codec/element.ts';
+import type { ElementCodec, Of, Shape } from '../codec/element.ts';
 import type { XmlNode } from '../xml/read.ts';
 import { absentWhere, choice, element, textElement, textOrAbsent } from '../codec/element-codec.ts';
 import {
@@ -218,6 +218,14 @@ const backingLayer = choice('type', {
   block: element({ format, source: child(blockSource) }),
 });
 
+/** What the hand-written part reads over, for the documentation. */
+function withIgnored(shape: Shape, ignored: Shape['ignored']): Shape {
+  const { choice: alternatives } = shape;
+  if (alternatives === undefined) return { ...shape, ignored: { ...shape.ignored, ...ignored } };
+  const cases = Object.entries(alternatives.cases).map(([word, one]) => [word, withIgnored(one, ignored)] as const);
+  return { ...shape, choice: { ...alternatives, cases: Object.fromEntries(cases) } };
+}
+
 /** Recursive, so it is written by hand; the parser's limit bounds its depth. */
 const backingStore: ElementCodec<BackingStore> = {
   decode: (node, at, findings) => {
@@ -262,7 +270,7 @@ const backingStore: ElementCodec<BackingStore> = {
     if (next === undefined) return out;
     return { ...out, children: [...out.children, backingStore.encode('backingStore', next, guestOnly)] };
   },
-  shape: backingLayer.shape,
+  shape: withIgnored(backingLayer.shape, { '@index': sourceOptions.ignored['@index'] }),
 };
 
 const text = (words: string, max: number, sample: string) =>

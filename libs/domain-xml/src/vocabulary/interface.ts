@@ -27,9 +27,11 @@ const portGroup = pattern(/^[^\p{Cc}\p{Cs},]{1,127}$/u, "a port group's name wit
   'bob',
 ]);
 const ipv6 = pattern(/^[0-9a-fA-F:]{2,39}$/, 'an IPv6 address', ['fec0::']);
+/** One that libvirt has made up is for it to make up anew (withoutGeneratedTap). */
+const tapDevice = { ...deviceName, accepts: `${deviceName.accepts}; vnet0, macvtap0 and so on: as if it were absent` };
 /** The tap that it is plugged into; QEMU makes it, unless it is there already (`managed='no'`). */
 const tap = element(
-  { dev: optionalAttribute(deviceName), managed: optionalAttribute(yesNo) },
+  { dev: optionalAttribute(tapDevice), managed: optionalAttribute(yesNo) },
   {
     check: ({ dev, managed }, report) => {
       if (managed === false && dev === undefined)
@@ -40,7 +42,7 @@ const tap = element(
 
 /** The same of a port of a bridge, which Ferry plugs in itself: one that is there already is nobody's port (virDomainNetDefValidate). */
 const portTap = element(
-  { dev: optionalAttribute(deviceName), managed: optionalAttribute(yesNo) },
+  { dev: optionalAttribute(tapDevice), managed: optionalAttribute(yesNo) },
   {
     check: ({ managed }, report) => {
       if (managed === false)

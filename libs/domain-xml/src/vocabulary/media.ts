@@ -71,9 +71,12 @@ export const video = element({
   address,
 });
 
+/** See withoutGenerated. */
+const displaySocket = { ...path, accepts: `${path.accepts}; one below /var/lib/libvirt/qemu: as if it were absent` };
+
 const listen = choice('type', {
   address: element({ address: optionalAttribute(hostName) }),
-  socket: element({ socket: optionalAttribute(path) }),
+  socket: element({ socket: optionalAttribute(displaySocket) }),
   /** The address of the network's bridge on whichever host it is. */
   network: element(
     { network: attribute(networkName) },
@@ -141,7 +144,7 @@ const anyGraphics = choice(
       {
         port: optionalAttribute(port),
         websocket: optionalAttribute(port),
-        socket: optionalAttribute(path),
+        socket: optionalAttribute(displaySocket),
         sharePolicy: optionalAttribute(oneOf('allow-exclusive', 'force-shared', 'ignore')),
         powerControl: optionalAttribute(yesNo),
         ...display,
