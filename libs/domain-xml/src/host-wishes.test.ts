@@ -38,6 +38,12 @@ describe('what a document asks of the host', () => {
     expect(wishesOf('', more)).toEqual(names.map((name) => `limit /domain/cputune/${name}`));
   });
 
+  it('is a group of others with limits of its own, unless it is libvirt’s default', () => {
+    const partition = (path: string) => `<resource><partition>${path}</partition></resource>`;
+    expect(wishesOf('', partition('/machine/production'))).toEqual(['limit /domain/resource/partition']);
+    expect(wishesOf('', partition('/machine'))).toEqual([]);
+  });
+
   it('are limits on memory and disks', () => {
     const more = `<blkiotune><weight>500</weight><device><path>/dev/sda</path><weight>100</weight></device></blkiotune>
       <memtune><hard_limit unit='G'>1</hard_limit><soft_limit unit='KiB'>9007199254740988</soft_limit></memtune>`;

@@ -14,8 +14,10 @@ export interface HostWish {
 
 /** All of them, in the order of the document. What sets no bound is no wish: a quota of -1, a period alone. */
 export function hostWishes({ document }: Domain): HostWish[] {
-  const { blkiotune, memtune, cputune } = document;
+  const { blkiotune, memtune, cputune, resource } = document;
+  const { partition } = resource ?? {};
   return [
+    ...wishesOf('limit', '/domain/resource', { partition: partition === '/machine' ? undefined : partition }),
     ...wishesOf('limit', '/domain/blkiotune', {
       weight: blkiotune?.weight,
       device: blkiotune === undefined || blkiotune.device.length === 0 ? undefined : true,

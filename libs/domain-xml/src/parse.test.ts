@@ -403,11 +403,6 @@ describe('a document that is refused', () => {
       '/domain/devices/interface/mtu:7 only a virtio card is told its MTU',
     ],
     [
-      'a cgroup of its own',
-      guest('', '<resource><partition>/machine/web</partition></resource>'),
-      '/domain/resource/partition:6 "/machine/web" is not supported',
-    ],
-    [
       'a port of no bridge',
       guest("<interface type='ethernet'><port isolated='no'/></interface>"),
       '/domain/devices/interface/port:7 element <port> is not supported',

@@ -48,6 +48,14 @@ describe('what libvirt takes and does nothing with on QEMU', () => {
     ['features of other drivers', { more: '<features><hap/><viridian/><privnet/></features>' }],
     ['a lock manager that there is not', { more: '<on_lockfailure>poweroff</on_lockfailure>' }],
     ['the maker of the processor', { more: '<cpu><model>Haswell</model><vendor>Intel</vendor></cpu>' }],
+    [
+      'a model of the host’s own CPU',
+      { more: "<cpu mode='maximum'><model fallback='allow'>x</model><vendor>Intel</vendor></cpu>" },
+    ],
+    [
+      'what an older libvirt found',
+      { more: "<cpu mode='host-model'><model fallback='allow'>Haswell</model><vendor>Intel</vendor></cpu>" },
+    ],
     ['the first vCPUs by name', { more: vcpus('yes', 'yes'), vcpus: 2 }],
     [
       'a flash loader that is not called one',
@@ -59,6 +67,8 @@ describe('what libvirt takes and does nothing with on QEMU', () => {
   ] as [string, Parameters<typeof refusalsOf>[1]][])('is read: %s', (_what, extra) => {
     expect(refusalsOf('', extra)).toEqual([]);
   });
+
+  it('is read: an emulator without a name', () => expect(refusalsOf('<emulator/>')).toEqual([]));
 
   it.each([
     ["<source startupPolicy='optional'/>"],

@@ -1,6 +1,15 @@
 import type { ElementCodec, Of } from '../codec/element.ts';
 import { choice, element, type Report, textElement } from '../codec/element-codec.ts';
-import { attribute, attributeOr, children, hostSide, optionalAttribute, optionalChild, text } from '../codec/fields.ts';
+import {
+  attribute,
+  attributeOr,
+  children,
+  hostSide,
+  optionalAttribute,
+  optionalChild,
+  optionalText,
+  text,
+} from '../codec/fields.ts';
 import { integer, oneOf, pattern, type Scalar, token } from '../codec/scalar.ts';
 import { onOff, yesNo } from './common.ts';
 
@@ -133,6 +142,13 @@ const vendorId = pattern(/^[ -+\--~]{12}$/, 'a name of 12 characters without com
 /** Whose processors the host must have; the guest sees its model's own (virCPUx86Compute). */
 const vendor = hostSide(optionalChild(textElement(oneOf('Intel', 'AMD', 'Hygon'))));
 
+/** The host's own is what it is; people leave these from another mode (virCPUDefParseXML). */
+const ignoredOfHost = {
+  '@match': 'it is about custom CPUs',
+  model: 'the model is the host’s own',
+  vendor: 'the model is the host’s own',
+};
+
 /** Each feature has one policy (virCPUDefParseXML). */
 function checkFeatures(
   { feature: all }: { readonly feature: readonly { readonly name: string }[] },
@@ -174,10 +190,10 @@ export const cpu = choice(
     ),
     'host-passthrough': element(ofHost, {
       check: checkFeatures,
-      ignored: { '@match': 'it is about custom CPUs', '@fallback': 'it is about custom CPUs' },
+      ignored: { ...ignoredOfHost, '@fallback': 'it is about custom CPUs' },
     }),
     /** All that the accelerator can do. */
-    maximum: element(ofHost, { check: checkFeatures, ignored: { '@match': 'it is about custom CPUs' } }),
+    maximum: element(ofHost, { check: checkFeatures, ignored: ignoredOfHost }),
     'host-model': element(
       {
         ...common,
@@ -185,8 +201,11 @@ export const cpu = choice(
           element({
             fallback: hostSide(optionalAttribute(oneOf('forbid', 'allow'))),
             vendor_id: optionalAttribute(vendorId),
+            /** What an older libvirt found on its host. */
+            name: hostSide(optionalText(token)),
           }),
         ),
+        vendor,
       },
       { check: checkFeatures, refused: notOfHost, ignored: { '@match': 'it is about custom CPUs' } },
     ),

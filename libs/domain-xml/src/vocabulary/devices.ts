@@ -1,5 +1,5 @@
 import type { Of } from '../codec/element.ts';
-import { element, textElement } from '../codec/element-codec.ts';
+import { element, textOrAbsent } from '../codec/element-codec.ts';
 import { children, hostSide, optionalChild } from '../codec/fields.ts';
 import { anyPath } from '../codec/scalar.ts';
 import { channel, console, parallel, redirdev, redirfilter, serial, smartcard } from './chardev.ts';
@@ -27,7 +27,7 @@ import { tpm } from './tpm.ts';
 export const devices = element(
   {
     /** Kept, but never started: the agent's configuration names the QEMU. */
-    emulator: hostSide(optionalChild(textElement(anyPath))),
+    emulator: hostSide(optionalChild(textOrAbsent(anyPath))),
     disk: children(disk),
     controller: children(controller),
     filesystem: children(filesystem),

@@ -12,7 +12,7 @@ import {
   optionalText,
   text,
 } from '../codec/fields.ts';
-import { freeText, integer, name, oneOf, path, pattern, printable, uuid } from '../codec/scalar.ts';
+import { anyPath, freeText, integer, name, oneOf, path, pattern, printable, uuid } from '../codec/scalar.ts';
 import { yesNo } from './common.ts';
 import { cpu, numberSet } from './cpu.ts';
 import { cputune } from './cputune.ts';
@@ -61,9 +61,9 @@ const mapped = children(
 );
 const idmap = element({ uid: mapped, gid: mapped });
 
-/** libvirt's own default, which it writes into the documents of running guests; any other is a cgroup with limits. */
+/** libvirt's own default is /machine, which it writes into the documents of running guests; any other is a cgroup with limits (hostWishes). */
 const resource = element(
-  { partition: optionalChild(textElement(oneOf('/machine'))) },
+  { partition: optionalChild(textElement(anyPath)) },
   { refused: { fibrechannel: 'Ferry names no guest to a storage network' } },
 );
 
