@@ -1,4 +1,4 @@
-// Arrows one way: services → agent → {hypervisor, handover, jobs, migration, domain-xml} → {qemu-qmp, redis} → rpc → proto; cli → rpc.
+// Arrows one way: services → agent → {hypervisor, handover, jobs, migration, domain-xml} → {qemu-qmp, redis} → rpc → proto; cli → rpc. rpc has the phases' names of migration.
 const below = {
   'libs/qemu-qmp': [],
   'libs/redis': ['libs/rpc'],
@@ -7,7 +7,7 @@ const below = {
   'libs/domain-xml': [],
   'libs/migration': ['proto'],
   'libs/hypervisor': ['libs/domain-xml', 'libs/qemu-qmp'],
-  'libs/rpc': ['proto'],
+  'libs/rpc': ['libs/migration', 'proto'],
   'libs/agent': [
     'libs/rpc',
     'libs/redis',

@@ -1,5 +1,6 @@
 /** Calls between processes on different hosts, as gRPC has them: answered, refused, lost on the way there or back, or cut off. */
-import { AgentError, FailureError, failureOf } from '@ferry/agent';
+import { AgentError } from '@ferry/agent';
+import { FailureError, failureOf } from '@ferry/rpc';
 import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import type { HostName } from './host.ts';
 import type { Life } from './timeline.ts';

@@ -3,8 +3,9 @@
  * everything that knew whether it had gone on with the guest. This one knows. Most wait long enough for the agents to settle it themselves; some come
  * while things still go wrong.
  */
-import { FailureError, failureOf, type Ongoing } from '@ferry/agent';
+import { type Ongoing } from '@ferry/agent';
 import { Resolution } from '@ferry/proto/ferry/v1/migration';
+import { FailureError, failureOf } from '@ferry/rpc';
 import { addressOf, type AgentProcess } from './agents.ts';
 import type { Qemu } from './qemu.ts';
 import { Life } from './timeline.ts';

@@ -1,6 +1,6 @@
 /** Decides on a call's headers whether its certificate may make it, refuses what is no message, and writes the audit trail. */
 import { MigrationError, type Side } from '@ferry/migration';
-import { detailsTrailer, failureFromWire } from '@ferry/rpc';
+import { detailsTrailer, failureFromWire, toStatus } from '@ferry/rpc';
 import {
   type Metadata,
   ResponderBuilder,
@@ -14,7 +14,6 @@ import type { AuditLog } from './audit.ts';
 import type { Callers } from './callers.ts';
 import { AgentError } from './errors.ts';
 import { refuseUnlessAllowed } from './permissions.ts';
-import { toStatus } from './status.ts';
 
 /** What stands in the place of a request that could not be decoded. */
 class Malformed {

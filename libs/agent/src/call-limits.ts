@@ -3,6 +3,7 @@
  * whoever reads nothing or hangs up at once takes no more than its share of the one event loop that guests wait for.
  */
 import { type Side } from '@ferry/migration';
+import { toStatus } from '@ferry/rpc';
 import {
   type Metadata,
   ResponderBuilder,
@@ -12,7 +13,6 @@ import {
 } from '@grpc/grpc-js';
 import type { BlackoutGate } from './blackout-gate.ts';
 import { AgentError } from './errors.ts';
-import { toStatus } from './status.ts';
 
 export interface CallLimits {
   /** Calls of one certificate that have not ended, those whose answers nobody reads included. */

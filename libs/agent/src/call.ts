@@ -15,13 +15,12 @@ import {
   ATTR_RPC_SYSTEM_NAME,
 } from '@opentelemetry/semantic-conventions';
 import type { Failure } from '@ferry/proto/ferry/v1/migration';
+import { type CallFailure, toStatus, type Where } from '@ferry/rpc';
 import { type Caller, onBehalfOf } from './callers.ts';
 import { type DomainLookUp, domainRuleOf, refuseOtherDomains } from './domain-rules.ts';
-import type { Where } from './failure.ts';
 import { type Log, type LogFields, logOf } from './log.ts';
 import { measure } from './metrics.ts';
 import { type ServerCall, signalOf } from './signal-of.ts';
-import { type CallFailure, toStatus } from './status.ts';
 import { type AnsweredCall, servedWithin } from './tracing.ts';
 
 /** What a handler gets besides the request and the signal. */

@@ -12,7 +12,6 @@ export { edgeOf, type Call, type Edge, type EdgeOptions, type PhaseOf } from './
 export { dial, follow, invoke, invokeAgain, type InvokeOptions, standBy, type StandingBy, warm } from './client.ts';
 export { readConfig, type Config, type TlsFiles } from './config.ts';
 export { AgentError, type AgentErrorKind } from './errors.ts';
-export { FailureError, failureOf, reportedFailure, type Where } from './failure.ts';
 export { logOf, openLog, type Log, type LogFields } from './log.ts';
 export { observe } from './metrics.ts';
 export { SendingSpans } from './sending-spans.ts';
@@ -20,7 +19,6 @@ export { isUnconnected, type LookUp, reachProblem } from './reach.ts';
 export { agentRuns } from './one-daemon.ts';
 export { saidIfLong } from './said-if-long.ts';
 export { serve, type ServedService, type ServeOptions, type Server } from './serve.ts';
-export { toStatus, type CallFailure } from './status.ts';
 export { HeldMigrations, type HeldMigrationsOptions } from './held-migrations.ts';
 export type { PhaseRun } from './phase-run.ts';
 export { type Held, labelsOf } from './held.ts';

@@ -1,7 +1,7 @@
 /** What was answered to a phase, kept so that a repeated call gets the same answer, be it a refusal. */
 import type { Phase } from '@ferry/migration';
 import { Failure } from '@ferry/proto/ferry/v1/migration';
-import { FailureError } from './failure.ts';
+import { FailureError } from '@ferry/rpc';
 import { digestBytes, refuseOtherRequest } from './request-digest.ts';
 
 /** A generated message's own functions. */

@@ -5,7 +5,7 @@
 import { type Decision, HandoverError, type Owner } from '@ferry/handover';
 import { MigrationError, type Side } from '@ferry/migration';
 import { type Migration, Resolution, type ResolveMigrationRequest } from '@ferry/proto/ferry/v1/migration';
-import { reportedFailure } from './failure.ts';
+import { reportedFailure } from '@ferry/rpc';
 import type { HeldMigrations } from './held-migrations.ts';
 import type { Held } from './held.ts';
 import { knownMigration } from './known-migrations.ts';

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, JobError, type MigrationJobs } from '@ferry/jobs';
 import { MigrationError, openingPhase, type Phase, type Side } from '@ferry/migration';
 import { Failure } from '@ferry/proto/ferry/v1/migration';
-import { failureOf } from './failure.ts';
+import { failureOf } from '@ferry/rpc';
 import { type Held, labelsOf } from './held.ts';
 import { recordOfEnd } from './known-migrations.ts';
 import type { Log } from './log.ts';

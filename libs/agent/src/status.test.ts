@@ -6,11 +6,9 @@ import { MigrationError } from '@ferry/migration';
 import { Failure, Phase, Side } from '@ferry/proto/ferry/v1/migration';
 import { ErrorInfo } from '@ferry/proto/google/rpc/error_details';
 import { Status } from '@ferry/proto/google/rpc/status';
-import { detailsTrailer, failureFromWire } from '@ferry/rpc';
+import { detailsTrailer, FailureError, failureFromWire, failureOf, toStatus } from '@ferry/rpc';
 import { Metadata, status } from '@grpc/grpc-js';
 import { AgentError } from './errors.ts';
-import { FailureError, failureOf } from './failure.ts';
-import { toStatus } from './status.ts';
 
 const where = { side: 'dest', phase: 'prepare' } as const;
 

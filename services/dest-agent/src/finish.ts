@@ -1,17 +1,10 @@
 /** Destination, v3 phase 4 of 5 and v2 phase 4 of 4: lets the guest run here, or ends the waiting QEMU. */
-import {
-  domainStateOf,
-  FailureError,
-  handoverOf,
-  type Held,
-  currentCaller,
-  refuseForeignAgent,
-  speaksFor,
-} from '@ferry/agent';
+import { domainStateOf, handoverOf, type Held, currentCaller, refuseForeignAgent, speaksFor } from '@ferry/agent';
 import { decodeCookie, encodeCookie, MigrationError } from '@ferry/migration';
 import { FinishResponse, type FinishRequest } from '@ferry/proto/ferry/v1/dest_agent';
 import { type Domain, DomainState } from '@ferry/proto/ferry/v1/domains';
 import { MigrationStatistics, Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
+import { FailureError } from '@ferry/rpc';
 import { journal, locate, originOf, type DestAgent, type DestState, type HeldIn } from './agent.ts';
 import type { Incoming } from './incoming.ts';
 import { recover } from './recover.ts';

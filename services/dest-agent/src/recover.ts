@@ -1,9 +1,10 @@
 /** What the destination does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
-import { claimSent, failureOf, handoverOf, type OutcomeWord, settledByOwner, startedElsewhere } from '@ferry/agent';
+import { claimSent, handoverOf, type OutcomeWord, settledByOwner, startedElsewhere } from '@ferry/agent';
 import { MigrationError, recoveryOf } from '@ferry/migration';
 import { type HandoverEntry, HandoverError } from '@ferry/handover';
 import { HypervisorError } from '@ferry/hypervisor';
 import type { MigrationJob } from '@ferry/jobs';
+import { failureOf } from '@ferry/rpc';
 import { type DestAgent, type DestState, type HeldIn, journal, newState, optionsOf, wasNeverTold } from './agent.ts';
 import { decide } from './decision.ts';
 import { Incoming } from './incoming.ts';

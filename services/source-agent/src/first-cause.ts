@@ -1,7 +1,7 @@
 /** Which side's failure was first: a QEMU whose stream breaks sees the consequence of what happened to the other. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { FailureError } from '@ferry/agent';
 import { MigrationError } from '@ferry/migration';
+import { FailureError } from '@ferry/rpc';
 import type { HeldOut, SourceAgent } from './agent.ts';
 
 /** How long the destination is given to find that its QEMU has failed, ms. */

@@ -1,8 +1,9 @@
 /** A guest that was sent whole and has ended on the source since: the copy at the destination is the only one, whoever called for what. */
-import { handoverOf, reportedFailure } from '@ferry/agent';
+import { handoverOf } from '@ferry/agent';
 import { encodeCookie } from '@ferry/migration';
 import { HandoverError } from '@ferry/handover';
 import { Protocol } from '@ferry/proto/ferry/v1/migration';
+import { reportedFailure } from '@ferry/rpc';
 import { guestIfAny, type HeldOut, originOf, type SourceAgent } from './agent.ts';
 
 /** Only what is recorded after `completed` tells that the guest did not run on here before it ended. */

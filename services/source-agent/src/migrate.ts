@@ -1,9 +1,10 @@
 /** A whole migration, driven by the source agent: peer to peer. The caller only watches, and may hang up. */
-import { failureOf, knownMigration, type Ongoing, refuseOtherRequest, requestDigest, requesterNow } from '@ferry/agent';
+import { knownMigration, type Ongoing, refuseOtherRequest, requestDigest, requesterNow } from '@ferry/agent';
 import { JobError } from '@ferry/jobs';
 import { type DestCalls, driveMigration, MigrationError, type Phase, type SourceCalls } from '@ferry/migration';
 import { Protocol, type MigrationEvent } from '@ferry/proto/ferry/v1/migration';
 import type { MigrateRequest } from '@ferry/proto/ferry/v1/source_agent';
+import { failureOf } from '@ferry/rpc';
 import { locate, type SourceAgent } from './agent.ts';
 import { begin } from './begin.ts';
 import { confirm } from './confirm.ts';

@@ -3,8 +3,8 @@
  * cookies can write one that sends the guest's memory where they like.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { reportedFailure } from '@ferry/agent';
 import { decodeCookie, forged, MigrationError, wasGivenOurs } from '@ferry/migration';
+import { reportedFailure } from '@ferry/rpc';
 import type { HeldOut, SourceAgent } from './agent.ts';
 import { askDestination } from './readiness.ts';
 

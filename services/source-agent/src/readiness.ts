@@ -3,11 +3,12 @@
  * told to send so that it does not come to an end. A guest that had all but come to its end, and is stopped nevertheless, is not sent.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { failureOf, handoverOf, isUnconnected } from '@ferry/agent';
+import { handoverOf, isUnconnected } from '@ferry/agent';
 import { HandoverError } from '@ferry/handover';
 import { type Limits, MigrationError } from '@ferry/migration';
 import type { CheckReadyResponse } from '@ferry/proto/ferry/v1/dest_agent';
 import type { Monitor } from '@ferry/qemu-qmp';
+import { failureOf } from '@ferry/rpc';
 import { type HeldOut, journal, type SourceAgent } from './agent.ts';
 
 /** How often it is looked at, and how long the others may take to answer, ms. */

@@ -1,8 +1,9 @@
 /** What the source does with a migration that nobody executes any more: one path for exceptions, lost leases, lost peers and restarts. */
-import { failureOf, settledByOwner, startedElsewhere } from '@ferry/agent';
+import { settledByOwner, startedElsewhere } from '@ferry/agent';
 import { type HandoverEntry, HandoverError } from '@ferry/handover';
 import type { MigrationJob } from '@ferry/jobs';
 import { isPhase, MigrationError, phases, type Phase, recoveryOf } from '@ferry/migration';
+import { failureOf } from '@ferry/rpc';
 import type { HeldOut, OutcomeWord, SourceAgent } from './agent.ts';
 import { guestIfAny, journal, newState, optionsOf } from './agent.ts';
 import { decide, releaseGuest, resumeGuest } from './decision.ts';

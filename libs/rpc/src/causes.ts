@@ -1,15 +1,9 @@
 /** What went wrong, in the words that callers get: one reason from a closed list, where, and whether trying again may help. */
-import { DomainXmlError } from '@ferry/domain-xml';
-import { HandoverError } from '@ferry/handover';
-import { HypervisorError } from '@ferry/hypervisor';
-import { JobError } from '@ferry/jobs';
-import { MigrationError, type Phase, phaseNumber, type Side } from '@ferry/migration';
+import { type Phase, phaseNumber, type Side } from '@ferry/migration';
 import { type Failure, Side as WireSide } from '@ferry/proto/ferry/v1/migration';
-import { QmpError } from '@ferry/qemu-qmp';
-import { failureFromWire, isError, isServiceError } from '@ferry/rpc';
-import { type Reason, type ReasonRow, reasons } from '@ferry/rpc/reasons';
+import { failureFromWire, isError, isServiceError } from './failures.ts';
+import { isReason, type Reason, reasons } from './reasons.ts';
 import { type ServiceError, status } from '@grpc/grpc-js';
-import { AgentError } from './errors.ts';
 
 /** Where in the protocol something failed. */
 export interface Where {
@@ -17,19 +11,9 @@ export interface Where {
   readonly phase?: Phase | undefined;
 }
 
-const errorClasses = [
-  AgentError,
-  DomainXmlError,
-  HandoverError,
-  HypervisorError,
-  JobError,
-  MigrationError,
-  QmpError,
-] as const;
-type FerryError = InstanceType<(typeof errorClasses)[number]>;
-
-/** Neither a kind of error that the table lacks nor a row that no error has compiles. */
-const rowOf = (reason: FerryError['kind'] | 'internal'): ReasonRow => reasons[reason];
+/** An error of one of our packages: its `kind` is a row of the table of reasons. A test in libs/agent holds each package's kinds against that. */
+const isFerryError = (error: Error): error is Error & { readonly kind: Reason } =>
+  'kind' in error && typeof error.kind === 'string' && isReason(error.kind);
 
 /** Thrown to answer with a failure that is known already: one that was recorded, or that another agent reported. */
 export class FailureError extends Error {
@@ -59,9 +43,8 @@ export function causeOf(error: unknown): Cause {
   for (let depth = 0; depth < depthMax; depth++) {
     const told = toldIn(at);
     if (told !== undefined) return told;
-    const known = errorClasses.find((errorClass) => at instanceof errorClass);
-    if (known !== undefined && isFerryError(at)) return knownCause(at.kind, at.message, error);
     if (!isError(at)) break;
+    if (isFerryError(at)) return knownCause(at.kind, at.message, error);
     if (isServiceError(at)) return transportCause(at);
     if (at instanceof SuppressedError) at = at.suppressed;
     else if (at.name === 'TimeoutError') return knownCause('deadline-exceeded', 'the deadline passed', error);
@@ -71,8 +54,6 @@ export function causeOf(error: unknown): Cause {
   }
   return knownCause('internal', 'internal error', error);
 }
-
-const isFerryError = (error: unknown): error is FerryError => errorClasses.some((each) => error instanceof each);
 
 const knownCause = (reason: Reason, message: string, error: unknown): Cause => ({
   from: 'known',
@@ -122,7 +103,7 @@ export function failureFrom(cause: Cause, where: Where): Failure {
     message: cause.message,
     side: wireSide[where.side],
     phase: where.phase === undefined ? 0 : phaseNumber[where.phase],
-    retryable: rowOf(cause.reason).retryable,
+    retryable: reasons[cause.reason].retryable,
   };
 }
 

@@ -4,10 +4,10 @@ import { type Phase, phaseNumber } from '@ferry/migration';
 import { type Failure, Side as WireSide } from '@ferry/proto/ferry/v1/migration';
 import { ErrorInfo } from '@ferry/proto/google/rpc/error_details';
 import { Status } from '@ferry/proto/google/rpc/status';
-import { detailsTrailer, errorDomain, errorInfoType } from '@ferry/rpc';
-import { isReason, type Reason, reasonRow } from '@ferry/rpc/reasons';
+import { detailsTrailer, errorDomain, errorInfoType } from './failures.ts';
+import { isReason, type Reason, reasonRow } from './reasons.ts';
 import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
-import { type Cause, causeOf, failureFrom, type Where } from './failure.ts';
+import { type Cause, causeOf, failureFrom, type Where } from './causes.ts';
 
 /** When to call again, of what is refused only for being too much at once. */
 const retryAfter: Partial<Record<Reason, { readonly retry_after_ms: string }>> = {
