@@ -133,7 +133,7 @@ describe('the commands of', () => {
     );
     expect(named.length).toBeGreaterThan(10);
     for (const { path, args } of named) {
-      const [, files = '', title] = /^([^']*?)(?:-t (.*))?$/.exec(args) ?? [];
+      const [, files = '', title] = /^([^']*?)(?:-t (.*))?$/.exec(args.replace(/^--bundle\b/, '')) ?? [];
       for (const file of files.trim().split(/\s+/))
         expect([path, file, existsSync(join(root, file))]).toEqual([path, file, true]);
       const wanted = title?.replaceAll("'", '').trim();

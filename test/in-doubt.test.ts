@@ -202,7 +202,9 @@ describe('a guest that came whole, while the register forgets and the source is 
       await told(() => callsOf(world.b).getIncoming(names));
     }
     endQemuOn('a');
-    expect((await goneA(names, runHere)).migration).toMatchObject({ outcome: Outcome.OUTCOME_COMPLETED });
+    // Redis, which was started again, may not be connected to yet.
+    const { migration: resolved } = await eventually('the agent has Redis again', () => goneA(names, runHere));
+    expect(resolved).toMatchObject({ outcome: Outcome.OUTCOME_COMPLETED });
     expect((await callsOf(world.b).where(guest.uuid))[0]).toMatchObject({ host: 'b' });
     await world.ticksOn(guest);
     await world.a.source.start();

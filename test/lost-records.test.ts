@@ -91,9 +91,10 @@ it('a job that was taken up from the journal keeps in its record what yet anothe
     const record = await client.hgetall(recordOf(names, world.a));
     return record['option:protocol'] === undefined ? undefined : record;
   });
+  // Who asked for it, and in which trace: no decision needs it.
+  const inNoJournal = new Set(['option:requester', 'option:traceparent']);
   const options = (record: Record<string, string>) =>
-    // Who asked for it is in no journal: no decision needs it.
-    Object.entries(record).filter(([name]) => name.startsWith('option:') && name !== 'option:requester');
+    Object.entries(record).filter(([name]) => name.startsWith('option:') && !inNoJournal.has(name));
   expect(new Map(options(kept))).toEqual(new Map(options(before)));
 
   await world.a.source.kill('SIGKILL');

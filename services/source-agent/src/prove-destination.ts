@@ -6,13 +6,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { decodeCookie, forged, MigrationError, wasGivenOurs } from '@ferry/migration';
 import { reportedFailure } from '@ferry/rpc';
 import type { HeldOut, SourceAgent } from './agent.ts';
+import { firstCause } from './first-cause.ts';
 import { askDestination } from './readiness.ts';
 
 /** How long one answer may take, and the pause before the next question, ms. */
 const answerMs = 1_500;
 const askAgainMs = 500;
 
-/** Throws MigrationError cookie-forged, migration-failed where the destination refuses; what has kept it from answering for FERRY_HOLD_MS. */
+/** Throws MigrationError cookie-forged; where the destination refuses, migration-failed or what has failed there before; what has kept it from answering for FERRY_HOLD_MS. */
 export async function proveDestination(
   agent: SourceAgent,
   held: HeldOut,
@@ -54,11 +55,10 @@ async function askForKey(agent: SourceAgent, held: HeldOut, signal: AbortSignal)
         `the agent at ${destinationAddress} has no key to prove its cookies with: upgrade it to this agent’s version`,
       );
     const refused = reportedFailure(error);
-    if (refused !== undefined)
-      throw new MigrationError(
-        'migration-failed',
-        `domain ${held.ongoing.start.domainName} was not sent, and runs on: ${refused.message}`,
-      );
+    if (refused !== undefined) {
+      const message = `domain ${held.ongoing.start.domainName} was not sent, and runs on: ${refused.message}`;
+      throw await firstCause(agent, held, new MigrationError('migration-failed', message), signal);
+    }
     if (clock.monotonic() >= untilMs) throw error;
     await delay(askAgainMs, undefined, { signal });
   }
