@@ -28,7 +28,20 @@ class Host implements AsyncDisposable {
 
   /** Runs a script in it; gives status and output. */
   run(script: string): { status: number | null; output: string } {
-    const args = ['-t', String(this.#pid), '-m', '-p', '-u', '-i', '-C', 'bash', '-c', `exec 2>&1\n${script}`];
+    // Bash takes a socket on its standard input for a remote login, and would read this machine’s .bashrc.
+    const args = [
+      '-t',
+      String(this.#pid),
+      '-m',
+      '-p',
+      '-u',
+      '-i',
+      '-C',
+      'bash',
+      '--norc',
+      '-c',
+      `exec 2>&1\n${script}`,
+    ];
     const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root', DEBIAN_FRONTEND: 'noninteractive' };
     const { status, stdout } = spawnSync('nsenter', args, { env, encoding: 'utf8', maxBuffer: 2 ** 26 });
     return { status, output: stdout };
