@@ -23,7 +23,9 @@ class Host implements AsyncDisposable {
 
   constructor(dir: string) {
     this.#dir = dir;
-    this.#unshare = spawn('bash', [join(root, 'test/systemd/boot.sh'), this.#name, dir], { stdio: 'ignore' });
+    // It ends with whoever runs the tests, however that ends.
+    const boot = ['bash', join(root, 'test/systemd/boot.sh'), this.#name, dir];
+    this.#unshare = spawn('setpriv', ['--pdeathsig', 'KILL', ...boot], { stdio: 'ignore' });
   }
 
   /** Runs a script in it; gives status and output. */
