@@ -4,23 +4,15 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { type Client, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { type Client, status } from '@grpc/grpc-js';
 import { dial, invoke, openCredentials, permissions } from '@ferry/agent';
-import { DestAgentService, DestPeerService } from '@ferry/proto/ferry/v1/dest_agent';
+import { DestAgentService } from '@ferry/proto/ferry/v1/dest_agent';
 import { DomainsService } from '@ferry/proto/ferry/v1/domains';
 import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
-import { SourceAgentService, SourcePeerService } from '@ferry/proto/ferry/v1/source_agent';
+import { SourceAgentService } from '@ferry/proto/ferry/v1/source_agent';
+import { codeOf, methods } from './every-method.ts';
 import { callsOf, endOf, patience, refusal, type TestGuest, World } from './world.ts';
 
-const definitions = {
-  source: [SourceAgentService, SourcePeerService, DomainsService],
-  dest: [DestAgentService, DestPeerService],
-} as const;
-const methods = (['source', 'dest'] as const).flatMap((side) =>
-  definitions[side].flatMap((definition) =>
-    Object.values(definition).map((method) => ({ side, path: method.path, method })),
-  ),
-);
 /** About no domain: what it answers is left out, or it is refused. */
 const list = DomainsService.list.path;
 const forgetHost = DomainsService.forgetHost.path;
@@ -69,18 +61,6 @@ function requestOf(method: Method, fields: object): Buffer {
   if (method.path !== DestAgentService.standBy.path) return serialize(filled(emptyOf(method)));
   const value = filled(DestAgentService.finish.requestDeserialize(Buffer.alloc(0)));
   return serialize({ request: { $case: 'finish', value } });
-}
-
-function codeOf(client: Client, path: string, bytes: Buffer): Promise<status> {
-  const raw = (message: Buffer): Buffer => message;
-  const { promise, resolve } = Promise.withResolvers<status>();
-  const call = client.makeBidiStreamRequest(path, raw, raw, new Metadata(), { deadline: Date.now() + 120_000 });
-  call.on('data', () => call.cancel());
-  call.on('error', (error: ServiceError) => resolve(error.code));
-  call.on('status', ({ code }) => resolve(code));
-  call.write(bytes);
-  call.end();
-  return promise;
 }
 
 describe.each(methods)('$path', ({ side, path, method }) => {

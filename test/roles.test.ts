@@ -3,23 +3,15 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { type Client, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { type Client, status } from '@grpc/grpc-js';
 import { dial, invoke, openCredentials, permissions } from '@ferry/agent';
 import { DestAgentService, DestPeerService } from '@ferry/proto/ferry/v1/dest_agent';
 import { DomainsService } from '@ferry/proto/ferry/v1/domains';
 import { Outcome, Protocol } from '@ferry/proto/ferry/v1/migration';
-import { SourceAgentService, SourcePeerService } from '@ferry/proto/ferry/v1/source_agent';
+import { codeOf, methods } from './every-method.ts';
 import { callsOf, endOf, eventually, patience, refusal, World } from './world.ts';
 
 const none = Buffer.alloc(0);
-const definitions = {
-  source: [SourceAgentService, SourcePeerService, DomainsService],
-  dest: [DestAgentService, DestPeerService],
-} as const;
-const methods = (['source', 'dest'] as const).flatMap((side) =>
-  definitions[side].flatMap((definition) => Object.values(definition).map(({ path }) => ({ side, path }))),
-);
-
 /** What nobody but an administrator may do, and what only agents ask each other: written down here once more. */
 const rare: Readonly<Record<string, string>> = {
   '/ferry.v1.SourceAgent/ResolveMigration': 'admin',
@@ -51,20 +43,6 @@ afterAll(async () => {
   await world[Symbol.asyncDispose]();
 });
 
-/** The status of a call with these bytes as its one request. */
-function codeOf(client: Client, path: string, bytes: Buffer = none): Promise<status> {
-  const raw = (message: Buffer): Buffer => message;
-  const { promise, resolve } = Promise.withResolvers<status>();
-  // A stream of one message each way is what every kind of call is on the wire.
-  const call = client.makeBidiStreamRequest(path, raw, raw, new Metadata(), { deadline: Date.now() + 120_000 });
-  call.on('data', () => call.cancel());
-  call.on('error', (error: ServiceError) => resolve(error.code));
-  call.on('status', ({ code }) => resolve(code));
-  call.write(bytes);
-  call.end();
-  return promise;
-}
-
 const clientOf = (role: string, side: string): Client => {
   const client = clients.get(`${role} ${side}`);
   if (client === undefined) throw new Error(`no client for ${role}`);
@@ -82,12 +60,12 @@ describe.each(roleNames)('a certificate with the role %s', (role) => {
 
   it.each(methods)('$path', async ({ side, path }) => {
     const allowed = (permissions[path] ?? []).some((each) => each === own);
-    const code = await codeOf(clientOf(role, side), path);
+    const code = await codeOf(clientOf(role, side), path, none);
     expect([path, code === status.PERMISSION_DENIED]).toEqual([path, !allowed]);
   });
 
   it('may ask for health', async () => {
-    const code = await codeOf(clientOf(role, 'source'), '/grpc.health.v1.Health/Check');
+    const code = await codeOf(clientOf(role, 'source'), '/grpc.health.v1.Health/Check', none);
     expect(code === status.PERMISSION_DENIED).toBe(role === 'nothing');
   });
 });
@@ -96,7 +74,7 @@ it('bytes that are no message are an invalid request, also in the audit trail, w
   expect(await codeOf(clientOf('viewer', 'source'), DomainsService.get.path, Buffer.from('ff', 'hex'))).toBe(
     status.INVALID_ARGUMENT,
   );
-  expect(await codeOf(clientOf('viewer', 'source'), DomainsService.destroy.path)).toBe(status.PERMISSION_DENIED);
+  expect(await codeOf(clientOf('viewer', 'source'), DomainsService.destroy.path, none)).toBe(status.PERMISSION_DENIED);
   const lines = (): Record<string, unknown>[] =>
     readFileSync(join(world.lab.dir, 'a-source.audit'), 'utf8')
       .split('\n')

@@ -34,48 +34,34 @@ export function capabilitiesOf(domain: Domain, user: QemuUser | undefined): read
   ];
 }
 
-/** What to run instead of a program, so that it has these capabilities at most; it keeps the pid. */
-export const confined = (program: string, args: readonly string[], keep: readonly string[]): [string, string[]] => [
-  'setpriv',
-  [
-    `--bounding-set=${['-all', ...keep.map((name) => `+${name}`)].join(',')}`,
-    '--inh-caps=-all',
-    '--no-new-privs',
-    '--',
-    program,
-    ...args,
-  ],
-];
+/** How a program is confined. */
+export interface Confinement {
+  readonly user: QemuUser | undefined;
+  /** Whether this agent can take capabilities away. */
+  readonly confined: boolean;
+}
 
-/** Likewise, as another user, with its groups. */
-export const asUser = (
+/** What to run instead of a program, so that it has these capabilities at most, and is that user's; it keeps the pid. */
+export function confine(
   program: string,
   args: readonly string[],
   keep: readonly string[],
-  { uid, gid }: QemuUser,
-): [string, string[]] => {
+  { user, confined }: Confinement,
+): [string, readonly string[]] {
+  if (user === undefined && !confined) return [program, args];
   const kept = ['-all', ...keep.map((name) => `+${name}`)].join(',');
-  return [
-    'setpriv',
-    [
-      `--reuid=${uid}`,
-      `--regid=${gid}`,
-      '--init-groups',
-      `--bounding-set=${kept}`,
-      `--inh-caps=${kept}`,
-      `--ambient-caps=${kept}`,
-      '--no-new-privs',
-      '--',
-      program,
-      ...args,
-    ],
-  ];
-};
+  // Another user than root has only what is handed on to it.
+  const rights =
+    user === undefined
+      ? ['--inh-caps=-all']
+      : [`--reuid=${user.uid}`, `--regid=${user.gid}`, '--init-groups', `--inh-caps=${kept}`, `--ambient-caps=${kept}`];
+  return ['setpriv', [`--bounding-set=${kept}`, ...rights, '--no-new-privs', '--', program, ...args]];
+}
 
 /** Whether this agent can take them: it is not root, or has no CAP_SETPCAP. */
 export async function canConfine(signal: AbortSignal): Promise<boolean> {
-  const [program, args] = confined('true', [], roots);
-  const can = await run(program, args, { signal, cwd: '/', env: guestEnvironment() }).then(
+  const [program, args] = confine('true', [], roots, { user: undefined, confined: true });
+  const can = await run(program, [...args], { signal, cwd: '/', env: guestEnvironment() }).then(
     () => true,
     () => false,
   );

@@ -320,7 +320,7 @@ export class DomainDirectory {
     await appendFile(path, tail);
   }
 
-  /** What is removed is nobody's to change meanwhile: a name in it could lead elsewhere by then. */
+  /** What is removed belongs to the agent's user alone by then: a name in it could lead elsewhere by then. */
   async #takeBack(own: string): Promise<void> {
     const [uid, gid] = [process.geteuid?.(), process.getegid?.()];
     if (uid === undefined || gid === undefined) return;

@@ -26,8 +26,7 @@ export function hostWishProblems(domain: Domain, allowed: ReadonlySet<string>): 
   return hostWishes(domain).flatMap(({ path, what, kind }) => {
     const { verb, instead, allow } = ways[kind];
     if (allow !== undefined && allowed.has(allow)) return [];
-    const or =
-      allow === undefined ? '' : `, or add ${allow} to FERRY_ALLOW there and start its agents anew to do without`;
+    const or = allow === undefined ? '' : `, or add ${allow} to FERRY_ALLOW there and restart its agents to do without`;
     const message = `domain ${domain.name} asks for ${what} (${path}), and Ferry ${verb} on this host: ${instead}${or}`;
     return [new HypervisorError('host-lacks', message)];
   });

@@ -12,7 +12,7 @@ import {
 import { Monitor } from '@ferry/qemu-qmp';
 import type { QemuBinary } from './binary.ts';
 import type { DomainDirectory, DomainPaths } from './domain-directory.ts';
-import { asUser, capabilitiesOf, confined, type QemuUser } from './confinement.ts';
+import { capabilitiesOf, confine, type QemuUser } from './confinement.ts';
 import { guestEnvironment } from './environment.ts';
 import { HypervisorError } from './errors.ts';
 import { machineProblem } from './host-checks.ts';
@@ -75,12 +75,6 @@ function commandLine(order: Launch, paths: DomainPaths, spicePort: number | unde
   ];
 }
 
-function confinedFor({ binary, domain, user }: Launch, [program, args]: [string, string[]]): [string, string[]] {
-  const keep = capabilitiesOf(domain, user);
-  if (user !== undefined) return asUser(program, args, keep, user);
-  return binary.confined ? confined(program, args, keep) : [program, args];
-}
-
 /** What QEMU's last words mean. */
 async function startFailure(order: Launch, how: string, cause?: unknown): Promise<HypervisorError> {
   const words = await order.directory.logTail(order.domain.uuid);
@@ -124,9 +118,10 @@ export async function launch(order: Launch, signal: AbortSignal): Promise<Launch
   const spicePort = host === undefined ? undefined : await freePort(host, spicePorts, signal);
   const pinning = pinningOf(domain);
   await using otherwise = new AsyncDisposableStack();
-  otherwise.defer(await startTpm(domain, paths, { user, isConfined: binary.confined }, signal));
+  otherwise.defer(await startTpm(domain, paths, { user, confined: binary.confined }, signal));
   const onItsCpus = onCpus(binary.path, commandLine(order, paths, spicePort), pinning.emulator);
-  const [program, args] = confinedFor(order, onItsCpus);
+  const confinement = { user, confined: binary.confined };
+  const [program, args] = confine(...onItsCpus, capabilitiesOf(domain, user), confinement);
   const gone = new AbortController();
   const spawned = { program, args, env: guestEnvironment(), log: paths.log };
   let process: ProcessIdentity | undefined;

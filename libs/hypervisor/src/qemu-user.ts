@@ -4,7 +4,7 @@ import { chmod, chown, lchown, lstat, mkdir, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Domain, filesOf } from '@ferry/domain-xml';
-import { asUser, type QemuUser } from './confinement.ts';
+import { confine, type QemuUser } from './confinement.ts';
 import { guestEnvironment } from './environment.ts';
 import { HypervisorError } from './errors.ts';
 
@@ -45,8 +45,8 @@ export async function accessProblems(domain: Domain, user: QemuUser): Promise<Hy
     path,
     dirname(path),
   ]);
-  const [program, args] = asUser('/bin/sh', ['-c', probe, 'sh', ...words], [], user);
-  const { stdout } = await run(program, args, { timeout: probeMs, cwd: '/', env: guestEnvironment() });
+  const [program, args] = confine('/bin/sh', ['-c', probe, 'sh', ...words], [], { user, confined: true });
+  const { stdout } = await run(program, [...args], { timeout: probeMs, cwd: '/', env: guestEnvironment() });
   const refused = new Set(
     stdout
       .split('\n')

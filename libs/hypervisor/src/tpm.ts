@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { type Domain, tpmSocket } from '@ferry/domain-xml';
 import type { DomainPaths } from './domain-directory.ts';
-import { asUser, confined, type QemuUser } from './confinement.ts';
+import { confine, type Confinement } from './confinement.ts';
 import { guestEnvironment } from './environment.ts';
 import { errnoOf } from './errno.ts';
 import { HypervisorError } from './errors.ts';
@@ -18,17 +18,6 @@ const startMs = 30_000;
 /** It has nothing to write back; a busy host takes a moment to end it. */
 const killMs = 5_000;
 
-/** Whom it runs as, if not as the agent's own user, and whether capabilities can be taken from it. */
-interface Confinement {
-  readonly user: QemuUser | undefined;
-  readonly isConfined: boolean;
-}
-
-function confinedTpm(args: readonly string[], { user, isConfined }: Confinement): [string, readonly string[]] {
-  if (user !== undefined) return asUser('swtpm', args, [], user);
-  return isConfined ? confined('swtpm', args, []) : ['swtpm', args];
-}
-
 /**
  * Starts the swtpm that a domain asks for; gives what ends it, for a start that fails later. Its state outlives the run of the guest; one
  * that comes from another host brings its own along. Throws HypervisorError qemu-start-failed.
@@ -36,12 +25,13 @@ function confinedTpm(args: readonly string[], { user, isConfined }: Confinement)
 export async function startTpm(
   domain: Domain,
   paths: DomainPaths,
-  { user, isConfined }: Confinement,
+  confinement: Confinement,
   signal: AbortSignal,
 ): Promise<() => Promise<void>> {
   const socket = tpmSocket(domain, paths.run);
   const backend = domain.devices.tpm?.backend;
   if (socket === undefined || backend?.type !== 'emulator') return async () => undefined;
+  const { user } = confinement;
   if (user === undefined) await mkdir(paths.tpmState, { recursive: true, mode: 0o700 });
   else {
     await makePassage(dirname(paths.tpmState));
@@ -64,7 +54,7 @@ export async function startTpm(
     '--daemon',
   ];
   try {
-    const [program, words] = confinedTpm(args, { user, isConfined });
+    const [program, words] = confine('swtpm', args, [], confinement);
     await run(program, words, { signal, timeout: startMs, cwd: '/', env: guestEnvironment() });
   } catch (cause) {
     signal.throwIfAborted();

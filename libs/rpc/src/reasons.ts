@@ -117,7 +117,7 @@ export const reasons = {
     code: status.UNAVAILABLE,
     retryable: true,
     side: 'both',
-    meaning: 'Redis did not answer: nobody knows the decision now',
+    meaning: 'Redis did not answer: the decision is not known now',
     hint: 'check Redis; the agents go on by themselves once it answers',
   },
   'register-changed': {
@@ -192,7 +192,7 @@ export const reasons = {
     side: 'both',
     meaning:
       'a file in `handover/` of the state directory cannot be written: its disk is full, or fails. A migration that was beginning is given up, and the guest runs on; one that has to be settled waits',
-    hint: 'make room, or mend the disk; then start anew under a fresh id',
+    hint: 'make room, or mend the disk; then start again under a fresh id',
   },
   'journal-damaged': {
     code: status.DATA_LOSS,
@@ -496,7 +496,7 @@ export const reasons = {
     code: status.CANCELLED,
     retryable: true,
     side: 'both',
-    meaning: 'somebody asked for it',
+    meaning: 'it was asked for',
     hint: '',
   },
   'migration-blocked': {
@@ -557,7 +557,7 @@ export const reasons = {
     side: 'source',
     meaning:
       'register, destination agent or its QEMU did not answer before the switchover for `FERRY_HOLD_MS`; the guest was not stopped',
-    hint: 'mend what the message names, start anew',
+    hint: 'mend what the message names, start again',
   },
   'switching-over': {
     code: status.ABORTED,
@@ -572,7 +572,7 @@ export const reasons = {
     side: 'source',
     meaning:
       "three times the TLS handshake of the memory's connection failed, or was not answered for `FERRY_STALL_MS`; nothing was sent, the guest runs on",
-    hint: "look who else connects to the destination's migration ports, at the network, with `--tls` at both hosts' certificates; start anew",
+    hint: "look who else connects to the destination's migration ports, at the network, with `--tls` at both hosts' certificates; start again",
   },
   'switchover-stalled': {
     code: status.ABORTED,
@@ -580,14 +580,14 @@ export const reasons = {
     side: 'source',
     meaning:
       "the guest was stopped for its switchover, and its stream, or the destination's answer to Finish, did not come for `FERRY_STALL_MS`; it runs on here",
-    hint: 'look at the network between the hosts, start anew',
+    hint: 'look at the network between the hosts, start again',
   },
   'not-migrating': {
     code: status.FAILED_PRECONDITION,
     retryable: false,
     side: 'both',
     meaning: 'it is over; the guest is on the source',
-    hint: 'start anew with a new id',
+    hint: 'start again with a new id',
   },
   'in-doubt': {
     code: status.UNAVAILABLE,
@@ -609,14 +609,14 @@ export const reasons = {
     code: status.FAILED_PRECONDITION,
     retryable: false,
     side: 'both',
-    meaning: 'somebody would resolve a migration that the agents go on with, or have settled',
+    meaning: 'an operator would resolve a migration that the agents go on with, or have settled',
     hint: '`ferry watch ID` shows how it goes on, or ended',
   },
   'resolution-disproved': {
     code: status.FAILED_PRECONDITION,
     retryable: false,
     side: 'both',
-    meaning: 'somebody would resolve it otherwise than what is known',
+    meaning: 'an operator would resolve it otherwise than what is known',
     hint: 'leave it to the agents; or resolve it the other way, if what is said here allows that',
     see: '[in doubt](#in-doubt)',
   },
@@ -624,8 +624,8 @@ export const reasons = {
     code: status.ABORTED,
     retryable: true,
     side: 'both',
-    meaning: 'nobody went on for `FERRY_IDLE_MS`, or after Perform for `FERRY_FINISH_MS`, or the agent was restarted',
-    hint: 'start anew with a new id',
+    meaning: 'no phase came for `FERRY_IDLE_MS`, or after Perform for `FERRY_FINISH_MS`, or the agent was restarted',
+    hint: 'start again with a new id',
   },
   'qemu-disconnected': {
     code: status.ABORTED,
@@ -652,7 +652,7 @@ export const reasons = {
     code: status.UNAVAILABLE,
     retryable: true,
     side: 'both',
-    meaning: 'nobody listens on the monitor, or QEMU hangs',
+    meaning: 'no process listens on the monitor, or QEMU hangs',
     hint: 'is QEMU alive?',
   },
 } as const satisfies Readonly<Record<string, ReasonRow>>;

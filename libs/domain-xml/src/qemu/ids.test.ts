@@ -63,7 +63,7 @@ it('a socket that the document leaves to the host has a path that fits', () => {
 });
 
 it.each(['', 'a b', 'ua-ü', 'ua-a:b', 'net0,driver=x', '-x', 'ua-a/b'])(
-  'an alias that libvirt would not keep is made anew: %j',
+  'an alias that libvirt would not keep is generated again: %j',
   (alias) => {
     const domain = domainWith(() => alias);
     expect(domain.devices.disk[0]?.alias).toEqual({ name: 'scsi0-0-0' });

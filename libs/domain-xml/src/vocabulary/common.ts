@@ -7,7 +7,7 @@ export const onOff = bool('on', 'off');
 export const yesNo = bool();
 
 const kept = /^[A-Za-z][A-Za-z0-9_.-]{0,4095}$/;
-/** What else libvirt reads over and makes up anew, as it does every alias that is not a user's own (virDomainDeviceInfoParseXML). */
+/** What else libvirt reads over and generates again, as it does every alias that is not a user's own (virDomainDeviceInfoParseXML). */
 const aliasElement = absentWhere(
   ({ attributes }) => !kept.test(attributes.get('name') ?? ''),
   element({

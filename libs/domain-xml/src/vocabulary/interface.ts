@@ -27,7 +27,7 @@ const portGroup = pattern(/^[^\p{Cc}\p{Cs},]{1,127}$/u, "a port group's name wit
   'bob',
 ]);
 const ipv6 = pattern(/^[0-9a-fA-F:]{2,39}$/, 'an IPv6 address', ['fec0::']);
-/** One that libvirt has made up is for it to make up anew (withoutGeneratedTap). */
+/** One that libvirt has made up is generated again (withoutGeneratedTap). */
 const tapDevice = { ...deviceName, accepts: `${deviceName.accepts}; vnet0, macvtap0 and so on: as if it were absent` };
 /** The tap that it is plugged into; QEMU makes it, unless it is there already (`managed='no'`). */
 const tap = element(
